@@ -1,0 +1,1 @@
+"""The HTTP side: thin Starlette handlers that parse, authorise, call one function and answer."""

@@ -1,0 +1,1 @@
+"""The commands of `makeready`: the only place that wires processes together."""

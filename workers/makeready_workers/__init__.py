@@ -1,0 +1,1 @@
+"""The workers: one loop that knows no queue, and one handler module per queue."""
