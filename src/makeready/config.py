@@ -1,0 +1,242 @@
+"""Settings of one process: read once from the environment and `.env`, frozen, handed on.
+
+Every setting has a canonical name, `MAKEREADY_` and the field's name in capitals; some have an
+alias that other tools use as well. What operators change while the system runs (limits, retries,
+retention) is not here: it lives in SQL.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from makeready import values
+from makeready.values import Secret
+
+__all__ = ["ConfigError", "Secret", "Settings", "Variable", "load_settings", "variables"]
+
+PREFIX = "MAKEREADY_"
+RESERVED_PREFIXES = ("MAKEREADY_TEST_", "MAKEREADY_BENCH_")  # read by the tests and the benchmarks
+DOTENV = Path(".env")
+
+_LOG_FORMATS = ("auto", "json", "pretty")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class ConfigError(Exception):
+    """Settings are unknown or unreadable; the text names all of them and what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """How one setting is read; `docs/configuration.md` and `deploy/env.example` list them."""
+
+    field: str
+    parse: Callable[[str], Any]
+    aliases: tuple[str, ...]
+    about: str
+
+    @property
+    def name(self) -> str:
+        """The canonical name of the environment variable."""
+        return PREFIX + self.field.upper()
+
+
+def _setting(default: Any, parse: Callable[[str], Any], about: str, *aliases: str) -> Any:
+    metadata = {"parse": parse, "about": about, "aliases": aliases}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _default_instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a process."""
+
+    database_url: str | None = _setting(
+        None,
+        values.url("postgresql", "postgres"),
+        "PostgreSQL 15 to 18. Unset: `makeready up` runs its own under the data directory.",
+        "DATABASE_URL",
+    )
+    database_direct_url: str | None = _setting(
+        None,
+        values.url("postgresql", "postgres"),
+        "The same database without a connection pooler, for LISTEN and the session lock. "
+        "Unset: the database URL.",
+        "DATABASE_DIRECT_URL",
+    )
+    database_roles: bool = _setting(
+        True,
+        values.boolean,
+        "Connections take the role of their process (makeready_http, makeready_worker). False "
+        "when the database user already has only those rights.",
+    )
+    data_dir: Path = _setting(
+        Path("var"),
+        values.folder,
+        "Folder of what a machine keeps by itself: embedded Postgres and S3, browser, caches.",
+    )
+    s3_endpoint: str | None = _setting(
+        None,
+        values.endpoint,
+        "S3 as the processes reach it. Unset: `makeready up` runs its own.",
+        "S3_ENDPOINT",
+    )
+    s3_presign_endpoint: str | None = _setting(
+        None,
+        values.endpoint,
+        "S3 as the users reach it: presigned links carry this host. Unset: the S3 endpoint.",
+        "S3_PRESIGN_ENDPOINT",
+    )
+    s3_bucket: str = _setting("makeready", str, "Bucket; made at start when missing.", "S3_BUCKET")
+    s3_region: str = _setting(
+        "us-east-1", str, "Region that requests are signed for.", "S3_REGION"
+    )
+    s3_access_key: str | None = _setting(None, str, "Access key of S3.", "S3_ACCESS_KEY")
+    s3_secret_key: Secret | None = _setting(None, Secret, "Secret key of S3.", "S3_SECRET_KEY")
+    s3_use_ssl: bool = _setting(
+        False, values.boolean, "Scheme of an S3 endpoint given as host:port.", "S3_USE_SSL"
+    )
+    http_host: str = _setting("127.0.0.1", str, "Address that `makeready http` listens on.")
+    http_port: int = _setting(
+        8000, values.integer(0, 65535), "Port of `makeready http`; 0 takes a free one."
+    )
+    tasks: int = _setting(4, values.integer(1, 64), "Worker tasks of a process.")
+    instance: str = _setting(
+        _default_instance,
+        str,
+        "Name of this process among all workers of a database. Unset: host name and process id.",
+    )
+    listen: bool = _setting(
+        True,
+        values.boolean,
+        "Listen for notifications. False behind a transaction pooler: work starts at a poll.",
+    )
+    drain_grace_s: float = _setting(
+        30.0,
+        values.seconds(0, 3600),
+        "Seconds that running jobs get to end after the first SIGTERM or SIGINT.",
+    )
+    chromium: Path | None = _setting(
+        None,
+        values.folder,
+        "Browser to render with. Unset: headless shell, then Chromium, then the fall-back.",
+    )
+    chromium_no_sandbox: bool = _setting(
+        False,
+        values.boolean,
+        "Start the browser without its sandbox. Only for containers that forbid user namespaces.",
+    )
+    log_format: str = _setting(
+        "auto", values.choice(*_LOG_FORMATS), "`auto` is pretty on a terminal, else JSON."
+    )
+    log_level: str = _setting(
+        "info", values.choice(*_LOG_LEVELS), "Least severe level that is written."
+    )
+    debug: bool = _setting(
+        False, values.boolean, "Opens the debug routes. Never in production.", "DEBUG"
+    )
+    presign_ttl_s: int = _setting(
+        600,
+        values.integer(1, 604800),
+        "Seconds that a presigned link stays valid.",
+        "S3_PRESIGN_TTL_S",
+    )
+    alert_webhook_url: Secret | None = _setting(
+        None,
+        values.secret_url("http", "https"),
+        "Alerts are posted here as JSON.",
+        "ALERT_WEBHOOK_URL",
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Reads settings from a mapping and nothing else; an empty value counts as unset.
+
+        Raises ConfigError that lists every unknown or unreadable setting.
+        """
+        problems = [_unknown(name) for name in sorted(environ) if _is_unknown(name)]
+        found: dict[str, Any] = {}
+        for variable in variables():
+            name, text = _first_set(environ, variable)
+            if text:
+                try:
+                    found[variable.field] = variable.parse(text)
+                except ValueError as error:
+                    problems.append(f"{name} {error}")  # never the value: it may be a secret
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return cls(**found)
+
+    @property
+    def listener_url(self) -> str | None:
+        """Where the one LISTEN connection of a process goes."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def s3_url(self) -> str | None:
+        """The S3 endpoint with its scheme."""
+        return self._with_scheme(self.s3_endpoint)
+
+    @property
+    def s3_presign_url(self) -> str | None:
+        """The endpoint that presigned links carry, with its scheme."""
+        return self._with_scheme(self.s3_presign_endpoint) or self.s3_url
+
+    def _with_scheme(self, endpoint: str | None) -> str | None:
+        if endpoint is None or "://" in endpoint:
+            return endpoint
+        return f"{'https' if self.s3_use_ssl else 'http'}://{endpoint}"
+
+
+def variables() -> tuple[Variable, ...]:
+    """All variables that Settings reads, in their order."""
+    return tuple(
+        Variable(
+            field=entry.name,
+            parse=entry.metadata["parse"],
+            aliases=entry.metadata["aliases"],
+            about=entry.metadata["about"],
+        )
+        for entry in fields(Settings)
+    )
+
+
+def load_settings(dotenv: Path = DOTENV) -> Settings:
+    """Settings from the environment and, for what is not set there, from `.env`."""
+    found = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
+    return Settings.from_env({name: text or "" for name, text in found.items()} | dict(os.environ))
+
+
+def _first_set(environ: Mapping[str, str], variable: Variable) -> tuple[str, str]:
+    for name in (variable.name, *variable.aliases):
+        if environ.get(name, "").strip():
+            return name, environ[name].strip()
+    return variable.name, ""
+
+
+def _known_names() -> Iterable[str]:
+    return (variable.name for variable in variables())
+
+
+def _is_unknown(name: str) -> bool:
+    if not name.startswith(PREFIX) or name.startswith(RESERVED_PREFIXES):
+        return False
+    return name not in _known_names()
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, list(_known_names()), n=1)
+    return f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,113 @@
+"""Readers of single values: text in, value out, ValueError that says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+class Secret:
+    """A string that shows itself only through `reveal()`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself: for the one call that needs it, never for a log."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+
+def boolean(text: str) -> bool:
+    """True or False from the words people use."""
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError("must be true or false")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A reader of durations in seconds within bounds."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A reader of one of a few words, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A reader of URLs that begin with one of the schemes."""
+
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(
+                f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            )
+        return text
+
+    return parse
+
+
+def secret_url(*schemes: str) -> Callable[[str], Secret]:
+    """As `url`, for one that must not be shown."""
+    parse = url(*schemes)
+    return lambda text: Secret(parse(text))
+
+
+def endpoint(text: str) -> str:
+    """An S3 endpoint, with or without its scheme."""
+    if any(mark in text for mark in " ?#@") or not text.strip("/"):
+        raise ValueError("must be http://host:port, https://host or host:port")
+    return text.rstrip("/")
+
+
+def folder(text: str) -> Path:
+    """A path; `~` is the home directory."""
+    return Path(text).expanduser()

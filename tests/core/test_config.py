@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from makeready.config import ConfigError, Settings, load_settings, variables
+from makeready.values import Secret
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_env({})
+
+    assert settings.database_url is None
+    assert settings.tasks == 4
+    assert settings.http_port == 8000
+    assert settings.data_dir == Path("var")
+    assert settings.drain_grace_s == 30.0
+
+
+def test_a_canonical_name_wins_over_its_alias() -> None:
+    environ = {
+        "MAKEREADY_DATABASE_URL": "postgresql://canonical/db",
+        "DATABASE_URL": "postgresql://alias/db",
+    }
+
+    assert Settings.from_env(environ).database_url == "postgresql://canonical/db"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "expected"),
+    [
+        ("DATABASE_URL", "postgres://h/db", "database_url", "postgres://h/db"),
+        ("S3_ENDPOINT", "minio:9000/", "s3_endpoint", "minio:9000"),
+        ("S3_SECRET_KEY", "hush", "s3_secret_key", Secret("hush")),
+        ("DEBUG", "1", "debug", True),
+        ("ALERT_WEBHOOK_URL", "https://a/b", "alert_webhook_url", Secret("https://a/b")),
+    ],
+)
+def test_aliases_are_read(name: str, text: str, field: str, expected: object) -> None:
+    assert getattr(Settings.from_env({name: text}), field) == expected
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert Settings.from_env({"MAKEREADY_TASKS": " "}).tasks == 4
+
+
+def test_an_unknown_setting_is_an_error_that_names_the_nearest_one() -> None:
+    with pytest.raises(
+        ConfigError, match="MAKEREADY_TASK is no setting; did you mean MAKEREADY_TASKS"
+    ):
+        Settings.from_env({"MAKEREADY_TASK": "4"})
+
+
+def test_names_of_the_tests_and_of_other_programs_are_left_alone() -> None:
+    assert Settings.from_env({"MAKEREADY_TEST_PG": "system", "PATH": "/bin"}) is not None
+
+
+def test_all_problems_are_told_at_once() -> None:
+    environ = {"MAKEREADY_TASKS": "none", "MAKEREADY_HTTP_PORT": "70000", "DEBUG": "perhaps"}
+
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(environ)
+
+    assert str(caught.value) == (
+        "MAKEREADY_HTTP_PORT must be a whole number from 0 to 65535; "
+        "MAKEREADY_TASKS must be a whole number from 1 to 64; "
+        "DEBUG must be true or false"
+    )
+
+
+def test_the_message_about_a_bad_value_never_repeats_the_value() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({"DATABASE_URL": "user:hush@host"})
+
+    assert "hush" not in str(caught.value)
+
+
+def test_a_secret_shows_itself_only_when_asked() -> None:
+    secret = Secret("hush")
+
+    assert repr(secret) == str(secret) == f"{secret}" == "***"
+    assert secret.reveal() == "hush"
+    assert "hush" not in repr(Settings(s3_secret_key=secret))
+
+
+def test_an_s3_endpoint_without_scheme_takes_it_from_use_ssl() -> None:
+    assert Settings(s3_endpoint="s3:9000").s3_url == "http://s3:9000"
+    assert Settings(s3_endpoint="s3:9000", s3_use_ssl=True).s3_url == "https://s3:9000"
+    assert Settings(s3_endpoint="https://s3").s3_url == "https://s3"
+
+
+def test_presigned_links_fall_back_to_the_inner_endpoint() -> None:
+    both = Settings(s3_endpoint="http://inner", s3_presign_endpoint="outer:9000")
+
+    assert both.s3_presign_url == "http://outer:9000"
+    assert Settings(s3_endpoint="http://inner").s3_presign_url == "http://inner"
+
+
+def test_the_listener_prefers_the_direct_url() -> None:
+    pooled = Settings(database_url="postgres://pool/db", database_direct_url="postgres://real/db")
+
+    assert pooled.listener_url == "postgres://real/db"
+    assert Settings(database_url="postgres://real/db").listener_url == "postgres://real/db"
+
+
+def test_the_environment_wins_over_the_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MAKEREADY_TASKS=8\nS3_BUCKET='from $file'\n", encoding="utf-8")
+    monkeypatch.setenv("MAKEREADY_TASKS", "2")
+
+    settings = load_settings(dotenv)
+
+    assert settings.tasks == 2
+    assert settings.s3_bucket == "from $file"
+
+
+def test_a_name_is_used_for_one_setting_only() -> None:
+    names = [name for v in variables() for name in (v.name, *v.aliases)]
+
+    assert sorted(names) == sorted(set(names))
