@@ -1,0 +1,161 @@
+-- Files: what lies in object storage, and who still needs it.
+--
+-- An object is stored first and entered second; its row names bucket and key. Any number of domain rows refer to it
+-- through `file_references`. A file without references is deleted in two phases: marked here, deleted in the store,
+-- then its row goes. A crash between the phases repeats the second; a marked file is never adopted again.
+
+create table if not exists makeready.files (
+  id           uuid        not null constraint files_pk primary key,
+  bucket       text        not null,
+  object_key   text        not null,
+  content_type text        not null,
+  size_bytes   bigint      not null constraint files_size_is_not_negative check (size_bytes >= 0),
+  sha256       bytea       not null constraint files_sha256_is_32_bytes check (length(sha256) = 32),
+  etag         text,
+  created_at   timestamptz not null,
+  unused_at    timestamptz,
+  purging_at   timestamptz,
+  constraint files_object_is_unique unique (bucket, object_key)
+);
+create index if not exists files_unused on makeready.files (unused_at) where unused_at is not null;
+comment on table makeready.files is 'Objects in storage.';
+comment on column makeready.files.id is 'Inner id; what users see is the id of the domain row that refers to it.';
+comment on column makeready.files.bucket is 'Bucket.';
+comment on column makeready.files.object_key is 'Key in the bucket.';
+comment on column makeready.files.content_type is 'Media type it was stored with.';
+comment on column makeready.files.size_bytes is 'Size.';
+comment on column makeready.files.sha256 is 'SHA-256 of the bytes.';
+comment on column makeready.files.etag is 'What the store called it.';
+comment on column makeready.files.created_at is 'When it was first entered.';
+comment on column makeready.files.unused_at is 'Since when nothing refers to it.';
+comment on column makeready.files.purging_at is 'Since when it is being deleted; it may not be used again.';
+
+create table if not exists makeready.file_references (
+  file_id   uuid not null constraint file_references_fk_files references makeready.files,
+  refers_id uuid not null,
+  constraint file_references_pk primary key (file_id, refers_id)
+);
+create index if not exists file_references_of on makeready.file_references (refers_id);
+comment on table makeready.file_references is 'Who needs a file. The last one that goes starts its deletion.';
+comment on column makeready.file_references.file_id is 'The file.';
+comment on column makeready.file_references.refers_id is 'Id of the domain row: an artifact file, a card, a photo.';
+
+create or replace function makeready.file_store(bucket_name text, object_name text, media_type text, byte_count bigint,
+    hash_sha256 bytea, etag_value text, reference uuid)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_file makeready.files;
+begin
+  -- A retry after a half-done store finds its own row: the key is the same, the bytes are its own.
+  insert into makeready.files as f (id, bucket, object_key, content_type, size_bytes, sha256, etag, created_at)
+  values (makeready.uuid7(), bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, makeready.now())
+  on conflict on constraint files_object_is_unique do update
+     set content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag
+   where f.purging_at is null
+  returning * into v_file;
+  if not found then
+    perform makeready.refuse_purging(bucket_name, object_name);
+  end if;
+  perform makeready.file_adopt(v_file.id, reference);
+  return v_file.id;
+end
+$$;
+comment on function makeready.file_store(text, text, text, bigint, bytea, text, uuid) is
+  'Enters an object that was stored, with its first reference; again for the same key it is the same file. MR409 when that object is being deleted.';
+
+create or replace function makeready.file_adopt(file uuid, reference uuid)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  -- The row lock decides the race with the purge: whoever comes second sees what the first has done.
+  update makeready.files f set unused_at = null where f.id = file and f.purging_at is null;
+  if not found then
+    perform makeready.refuse_purging(null, file::text);
+  end if;
+  insert into makeready.file_references (file_id, refers_id) values (file, reference) on conflict do nothing;
+end
+$$;
+comment on function makeready.file_adopt(uuid, uuid) is 'Adds a reference to a stored file. MR409 when it is being deleted: store the bytes anew.';
+
+create or replace function makeready.refuse_purging(bucket_name text, object_name text)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'file % is being deleted', object_name
+    using errcode = 'MR409', detail = json_build_object('bucket', bucket_name, 'key', object_name, 'reason', 'purging'),
+          hint = 'Store the bytes under a new key.';
+end
+$$;
+comment on function makeready.refuse_purging(text, text) is 'Raises MR409 for a file that is being deleted.';
+
+create or replace function makeready.file_release(reference uuid)
+  returns integer
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  perform 1 from makeready.files f
+   where f.id in (select r.file_id from makeready.file_references r where r.refers_id = reference) order by f.id for no key update;
+  with gone as (
+    delete from makeready.file_references r where r.refers_id = reference returning r.file_id
+  )
+  update makeready.files f set unused_at = makeready.now()
+    from gone g
+   where f.id = g.file_id
+     and not exists (select from makeready.file_references r where r.file_id = g.file_id and r.refers_id <> reference);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function makeready.file_release(uuid) is 'Takes a domain row''s references away; returns how many files nobody needs now.';
+
+create or replace function makeready.files_purge_mark(max_files integer, grace interval default '10 minutes')
+  returns table (file uuid, bucket_name text, object_name text)
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  with due as materialized (
+    select f.id from makeready.files f
+     where f.unused_at <= makeready.now() - grace
+       and not exists (select from makeready.file_references r where r.file_id = f.id)
+       -- Marked by somebody a while ago: its process died on the way, do it again.
+       and (f.purging_at is null or f.purging_at < makeready.now() - interval '5 minutes')
+     order by f.unused_at limit max_files for no key update skip locked
+  )
+  update makeready.files f set purging_at = makeready.now() from due d where f.id = d.id
+  returning f.id, f.bucket, f.object_key
+$$;
+comment on function makeready.files_purge_mark(integer, interval) is
+  'First phase: marks files that nobody has needed for the grace time and returns them. Commit, delete the objects (gone already is fine), then call files_purged.';
+
+create or replace function makeready.files_purged(file_ids uuid[])
+  returns integer
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from makeready.files f where f.id = any (file_ids) and f.purging_at is not null;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function makeready.files_purged(uuid[]) is 'Second phase: the objects are deleted, so the rows of marked files go.';

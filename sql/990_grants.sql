@@ -1,0 +1,58 @@
+-- Who may do what. PUBLIC may do nothing. Tables are written by nobody: the functions do, and each role calls its own.
+--
+--   makeready_http    enqueues, waits, cancels; reads what a person asks for through functions
+--   makeready_worker  claims, beats, finishes, and keeps house
+--   makeready_ops     everything an operator calls by hand, and reads all views and tables
+--   makeready_read    reads all views and tables, for dashboards
+--
+-- A queue's own file grants its own functions.
+
+revoke all on schema makeready from public;
+grant usage on schema makeready to makeready_http, makeready_worker, makeready_ops, makeready_read;
+do $$
+declare
+  v_function regprocedure;
+begin
+  -- PostgreSQL lets everybody execute a new function; a later file must not undo that by accident.
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+     where p.pronamespace = 'makeready'::regnamespace
+       and (p.proacl is null or exists (select from aclexplode(p.proacl) a where a.grantee = 0))
+  loop
+    execute format('revoke all on function %s from public', v_function);
+  end loop;
+end $$;
+alter default privileges in schema makeready revoke execute on functions from public;
+
+grant execute on function
+  makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.announce(text, uuid[]), makeready.peek(text, uuid[]),
+  makeready.tick(), makeready.chore_run(text), makeready.chore_failed(text, text), makeready.why(uuid), makeready.is_open(text, uuid),
+  makeready.session_key(uuid), makeready.files_purge_mark(integer, interval), makeready.files_purged(uuid[])
+to makeready_http, makeready_worker, makeready_ops;
+
+grant execute on function
+  makeready.enqueue(text, jsonb, uuid, integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
+  makeready.enqueue_many(text, jsonb[], uuid[], integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
+  makeready.enqueue_once(text, text, text, bytea, text, jsonb, uuid, integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
+  makeready.request_take(text, text, text, bytea, text, uuid, interval),
+  makeready.cancel(text, uuid, text), makeready.give_up(text, uuid, jsonb)
+to makeready_http, makeready_worker, makeready_ops;
+
+grant execute on function
+  makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean),
+  makeready.worker_drain(uuid), makeready.worker_leave(uuid), makeready.claim(text[], uuid, integer),
+  makeready.finish(text, uuid, uuid, jsonb), makeready.finish_many(text, uuid[], uuid[], jsonb[]),
+  makeready.finish_and_claim(text, uuid, uuid, jsonb, uuid, integer), makeready.fail(text, uuid, uuid, text, jsonb, interval),
+  makeready.report(text, uuid, uuid, jsonb), makeready.beat(uuid, text[], uuid[], uuid[]), makeready.reap(integer, boolean)
+to makeready_worker;
+
+grant execute on function
+  makeready.queue_set(text, text, text, text), makeready.queue_pause(text, text), makeready.queue_resume(text, text),
+  makeready.queue_close(text, text), makeready.queue_open(text, text), makeready.queue_drain(text, text),
+  makeready.lane_set(text, text, integer, text), makeready.retry(text, uuid, text),
+  makeready.redrive(text, integer, text, boolean, text), makeready.job_evict(text, uuid, text),
+  makeready.worker_evict(text, text), makeready.worker_drain(uuid), makeready.reap(integer, boolean), makeready.after_restore(text)
+to makeready_ops;
+
+grant select on makeready.schema_files to makeready_http, makeready_worker;
+grant select on all tables in schema makeready to makeready_ops, makeready_read;
