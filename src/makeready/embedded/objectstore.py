@@ -164,13 +164,13 @@ class EmbeddedObjectStore:
         if self._child is not None:
             end(self._child.pid, self._child, steps)
             self._pid_file.unlink(missing_ok=True)
-            self._sweep()
+            self._sweep(self._ports)
         self._child = None
         self._held.close()
 
-    def _sweep(self) -> None:
+    def _sweep(self, ports: Sequence[int]) -> None:
         """Removes the sockets that the server leaves in the temp folder, whatever TMPDIR says."""
-        for port in self._ports:
+        for port in ports:
             for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108
                 path.unlink(missing_ok=True)
 
@@ -229,7 +229,7 @@ class EmbeddedObjectStore:
                 start_new_session=True,  # Ctrl-C in the terminal must not stop it before its users
                 preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 – prctl, nothing else
             )
-        write_private(self._pid_file, str(child.pid))
+        write_private(self._pid_file, json.dumps({"pid": child.pid, "ports": self._ports}))
         return child
 
     def _wait_ready(self, child: subprocess.Popen[bytes]) -> bool:
@@ -246,20 +246,24 @@ class EmbeddedObjectStore:
         request = AWSRequest(method="PUT", url=url, data=b"")
         S3SigV4Auth(Credentials(*self._keys), "s3", self.region).add_auth(request)
         connection = http.client.HTTPConnection("127.0.0.1", self._ports[0], timeout=5)
-        with suppress(OSError, http.client.HTTPException):
+        try:
             connection.request("PUT", f"/{self.bucket}/.ready", b"", dict(request.headers))
             return connection.getresponse().status == http.client.OK
-        connection.close()
-        return False
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def _end_orphan(self) -> None:
         """Ends a server whose parent was killed where the kernel does not do that for us."""
         with suppress(OSError, ValueError):
-            pid = int(self._pid_file.read_text("utf-8"))
+            left = json.loads(self._pid_file.read_text("utf-8"))
+            pid: int = left["pid"]
             words = ["ps", "-o", "command=", "-p", str(pid)]
             shown = subprocess.run(words, capture_output=True, text=True, check=False).stdout
             if is_alive(pid) and str(self._folder) in shown:
                 end(pid, None, STOP_STEPS)
+            self._sweep(left["ports"])
 
 
 def find_program() -> Path:

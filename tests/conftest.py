@@ -1,0 +1,125 @@
+"""Fixtures of all tests: a database per test, a clock that moves, an S3 bucket per test.
+
+- `cluster`: one server a run
+- `dsn`: superuser's URL of the test's own database, cloned from the template
+- `db`: one connection to it
+- `connect`: `await connect(role=None)`: more connections, closed at the end
+- `clock`: `await clock.advance(seconds)` moves `makeready.now()`
+- `s3`: a bucket of the test on an S3 server of the run
+- `settings`: Settings of the test's database, and of its bucket if the test also asks for `s3`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from makeready.config import Secret, Settings
+from makeready.embedded.objectstore import EmbeddedObjectStore
+from tests.support.clock import Clock
+from tests.support.cluster import KIND, TEMPLATE, Cluster, running_cluster
+from tests.support.database import Connect
+from tests.support.objectstore import S3, running_store
+
+LISTEN = os.environ.get("MAKEREADY_TEST_LISTEN", "1") != "0"
+_NUMBERS = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    return f"makeready: PostgreSQL {KIND}, LISTEN {'on' if LISTEN else 'off'}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def admin(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(cluster.admin_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def dsn(cluster: Cluster, admin: asyncpg.Connection) -> AsyncIterator[str]:
+    name = f"test_{next(_NUMBERS)}"
+    await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield cluster.dsn(name)
+    await admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def clock(admin: asyncpg.Connection, dsn: str) -> Clock:
+    return Clock(admin, urlsplit(dsn).path.strip("/"))
+
+
+@pytest.fixture
+async def connect(dsn: str, clock: Clock) -> AsyncIterator[Connect]:
+    opened: list[asyncpg.Connection] = []
+
+    async def open_one(role: str | None = None, **options: Any) -> asyncpg.Connection:
+        facts = {"role": role} if role else {}
+        facts |= options.pop("server_settings", {})
+        connection: asyncpg.Connection = await asyncpg.connect(
+            dsn, server_settings=facts, **options
+        )
+        opened.append(connection)
+        clock.follow(connection)
+        return connection
+
+    yield open_one
+    for connection in opened:
+        connection.terminate()  # a test may leave one blocked in the middle of a statement
+
+
+@pytest.fixture
+async def db(connect: Connect) -> asyncpg.Connection:
+    return await connect()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[EmbeddedObjectStore]:
+    with running_store() as store:
+        yield store
+
+
+@pytest.fixture
+def s3(object_store: EmbeddedObjectStore) -> Iterator[S3]:
+    facts = S3(
+        endpoint=object_store.endpoint,
+        access_key=object_store.access_key,
+        secret_key=object_store.secret_key,
+        bucket=f"test-{next(_NUMBERS)}",
+        region=object_store.region,
+    )
+    assert facts.call("PUT", f"/{facts.bucket}") == 200
+    yield facts
+    facts.call("DELETE", f"/{facts.bucket}")
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, dsn: str, tmp_path: Path) -> Settings:
+    base = Settings(
+        database_url=dsn, data_dir=tmp_path, http_port=0, listen=LISTEN, log_format="json"
+    )
+    if "s3" not in request.fixturenames:
+        return base
+    facts: S3 = request.getfixturevalue("s3")
+    return dataclasses.replace(
+        base,
+        s3_endpoint=facts.endpoint,
+        s3_bucket=facts.bucket,
+        s3_region=facts.region,
+        s3_access_key=facts.access_key,
+        s3_secret_key=Secret(facts.secret_key),
+    )

@@ -1,0 +1,125 @@
+"""One PostgreSQL server for a whole run of the tests, in memory where there is room.
+
+MAKEREADY_TEST_PG chooses it: `embedded` (the wheel's, the default), `system` (the newest installed
+one) or `testcontainers` (a container; MAKEREADY_TEST_IMAGE names the image).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from makeready.embedded.binaries import system_binaries
+from makeready.embedded.postgres import EmbeddedPostgres
+from makeready.schema import migrate
+
+T = TypeVar("T")
+KIND = os.environ.get("MAKEREADY_TEST_PG", "embedded")
+IMAGE = os.environ.get("MAKEREADY_TEST_IMAGE", "postgres:18")
+TEMPLATE = "makeready_template"
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED = 1 << 30
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A running server with a template database that has the schema."""
+
+    admin_dsn: str
+    """Superuser's URL of a database that no test uses."""
+
+    def dsn(self, database: str) -> str:
+        """Superuser's URL of another database of the cluster."""
+        return urlunsplit(urlsplit(self.admin_dsn)._replace(path=f"/{database}"))
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Starts the server that MAKEREADY_TEST_PG names and makes the template database."""
+    with ExitStack() as stack:
+        if KIND == "testcontainers":
+            admin_dsn = stack.enter_context(_container())
+        else:
+            admin_dsn = stack.enter_context(_local_server())
+        cluster = Cluster(admin_dsn=admin_dsn)
+        run_apart(_make_template(cluster))
+        yield cluster
+
+
+def scratch_folder() -> Path:
+    """A folder of this run: in memory when there is a gigabyte left, else in the temp folder."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED
+    folder = Path(tempfile.mkdtemp(prefix="makeready-", dir=MEMORY if roomy else None))
+    folder.chmod(0o755)  # the server may run as another user
+    return folder
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine on an event loop of its own, from a fixture that is not async."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+@contextmanager
+def _local_server() -> Iterator[str]:
+    binaries = None
+    if KIND == "system":
+        binaries = system_binaries()
+        if binaries is None:
+            pytest.skip("MAKEREADY_TEST_PG=system: no PostgreSQL is installed")
+    elif KIND != "embedded":
+        pytest.exit(f"MAKEREADY_TEST_PG={KIND} is none of embedded, system, testcontainers", 2)
+    folder = scratch_folder()
+    server = EmbeddedPostgres(
+        folder / "pg", settings=FAST, binaries=binaries, die_with_parent=True
+    )
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _container() -> Iterator[str]:
+    docker = pytest.importorskip("docker")
+    postgres = pytest.importorskip("testcontainers.community.postgres")
+    try:
+        docker.from_env(timeout=5).ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"MAKEREADY_TEST_PG=testcontainers: no container engine answers ({error})")
+    words = " ".join(f"-c {name}={value}" for name, value in FAST.items())
+    container = postgres.PostgresContainer(IMAGE, driver=None).with_command(f"postgres {words}")
+    with container:
+        yield container.get_connection_url()
+
+
+async def _make_template(cluster: Cluster) -> None:
+    admin = await asyncpg.connect(cluster.admin_dsn)
+    try:
+        await admin.execute(f"create database {TEMPLATE}")
+        await migrate(cluster.dsn(TEMPLATE))
+        await admin.execute(f"alter database {TEMPLATE} is_template true")
+    finally:
+        await admin.close()
