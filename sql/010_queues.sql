@@ -16,6 +16,7 @@ create table if not exists makeready.queues (
                             constraint queues_name_is_a_word check (queue ~ '^[a-z][a-z0-9_]{0,39}$'),
   max_in_flight integer     constraint queues_max_in_flight_is_bounded check (max_in_flight between 0 and 1000),
   max_open      integer     constraint queues_max_open_is_positive check (max_open > 0),
+  is_gated      boolean     not null default false,
   is_fair       boolean     not null default false,
   attempt_limit interval    not null default '5 minutes'
                             constraint queues_attempt_limit_is_positive check (attempt_limit > '0'),
@@ -36,6 +37,7 @@ comment on table makeready.queues is 'Policy: one row a queue. Change it with ma
 comment on column makeready.queues.queue is 'Name: a lower-case word.';
 comment on column makeready.queues.max_in_flight is 'Running jobs at any moment, over all workers. Null: no limit, and no gate, seat or count is paid for.';
 comment on column makeready.queues.max_open is 'Waiting, queued and running jobs admitted; the next enqueue is refused with MR429. Null: no limit.';
+comment on column makeready.queues.is_gated is 'Whether the queue or a lane of it has a limit, so that claims go through the gate. Follows from the limits.';
 comment on column makeready.queues.is_fair is 'Owners take turns. The partition then needs an index on (owner, turn) where queued.';
 comment on column makeready.queues.attempt_limit is 'How long one attempt may run, or go without a report of progress.';
 comment on column makeready.queues.max_attempts is 'Failed attempts before a job is dead; a job may carry its own number.';
@@ -242,6 +244,7 @@ begin
          keep_dead     = case setting when 'keep_dead'     then new_value::interval else q.keep_dead     end,
          keep_request  = case setting when 'keep_request'  then new_value::interval else q.keep_request  end
    where q.queue = queue_name;
+  perform makeready.queue_gate(queue_name);
 exception when check_violation or not_null_violation or invalid_text_representation or invalid_datetime_format
             or numeric_value_out_of_range or datetime_field_overflow then
   raise exception '% is no value for % of queue %', coalesce(quote_literal(new_value), 'null'), setting, queue_name
@@ -250,6 +253,16 @@ exception when check_violation or not_null_violation or invalid_text_representat
 end
 $$;
 comment on function makeready.queue_apply(text, text, text) is 'Writes one setting of a queue, checked. Internal: operators call queue_set.';
+
+create or replace function makeready.queue_gate(queue_name text)
+  returns void language sql volatile security definer set search_path = ''
+as $$
+  update makeready.queues q
+     set is_gated = q.max_in_flight is not null
+                 or exists (select from makeready.lanes l where l.queue = q.queue and l.max_in_flight is not null)
+   where q.queue = queue_name
+$$;
+comment on function makeready.queue_gate(text) is 'Derives is_gated from the limits. Internal: whoever changes a limit calls it.';
 
 create or replace function makeready.queue_set(queue_name text, setting text, new_value text, because text default null)
   returns void
@@ -352,6 +365,7 @@ begin
   select l.max_in_flight into v_old from makeready.lanes l where l.queue = queue_name and l.lane = lane_name;
   insert into makeready.lanes as l (queue, lane, max_in_flight) values (v_policy.queue, lane_name, seats)
   on conflict on constraint lanes_pk do update set max_in_flight = excluded.max_in_flight;
+  perform makeready.queue_gate(queue_name);
   perform makeready.audit('lane_set', queue_name || '/' || lane_name, jsonb_build_object('max_in_flight', v_old),
                           jsonb_build_object('max_in_flight', seats), because);
   perform makeready.wake(queue_name);

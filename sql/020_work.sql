@@ -139,41 +139,41 @@ create or replace function makeready.claim(queue_names text[], worker uuid, max_
   volatile
   security definer
   set search_path = ''
-  set plan_cache_mode = force_generic_plan   -- planning anew costs more than claiming; the plan must not follow stale statistics
+  set plan_cache_mode = force_generic_plan   -- planning anew costs more than claiming
 as $$
 declare
-  v_queue  text;
-  v_host   text;
-  v_gated  boolean := false;
+  v_host  text;
+  v_queue record;
+  v_gated boolean := false;
 begin
-  perform makeready.refuse_unless_read_committed('claim');
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform makeready.refuse_unless_read_committed('claim');
+  end if;
   select w.host into v_host from makeready.workers w
    where w.id = worker and w.draining_at is null and w.beat_at >= makeready.now() - w.stale_after;
   if not found then
-    raise exception 'worker % is not registered, has missed its heartbeats or is draining', worker
-      using errcode = 'MR002', detail = json_build_object('worker', worker),
-            hint = 'Register again, or call beat, before the next claim.';
+    perform makeready.refuse_worker(worker);
   end if;
   -- An idle poll ends here: no lock, no transaction id, no WAL.
   for v_queue in
-    select q.queue from unnest(queue_names) with ordinality n(queue, place) join makeready.queues q on q.queue = n.queue
-     where q.paused_at is null and q.max_in_flight is distinct from 0
-       and exists (select from makeready.jobs j where j.queue = q.queue and j.state = 'queued')
+    select q.queue, q.is_gated, q.attempt_limit
+      from unnest(queue_names) with ordinality n (queue, place) join makeready.queues q on q.queue = n.queue
+     where q.paused_at is null
+       and (not q.is_gated or exists (select from makeready.jobs j where j.queue = q.queue and j.state = 'queued'))
      order by n.place
   loop
-    if exists (select from makeready.queues q where q.queue = v_queue and q.max_in_flight is not null)
-       or exists (select from makeready.lanes l where l.queue = v_queue and l.max_in_flight is not null) then
+    if v_queue.is_gated then
       -- The second gate of one call is only tried: two callers with their queues in another order would wait in a circle.
       if v_gated then
-        perform 1 from makeready.gates g where g.queue = v_queue and g.kind = 'claim' for no key update skip locked;
+        perform 1 from makeready.gates g where g.queue = v_queue.queue and g.kind = 'claim' for no key update skip locked;
         continue when not found;
       else
-        perform 1 from makeready.gates g where g.queue = v_queue and g.kind = 'claim' for no key update;
+        perform 1 from makeready.gates g where g.queue = v_queue.queue and g.kind = 'claim' for no key update;
         v_gated := true;
       end if;
-      return query select * from makeready.claim_seats(v_queue, worker, v_host, max_jobs);
+      return query select * from makeready.claim_seats(v_queue.queue, worker, v_host, max_jobs);
     else
-      return query select * from makeready.claim_freely(v_queue, worker, v_host, max_jobs);
+      return query select * from makeready.claim_freely(v_queue.queue, worker, v_host, max_jobs, v_queue.attempt_limit);
     end if;
     exit when found;
   end loop;
@@ -182,20 +182,41 @@ $$;
 comment on function makeready.claim(text[], uuid, integer) is
   'Takes up to max_jobs due jobs for a worker from the first of its queues that yields any, and returns them running, each with a new lease. A transaction of its own: it does not wait for the disk, since a claim lost in a crash only repeats work. MR002: register first. MR010: not under a frozen snapshot.';
 
-create or replace function makeready.claim_freely(queue_name text, worker uuid, host_name text, max_jobs integer)
+create or replace function makeready.refuse_worker(worker uuid)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_worker makeready.workers;
+  v_reason text;
+begin
+  select * into v_worker from makeready.workers w where w.id = worker;
+  v_reason := case when v_worker.id is null then 'unknown' when v_worker.draining_at is not null then 'draining' else 'stale' end;
+  raise exception 'worker % may not claim: it is %', worker, v_reason
+    using errcode = 'MR002', detail = json_build_object('worker', worker, 'reason', v_reason),
+          hint = case v_reason when 'draining' then 'It was told to stop.' else 'Register again, then beat.' end;
+end
+$$;
+comment on function makeready.refuse_worker(uuid) is 'Raises MR002 and says whether the worker is unknown, stale or draining.';
+
+create or replace function makeready.claim_freely(queue_name text, worker uuid, host_name text, max_jobs integer, time_limit interval)
   returns setof makeready.jobs
   language plpgsql
   volatile
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off                   -- a handful of rows by their keys, whatever stale statistics say
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
-  v_now   timestamptz := makeready.now();
-  v_limit interval;
+  v_now timestamptz := makeready.now();
 begin
   perform set_config('synchronous_commit', 'off', true);
-  select q.attempt_limit into v_limit from makeready.queues q where q.queue = queue_name;
   return query
   with pick as materialized (      -- materialized: a plan that runs LIMIT twice would take too many
     select c.id
@@ -214,13 +235,13 @@ begin
   )
   update makeready.jobs j
      set state = 'running', lease = gen_random_uuid(), attempt = j.attempt + 1, worker_id = worker,
-         started_at = v_now, run_until = least(v_now + v_limit, j.deadline_at)
+         started_at = v_now, run_until = least(v_now + time_limit, j.deadline_at)
     from pick p
    where j.queue = queue_name and j.id = p.id
   returning j.*;
 end
 $$;
-comment on function makeready.claim_freely(text, uuid, text, integer) is 'The claim of a queue without any limit. Internal.';
+comment on function makeready.claim_freely(text, uuid, text, integer, interval) is 'The claim of a queue without any limit. Internal.';
 
 create or replace function makeready.claim_seats(queue_name text, worker uuid, host_name text, max_jobs integer)
   returns setof makeready.jobs
@@ -229,6 +250,9 @@ create or replace function makeready.claim_seats(queue_name text, worker uuid, h
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now    timestamptz := makeready.now();     -- after the gate was granted
@@ -313,6 +337,7 @@ create or replace function makeready.finish(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 begin
   -- The clock is read in the statement: if it waits for the row, the deadline is compared again after the wait.
@@ -340,6 +365,9 @@ create or replace function makeready.finish_many(queue_name text, job_ids uuid[]
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
   with given as materialized (
     select g.id, g.lease, g.outcome from unnest(job_ids, tokens, outcomes) g (id, lease, outcome)
@@ -368,13 +396,14 @@ create or replace function makeready.finish_and_claim(queue_name text, job uuid,
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_host text;
-  v_sync text := current_setting('synchronous_commit');
+  v_host   text;
+  v_policy makeready.queues := makeready.queue_policy(queue_name);
+  v_sync   text := current_setting('synchronous_commit');
 begin
-  if exists (select from makeready.queues q where q.queue = queue_name and q.max_in_flight is not null)
-     or exists (select from makeready.lanes l where l.queue = queue_name and l.max_in_flight is not null) then
+  if v_policy.is_gated then
     raise exception 'queue % has a limit: finish and claim must be two transactions', queue_name
       using errcode = 'MR409', detail = json_build_object('queue', queue_name),
             hint = 'The claim gate may not be held while a commit waits for the disk. Call finish, then claim.';
@@ -382,8 +411,8 @@ begin
   perform makeready.finish(queue_name, job, token, outcome);
   select w.host into v_host from makeready.workers w
    where w.id = worker and w.draining_at is null and w.beat_at >= makeready.now() - w.stale_after;
-  if found and exists (select from makeready.queues q where q.queue = queue_name and q.paused_at is null) then
-    return query select * from makeready.claim_freely(queue_name, worker, v_host, max_jobs);
+  if found and v_policy.paused_at is null then
+    return query select * from makeready.claim_freely(queue_name, worker, v_host, max_jobs, v_policy.attempt_limit);
     -- The finish counts: this commit waits for the disk, whatever the claim has set.
     perform set_config('synchronous_commit', v_sync, true);
   end if;
@@ -412,6 +441,7 @@ create or replace function makeready.fail(queue_name text, job uuid, token uuid,
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_job    makeready.jobs;
@@ -467,6 +497,7 @@ create or replace function makeready.report(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 begin
   update makeready.jobs j
@@ -513,6 +544,9 @@ create or replace function makeready.reap(max_jobs integer default 1000, by_hear
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now   timestamptz := makeready.now();

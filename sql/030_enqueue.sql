@@ -175,10 +175,15 @@ create or replace function makeready.enqueue(queue_name text, body jsonb default
   set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_policy makeready.queues := makeready.admit(queue_name, 1);
-  v_now    timestamptz := makeready.now();
+  v_policy makeready.queues;
+  v_now    timestamptz;
   v_job    uuid := coalesce(job, makeready.uuid7());
 begin
+  select * into v_policy from makeready.queues q where q.queue = queue_name;
+  if not found or v_policy.max_open is not null or v_policy.closed_at is not null then
+    v_policy := makeready.admit(queue_name, 1);
+  end if;
+  v_now := makeready.now();
   insert into makeready.jobs (queue, id, state, priority, turn, run_at, deadline_at, lane, host, owner, batch, payload, max_attempts, created_at)
   values (queue_name, v_job, case when due > v_now then 'waiting' else 'queued' end, rank,
           case when v_policy.is_fair then makeready.first_turn(queue_name, lane_name, host_name, rank, owner_key) else 0 end,
@@ -325,6 +330,7 @@ create or replace function makeready.cancel(queue_name text, job uuid, because t
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_state text;
@@ -360,6 +366,7 @@ create or replace function makeready.give_up(queue_name text, job uuid, problem 
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
 as $$
 begin
   update makeready.jobs j

@@ -155,6 +155,9 @@ create or replace function makeready.promote(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now   timestamptz := makeready.now();
@@ -188,6 +191,9 @@ create or replace function makeready.expire(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now   timestamptz := makeready.now();
@@ -224,6 +230,9 @@ create or replace function makeready.prune(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
   v_now   timestamptz := makeready.now();
