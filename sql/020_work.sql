@@ -97,15 +97,27 @@ begin
   if found then
     return 0;
   end if;
-  select * into v_old from makeready.workers w where w.instance = instance_name for update;
   v_now := makeready.now();
-  if v_old.id <> worker and (case when v_old.locks_session then makeready.session_is_open(v_old.id)
+  -- Again by the same process, after an outage: it stays what it was, draining included.
+  update makeready.workers w
+     set host = host_name, pid = process_id, tasks = task_count, queues = queue_names, version = code_version,
+         stale_after = stale_time, locks_session = has_session, beat_at = v_now
+   where w.id = worker and w.instance = instance_name;
+  if found then
+    return 0;
+  end if;
+  select * into v_old from makeready.workers w where w.instance = instance_name for update;
+  if not found then                                  -- the incumbent left this moment
+    raise exception 'worker % is changing hands', instance_name using errcode = '40001', hint = 'Register again.';
+  end if;
+  v_now := makeready.now();
+  if (case when v_old.locks_session then makeready.session_is_open(v_old.id)
                                   else v_old.beat_at >= v_now - v_old.stale_after end) then
     raise exception 'worker % is running already as process % on %', instance_name, v_old.pid, v_old.host
       using errcode = 'MR409', detail = json_build_object('instance', instance_name, 'host', v_old.host, 'pid', v_old.pid),
             hint = 'Give each process an instance name of its own, or stop the other one.';
   end if;
-  delete from makeready.workers w where w.instance = instance_name or w.id = worker;
+  delete from makeready.workers w where w.instance = instance_name;
   insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
   values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session, v_now, v_now);
   return makeready.reap(1000, false);      -- the predecessor's jobs have no worker now
