@@ -503,6 +503,34 @@ $$;
 comment on function makeready.fail(text, uuid, uuid, text, jsonb, interval) is
   'Ends an attempt: retry (waits, or dead when used up), fatal (dead), snooze and interrupted (attempt given back), cancelled. A retry that could not start before the deadline expires now. Returns the new state; again for a repeated call. MR001 when the lease is lost.';
 
+create or replace function makeready.worker_strays(worker uuid, known uuid[])
+  returns integer
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_row   record;
+  v_count integer := 0;
+begin
+  -- A claim was committed and its answer lost: the worker lives and beats, so nobody else would ever take these jobs.
+  for v_row in
+    select j.queue, j.id, j.lease from makeready.jobs j
+     where j.state = 'running' and j.worker_id = worker and j.lease <> all (known)
+       for no key update skip locked
+  loop
+    perform makeready.fail(v_row.queue, v_row.id, v_row.lease, 'interrupted',
+                           '{"code": "claim_lost", "message": "the worker never got the answer to its claim"}');
+    perform makeready.wake(v_row.queue);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function makeready.worker_strays(uuid, uuid[]) is
+  'Gives back running jobs of a worker under leases that it does not know: the answer to their claim was lost. known: the leases it does know. Only while no claim of that worker is under way. Returns how many.';
+
 create or replace function makeready.report(queue_name text, job uuid, token uuid, facts jsonb)
   returns void
   language plpgsql
@@ -575,7 +603,7 @@ begin
       select j.queue, j.id, j.attempt, j.lost, j.worker_id, j.started_at, j.run_until, j.cancel_at, j.deadline_at
         from makeready.jobs j
        where j.state = 'running'
-         and (j.run_until < v_now or j.worker_id = any (v_lost)
+         and ((by_heartbeat and j.run_until < v_now) or j.worker_id = any (v_lost)
               or not exists (select from makeready.workers w where w.id = j.worker_id))
        order by j.queue, j.id limit max_jobs for update of j skip locked
     ), fate as materialized (

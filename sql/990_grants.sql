@@ -40,7 +40,7 @@ to makeready_http, makeready_worker, makeready_ops;
 
 grant execute on function
   makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean),
-  makeready.worker_drain(uuid), makeready.worker_leave(uuid), makeready.claim(text[], uuid, integer),
+  makeready.worker_drain(uuid), makeready.worker_leave(uuid), makeready.worker_strays(uuid, uuid[]), makeready.claim(text[], uuid, integer),
   makeready.finish(text, uuid, uuid, jsonb), makeready.finish_many(text, uuid[], uuid[], jsonb[]),
   makeready.finish_and_claim(text, uuid, uuid, jsonb, uuid, integer), makeready.fail(text, uuid, uuid, text, jsonb, interval),
   makeready.report(text, uuid, uuid, jsonb), makeready.beat(uuid, text[], uuid[], uuid[]), makeready.reap(integer, boolean)
