@@ -1,0 +1,292 @@
+"""The worker loop: claim → run → finish, for any queue that has a handler.
+
+A worker is a process; it has a number of tasks (four, by default), and makes one claim for all
+that are free. It sleeps until a notification, the end of one of its jobs, or a poll. Leases are
+kept by the heartbeat, ends are written by `Endings`; faults of the database slow it down and end nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.abc
+import asyncpg
+import structlog
+
+from makeready import __version__, leases
+from makeready.config import Settings
+from makeready.db import Backoff, Control, is_transient
+from makeready.errors import WorkerGone
+from makeready.jobs import Lease
+from makeready.leases import WorkerFacts
+from makeready.listening import Listener
+from makeready.log import log_context
+from makeready_workers.attempt import Attempt, Stop
+from makeready_workers.ending import Endings
+from makeready_workers.handler import Handler
+from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
+from makeready_workers.running import run_attempt
+
+POLL_S = (0.9, 1.1)
+POLL_HEARING_S = (1.0, 1.5)  # the poll is then only for hints that got lost
+LISTEN_PATIENCE_S = 3.0  # before registering: a session lock from the first beat on
+ENDING_S = 5.0  # for the last calls of attempts that are interrupted at the end of the grace
+STRAYS_AFTER_S = 5.0  # above lock_timeout: by then a claim whose socket was cut has ended
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatistics:
+    """What a worker has done since it started."""
+
+    id: UUID
+    tasks: int
+    running: int
+    claims: int
+    """Calls of claim, with and without a result."""
+    claimed: int
+    """Jobs."""
+    ends: Mapping[str, int]
+    """Attempts by how they ended: done, repeat, lost, or the state that fail returned."""
+    is_draining: bool
+    heartbeat: HeartbeatStatistics
+
+
+class Worker:
+    """Runs jobs while `run` runs; `stop` ends it gracefully.
+
+    The pool needs room for the tasks, one claim and one finish at a time. Without a listener the
+    worker polls, and a killed process is noticed by its missing heartbeats alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        handlers: Iterable[Handler],
+        *,
+        control: Control,
+        listener: Listener | None = None,
+        host: str | None = None,
+    ) -> None:
+        self.id = uuid4()
+        self._settings = settings
+        self._pool = pool
+        self._handlers = {handler.queue: handler for handler in handlers}
+        self._queues = list(self._handlers)
+        self._control = control
+        self._listener = listener
+        self._attempts: dict[UUID, Attempt] = {}
+        self._held: tuple[Lease, ...] = ()
+        self._counts: Counter[str] = Counter()
+        self._ends: Counter[str] = Counter()
+        self._kick = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = asyncio.Event()
+        self._strays_due: list[float] = []
+        self._endings = Endings(pool, control)
+        facts = WorkerFacts(
+            id=self.id,
+            instance=settings.instance,
+            host=host or socket.gethostname(),
+            pid=os.getpid(),
+            tasks=settings.tasks,
+            queues=tuple(self._queues),
+            version=__version__,
+            locks_session=listener is not None,
+        )
+        self._heartbeat = Heartbeat(
+            settings, facts, held=lambda: self._held, on_verdicts=self._on_verdicts
+        )
+        if listener is not None:
+            listener.lock_for(self.id)
+            listener.on("wake", self._on_wake)
+            listener.on("cancel", self._on_cancel)
+            listener.on_sweep(self._kick.set)
+
+    def stop(self) -> None:
+        """No new claims; running jobs get the drain grace, the rest is interrupted."""
+        self._stopping.set()
+        self._kick.set()
+
+    def statistics(self) -> WorkerStatistics:
+        """Figures for metrics and tests."""
+        return WorkerStatistics(
+            id=self.id,
+            tasks=self._settings.tasks,
+            running=len(self._attempts),
+            claims=self._counts["claims"],
+            claimed=self._counts["claimed"],
+            ends=dict(self._ends),
+            is_draining=self._stopping.is_set(),
+            heartbeat=self._heartbeat.statistics(),
+        )
+
+    async def run(self) -> None:
+        """Works until `stop`, or until cancelled: then jobs are taken back at once.
+
+        Raises Conflict when another live process has this instance name for 20 s.
+        """
+        if self._listener is not None:
+            await self._listener.wait_hearing(LISTEN_PATIENCE_S)
+        async with anyio.create_task_group() as helpers:
+            helpers.start_soon(self._endings.run)
+            helpers.start_soon(self._heartbeat.run)
+            try:
+                async with anyio.create_task_group() as group:
+                    await self._claim_for_ever(group)
+                    await self._drain(group)
+            finally:
+                await self._leave()
+            helpers.cancel_scope.cancel()
+
+    async def _claim_for_ever(self, group: anyio.abc.TaskGroup) -> None:
+        await self._registered()
+        facts = {"worker": str(self.id), "instance": self._settings.instance}
+        _log.info("worker_start", queues=self._queues, tasks=self._settings.tasks, **facts)
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            # Cleared before the claim: what is notified from here on causes another one.
+            self._kick.clear()
+            try:
+                more = await self._claim_once(group)
+                backoff.reset()
+            except WorkerGone:
+                # Stale after an outage, or cleared: a beat mends both. Or drained by an operator.
+                self._heartbeat.beat_now()
+                await self._pause(backoff.pause_s())
+                continue
+            except Exception as error:  # noqa: BLE001 -- a fault slows the loop down, no more
+                self._on_claim_fault(error)
+                await self._pause(backoff.pause_s())
+                continue
+            if not more:
+                with anyio.move_on_after(self._poll_s()):
+                    await self._kick.wait()
+
+    async def _registered(self) -> None:
+        while not self._heartbeat.registered.is_set() and not self._stopping.is_set():
+            with anyio.move_on_after(POLL_S[1]):
+                await self._heartbeat.registered.wait()
+        if self._heartbeat.refused is not None:
+            raise self._heartbeat.refused
+
+    async def _claim_once(self, group: anyio.abc.TaskGroup) -> bool:
+        """Claims for all free tasks; True when another claim may find more at once."""
+        free = self._settings.tasks - len(self._attempts)
+        if free <= 0:
+            return False
+        await self._return_strays()
+        asked_at = asyncio.get_running_loop().time()
+        self._counts["claims"] += 1
+        found = await leases.claim(self._pool, self._queues, self.id, free)
+        self._counts["claimed"] += len(found)
+        for claimed in found:
+            attempt = Attempt(claimed, self._pool, asked_at=asked_at)
+            self._attempts[attempt.lease.token] = attempt
+            group.start_soon(self._run, attempt)
+        if found:
+            self._publish()
+            self._queues.append(self._queues.pop(0))  # the queues take turns at being first
+        return bool(found) and len(found) < free and len(self._queues) > 1
+
+    def _on_claim_fault(self, error: Exception) -> None:
+        """The claim may have been committed and its answer lost: look for such jobs, twice."""
+        now = asyncio.get_running_loop().time()
+        self._strays_due = [now, now + STRAYS_AFTER_S]
+        self._counts["claim_faults"] += 1
+        if is_transient(error):
+            _log.info("claim_failed", error=f"{type(error).__name__}: {error}")
+        else:
+            _log.error("claim_failed", exc_info=error)
+
+    async def _return_strays(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._strays_due and self._strays_due[0] <= now:
+            known = [lease.token for lease in self._held]
+            count = await leases.return_strays(self._pool, self.id, known)
+            self._strays_due = [due for due in self._strays_due if due > now]
+            if count:
+                _log.warning("strays_returned", jobs=count)
+
+    async def _run(self, attempt: Attempt) -> None:
+        job = attempt.job
+        try:
+            with log_context(queue=job.queue, job_id=str(job.id), attempt=job.attempt):
+                end = await run_attempt(
+                    attempt, self._handlers[job.queue], self._endings, self._heartbeat
+                )
+            self._ends[end] += 1
+            if end == "unknown":
+                self._strays_due = [asyncio.get_running_loop().time()]
+        finally:
+            del self._attempts[attempt.lease.token]
+            self._publish()
+            self._kick.set()
+
+    def _publish(self) -> None:
+        # One assignment: the heartbeat's thread reads it without a lock.
+        self._held = tuple(attempt.lease for attempt in self._attempts.values())
+        if self._held:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._stopping.wait()
+
+    def _poll_s(self) -> float:
+        hears = self._listener is not None and self._listener.hears
+        return random.uniform(*(POLL_HEARING_S if hears else POLL_S))  # noqa: S311
+
+    async def _drain(self, group: anyio.abc.TaskGroup) -> None:
+        _log.info(
+            "worker_drain", running=len(self._attempts), grace_s=self._settings.drain_grace_s
+        )
+        await self._say(leases.drain(self._control, self.id))
+        with anyio.move_on_after(self._settings.drain_grace_s):
+            await self._idle.wait()
+        for attempt in self._attempts.values():
+            attempt.stop(Stop.SHUTDOWN)
+        with anyio.move_on_after(ENDING_S):
+            await self._idle.wait()
+        group.cancel_scope.cancel()
+
+    async def _leave(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._say(leases.leave(self._control, self.id))
+        _log.info("worker_stop", worker=str(self.id), ends=dict(self._ends))
+
+    async def _say(self, call: object) -> None:
+        """A word to the database on the way out; it finds out by itself if it is away."""
+        try:
+            await call  # type: ignore[misc]
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.info("database_away", error=f"{type(error).__name__}: {error}")
+
+    def _on_verdicts(self, verdicts: Verdicts) -> None:
+        for token, verdict in verdicts.items():
+            attempt = self._attempts.get(token)
+            if attempt is not None:
+                attempt.stop(Stop.CANCEL if verdict == "cancel" else Stop.LOST)
+
+    def _on_wake(self, words: list[str]) -> None:
+        if words and words[0] in self._handlers:
+            self._kick.set()
+
+    def _on_cancel(self, words: list[str]) -> None:
+        if any(str(lease.job_id) in words for lease in self._held):
+            self._heartbeat.beat_now()  # a hint: the beat brings the verdict
