@@ -2,7 +2,8 @@
 
 A worker is a process; it has a number of tasks (four, by default), and makes one claim for all
 that are free. It sleeps until a notification, the end of one of its jobs, or a poll. Leases are
-kept by the heartbeat, ends are written by `Endings`; faults of the database slow it down and end nothing.
+kept by the heartbeat and ends written by `Endings`. Faults of the database slow it down and end
+nothing.
 """
 
 from __future__ import annotations
