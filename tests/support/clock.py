@@ -40,7 +40,7 @@ class Clock:
             await pool.expire_connections()
 
     async def now(self) -> datetime:
-        """What `makeready.now()` says to a new connection of the test, on the server's real clock."""
+        """What `makeready.now()` says to a new connection of the test."""
         shifted: datetime = await self._admin.fetchval(
             "select clock_timestamp() + $1::text::interval", f"{self.offset_s} seconds"
         )
