@@ -1,0 +1,107 @@
+"""Health: does the process live, is it ready for work, and how is object storage set up.
+
+`live` asks nothing of anybody. `ready` asks the database and storage, at most once a second
+however often it is called. No answer names a credential.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import anyio
+import asyncpg
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from makeready.schema import inspect
+from makeready_http.problems import RETRY_AFTER_S, Problem, Refusal, answer
+from makeready_http.services import Services, services_of
+
+CHECK_TIMEOUT_S = 2.0
+KEEP_S = 1.0
+KEEP_SCHEMA_S = 10.0  # a schema that is current stays so while this version runs
+
+Checks = dict[str, str]
+
+
+class Readiness:
+    """The last answer of `ready`, shared by all who ask within a second."""
+
+    def __init__(self) -> None:
+        self._turn = anyio.Lock()
+        self._found: Checks = {}
+        self._until = 0.0
+        self._schema_until = 0.0
+
+    async def checks(self, services: Services) -> Checks:
+        """What each part says: `ok`, or what is wrong with it."""
+        async with self._turn:
+            if time.monotonic() >= self._until:
+                self._found = {
+                    "database": await _verdict(lambda: self._database(services)),
+                    "storage": await _verdict(services.storage.check),
+                }
+                self._until = time.monotonic() + KEEP_S
+            return self._found
+
+    async def _database(self, services: Services) -> None:
+        async with services.pool.acquire(timeout=CHECK_TIMEOUT_S) as connection:
+            if time.monotonic() < self._schema_until:
+                await connection.fetchval("select 1")
+                return
+            state = await inspect(cast("asyncpg.Connection", connection))
+        if not state.is_current:
+            raise Problem("queue_unavailable", f"the schema lacks {', '.join(state.pending)}")
+        self._schema_until = time.monotonic() + KEEP_SCHEMA_S
+
+
+async def live(_: Request) -> Response:
+    """200 while the process answers at all."""
+    return JSONResponse({"ok": True})
+
+
+async def ready(request: Request) -> Response:
+    """200 when the database has the schema of this version and storage answers, else 503."""
+    checks = await request.app.state.readiness.checks(services_of(request))
+    failed = [name for name, found in checks.items() if found != "ok"]
+    if not failed:
+        return JSONResponse({"ok": True, "checks": checks})
+    code = "storage_unavailable" if failed == ["storage"] else "queue_unavailable"
+    return answer(
+        Refusal(
+            code=code,
+            message=f"Not ready: {', '.join(failed)}.",
+            details={"checks": checks},
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
+    )
+
+
+async def storage(request: Request) -> Response:
+    """How object storage is set up, without asking it; with DEBUG also whether it answers."""
+    services = services_of(request)
+    settings = services.settings
+    facts: dict[str, object] = {
+        "ok": True,
+        "bucket": settings.s3_bucket,
+        "endpoint": settings.s3_url,
+        "presign_endpoint": settings.s3_presign_url,
+        "provider": "s3",
+        "has_credentials": bool(settings.s3_access_key and settings.s3_secret_key),
+    }
+    if settings.debug:
+        facts["head_bucket"] = await _verdict(services.storage.check)
+    return JSONResponse(facts)
+
+
+async def _verdict(check: Callable[[], Awaitable[None]]) -> str:
+    try:
+        with anyio.fail_after(CHECK_TIMEOUT_S):
+            await check()
+    except Problem as problem:
+        return problem.refusal.message
+    except Exception as error:  # noqa: BLE001 -- any fault of a part is an answer here
+        return type(error).__name__
+    return "ok"

@@ -1,0 +1,133 @@
+"""What a route reads out of a request: JSON bodies, ids, pages, and the two preference headers.
+
+Everything here refuses before it reads more than it must. A body in memory is never larger than
+its limit, and never holds what PostgreSQL cannot store.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import ClientDisconnect, Request
+
+from makeready_http.problems import Problem, invalid_request, not_found
+
+JSON_MAX_BYTES = 8 << 20
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
+WAIT_MAX_S = 60.0
+KEY_MAX = 255
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
+
+
+async def read_json(request: Request, *, max_bytes: int = JSON_MAX_BYTES) -> dict[str, Any]:
+    """The body, a JSON object.
+
+    413 as soon as the declared or the received length is over the limit; 400 when it is no JSON.
+    """
+    raw = await _read(request, max_bytes)
+    try:
+        found = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise invalid_request("The body is not JSON.", field="body", reason="json") from None
+    if not isinstance(found, dict):
+        raise invalid_request("The body must be a JSON object.", field="body", reason="type")
+    if b"\\u" in raw and not _is_storable(found):
+        text = "The body has a character that cannot be stored."
+        raise invalid_request(text, field="body", reason="text")
+    return found
+
+
+def path_uuid(request: Request, name: str, code: str) -> UUID:
+    """An id of the path. What is no id cannot be anybody's: the same 404 as an unknown one."""
+    text = request.path_params[name]
+    try:
+        return UUID(text)
+    except ValueError:
+        raise not_found(code, name, text) from None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The client's key: 1 to 255 printable ASCII characters without spaces."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise invalid_request(
+            f"An Idempotency-Key has 1 to {KEY_MAX} printable ASCII characters.",
+            field="Idempotency-Key",
+            reason="format",
+        )
+    return key
+
+
+def prefer_wait(request: Request) -> float | None:
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None: do not wait."""
+    found = _WAIT.search(",".join(request.headers.getlist("prefer")))
+    return None if found is None else min(float(found[1]), WAIT_MAX_S)
+
+
+def page(request: Request) -> tuple[int, UUID | None]:
+    """`limit` (1 to 200, by default 50) and `after`, the id that the page before ended with."""
+    text = request.query_params.get("limit", str(PAGE_DEFAULT))
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_MAX:
+        raise invalid_request(f"limit is 1 to {PAGE_MAX}.", field="limit", reason="range")
+    after = request.query_params.get("after")
+    try:
+        return int(text), None if after is None else UUID(after)
+    except ValueError:
+        raise invalid_request("after is no id.", field="after", reason="format") from None
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes, int(declared))
+    received = bytearray()
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > max_bytes:
+                raise _too_large(max_bytes, len(received))
+    except ClientDisconnect:
+        raise invalid_request("The body ended early.", field="body", reason="aborted") from None
+    return bytes(received)
+
+
+def _too_large(max_bytes: int, received: int) -> Problem:
+    return Problem(
+        "payload_too_large",
+        f"The body may have {max_bytes} bytes.",
+        details={"max_bytes": max_bytes, "received_bytes": received},
+        headers={"Connection": "close"},  # the rest is not read
+    )
+
+
+def _is_storable(found: Any) -> bool:
+    """False for U+0000 and for half of a surrogate pair, which only an escape can bring in."""
+    left = [found]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and _UNSTORABLE.search(value):
+            return False
+    return True
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(word)  # NaN and Infinity are not JSON
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -1,0 +1,80 @@
+"""How records look in answers: the one place that names public fields of the Library."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from starlette.responses import JSONResponse, Response
+
+from makeready import library
+
+
+def document_item(state: library.DocumentState) -> dict[str, Any]:
+    """A document in a list (RND-009)."""
+    return {
+        "doc_id": state.doc_id,
+        "title": state.title,
+        "status": state.status,
+        "job_id": _text(state.job_id),
+        "file_id": _text(state.file_id),
+        "last_good_file_id": _text(state.last_good_file_id),
+        "attempts": state.attempts,
+        "last_error": state.last_error,
+        "access": {
+            "tier": state.tier,
+            "enabled": state.is_enabled,
+            "is_locked": not state.is_enabled,
+            "reason": None if state.is_enabled else "disabled",
+        },
+    }
+
+
+def job_item(job: library.RenderJob) -> dict[str, Any]:
+    """One render."""
+    return {
+        "job_id": str(job.job_id),
+        "pack_id": str(job.pack_id),
+        "doc_id": job.doc_id,
+        "status": job.status,
+        "file_id": _text(job.file_id),
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "last_error": job.last_error,
+    }
+
+
+def file_item(row: library.FileRow) -> dict[str, Any]:
+    """A file in a list (RND-030)."""
+    return {
+        "file_id": str(row.file_id),
+        "artifact_id": str(row.artifact_id),
+        "kind": row.kind,
+        "created_at": row.created_at.isoformat(),
+        "content_type": row.content_type,
+        "size_bytes": row.size_bytes,
+        "doc_id": row.doc_id,
+        "pack_id": _text(row.pack_id),
+        "status": row.status,
+    }
+
+
+def pack_item(row: library.PackRow) -> dict[str, Any]:
+    """A pack in a list."""
+    return {
+        "pack_id": str(row.pack_id),
+        "session_id": str(row.session_id),
+        "created_at": row.created_at.isoformat(),
+        "language": row.language,
+        "open_count": row.open_count,
+    }
+
+
+def listed(name: str, items: list[dict[str, Any]], limit: int, key: str) -> Response:
+    """A page; `next` is what to pass as `after`, and null on the last one."""
+    following = items[-1][key] if len(items) == limit else None
+    return JSONResponse({"ok": True, name: items, "next": following})
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

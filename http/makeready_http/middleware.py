@@ -1,0 +1,82 @@
+"""Around every request: its id, its two log lines, and the answer to whatever a route let through.
+
+The id is the caller's `X-Request-Id` when that is a harmless word, else a new one; it is on every
+line that is logged meanwhile and on every answer, also on the refusals of the router.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from makeready.log import log_context
+from makeready_http.problems import Refusal, answer, refusal_of
+
+HEADER = "X-Request-Id"
+_HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_QUIET = frozenset({"/health/live", "/health/ready"})
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestScope:
+    """The outermost middleware. Errors end here: the server never sees one, nor its trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        with log_context(request_id=request_id):
+            await self._logged(scope, receive, send, request_id)
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        log = _log.debug if scope["path"] in _QUIET else _log.info
+        facts = {"method": scope["method"], "path": scope["path"]}
+        log("request_received", **facts)
+        started = time.monotonic()
+        status = [0]
+        send = _stamped(send, request_id, status)
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            refusal = refusal_of(error, request_id)
+            _log_error(error, refusal)
+            if status[0]:  # half an answer is out: only a broken connection tells the truth
+                raise
+            await answer(refusal)(scope, receive, send)
+        finally:
+            ms = round((time.monotonic() - started) * 1000, 1)
+            log("request_finished", **facts, status=status[0], ms=ms)
+
+
+def _request_id(headers: Headers) -> str:
+    stated = headers.get(HEADER, "")
+    return stated if _HARMLESS.fullmatch(stated) else str(uuid.uuid4())
+
+
+def _stamped(send: Send, request_id: str, status: list[int]) -> Send:
+    async def stamped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status[0] = message["status"]
+            MutableHeaders(scope=message)[HEADER] = request_id
+        await send(message)
+
+    return stamped
+
+
+def _log_error(error: Exception, refusal: Refusal) -> None:
+    if refusal.status == 500:
+        _log.error("request_error", code=refusal.code, exc_info=error)
+    elif refusal.status > 500:
+        _log.warning("request_error", code=refusal.code, error=type(error).__name__)

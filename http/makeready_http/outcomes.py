@@ -1,0 +1,79 @@
+"""What a route that renders answers: at once, or when the work has ended (`Prefer: wait=N`).
+
+Waiting holds no connection to the database, and never gives a job up: when the time is over the
+answer is 202 with the place to ask again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from starlette.responses import JSONResponse, Response
+
+from makeready import library, render
+from makeready.jobs import Ended
+from makeready_http.items import document_item, job_item
+from makeready_http.problems import Problem, not_found
+from makeready_http.services import Services
+
+OPEN = frozenset({"queued", "rendering"})
+
+
+async def document_outcome(
+    services: Services, user: UUID, job_id: UUID, body: dict[str, Any], wait_s: float | None
+) -> Response:
+    """The answer about one job; 422 or 503 when it has failed while the client waited."""
+    location = {"Location": f"/render/jobs/{job_id}"}
+    if wait_s is None:
+        return JSONResponse(body, status_code=202, headers=location)
+    ended = await services.waiting.wait(render.QUEUE, job_id, wait_s)
+    found = await library.job(services.pool, user, job_id)
+    if found is None:
+        raise not_found("job_not_found", "job_id", job_id)
+    applied = {"Preference-Applied": f"wait={wait_s:.0f}"}
+    if found.status in OPEN:
+        body |= {"status": found.status}
+        return JSONResponse(body, status_code=202, headers=location | applied)
+    if found.status == "failed":
+        raise _failure(found, ended)
+    return JSONResponse(body | job_item(found), headers=applied)
+
+
+async def pack_outcome(
+    services: Services,
+    user: UUID,
+    pack: UUID,
+    job_ids: Sequence[UUID],
+    *,
+    body: dict[str, Any],
+    wait_s: float | None,
+) -> Response:
+    """The answer about the jobs of one call; 200 with all documents once every one has ended."""
+    headers = {"Location": f"/packs/{pack}/documents"}
+    if wait_s is None:
+        return JSONResponse(body, status_code=202, headers=headers)
+    until = time.monotonic() + wait_s
+    for job_id in job_ids:
+        await services.waiting.wait(render.QUEUE, job_id, max(0.0, until - time.monotonic()))
+    found = await library.documents(services.pool, user, pack)
+    is_open = any(state.status in OPEN for state in found)
+    return JSONResponse(
+        body | {"documents": [document_item(state) for state in found]},
+        status_code=202 if is_open else 200,
+        headers=headers | {"Preference-Applied": f"wait={wait_s:.0f}"},
+    )
+
+
+def _failure(found: library.RenderJob, ended: Ended | None) -> Problem:
+    details = {"job_id": str(found.job_id)}
+    if ended is not None and ended.state == "cancelled":
+        return Problem("job_cancelled", "The job was cancelled.", details=details)
+    code = (found.last_error or "unknown").partition(":")[0]
+    return Problem(
+        "render_failed",
+        "The document could not be rendered.",
+        details=details | {"reason": code.lower()},
+    )

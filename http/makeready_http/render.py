@@ -1,0 +1,220 @@
+"""Packs and their documents, files and the user's lists. Thin: read, call one function, answer.
+
+    POST /packs                      {"language": "ru", "documents": {"invoice": {…}}}
+    POST /packs/{pack_id}/render
+    POST /packs/{pack_id}/render/{doc_id}
+    GET  /packs/{pack_id}/documents
+    GET  /render/jobs/{job_id}
+    GET  /files/{file_id}/download
+    GET  /me/files, /me/packs        ?limit=50&after=<the last id of the page before>
+
+The three POSTs take `Idempotency-Key`; the two that render take `Prefer: wait=N`. The answer is
+202 while something is still being printed, and 200 or 201 when there is nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from makeready import documents as registry
+from makeready import library, render
+from makeready.errors import NotFound, Rejected
+from makeready_http.auth import current_user
+from makeready_http.inputs import (
+    idempotency_key,
+    page,
+    path_uuid,
+    prefer_wait,
+    read_json,
+)
+from makeready_http.items import document_item, file_item, job_item, listed, pack_item
+from makeready_http.outcomes import document_outcome, pack_outcome
+from makeready_http.problems import Problem, not_found
+from makeready_http.services import services_of
+
+_DOC_ID = re.compile("[a-z][a-z0-9_]{0,62}")
+_PACK_FIELDS = frozenset({"language", "documents", "session_id"})
+
+_log = structlog.get_logger(__name__)
+
+
+async def create_pack(request: Request) -> Response:
+    """Makes a pack; all data is checked first, and every problem of it is named."""
+    user = await current_user(request)
+    body = await read_json(request)
+    key = idempotency_key(request)
+    language, session = _pack_facts(body)
+    documents = body["documents"]
+    await to_thread.run_sync(_check_documents, documents)
+    made = await render.pack_create(
+        services_of(request).pool,
+        user,
+        documents,
+        language=language,
+        session=session,
+        request_key=key,
+    )
+    _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
+    return JSONResponse(
+        {"ok": True, "pack_id": str(made.pack_id), "documents": sorted(documents)},
+        status_code=201,
+        headers={"Location": f"/packs/{made.pack_id}/documents"} | _replayed(made.is_new),
+    )
+
+
+async def render_pack(request: Request) -> Response:
+    """Renders what the pack still lacks."""
+    user = await current_user(request)
+    pack = path_uuid(request, "pack_id", "pack_not_found")
+    key, wait_s = idempotency_key(request), prefer_wait(request)
+    services = services_of(request)
+    _log.info("render_pack_requested", pack_id=str(pack))
+    found = await render.render_pack(services.pool, user, pack, request_key=key)
+    if found.jobs_created:
+        services.wake(render.QUEUE)
+    _log.info(
+        "render_jobs_enqueued",
+        pack_id=str(pack),
+        jobs_created=found.jobs_created,
+        jobs_skipped=found.jobs_skipped,
+    )
+    body = {
+        "ok": True,
+        "pack_id": str(pack),
+        "jobs_created": found.jobs_created,
+        "jobs_skipped": found.jobs_skipped,
+        "job_ids": [str(job) for job in found.job_ids],
+    }
+    if not found.job_ids:
+        return JSONResponse(body)
+    return await pack_outcome(services, user, pack, found.job_ids, body=body, wait_s=wait_s)
+
+
+async def render_document(request: Request) -> Response:
+    """Renders one document anew, whatever there is of it."""
+    user = await current_user(request)
+    pack = path_uuid(request, "pack_id", "pack_not_found")
+    document = request.path_params["doc_id"]
+    if not _DOC_ID.fullmatch(document):
+        raise not_found("document_not_found", "doc_id", document)
+    key, wait_s = idempotency_key(request), prefer_wait(request)
+    services = services_of(request)
+    found = await render.render_document(services.pool, user, pack, document, request_key=key)
+    if found.is_new:
+        services.wake(render.QUEUE)
+        _log.info(
+            "render_job_created", pack_id=str(pack), doc_id=document, job_id=str(found.job_id)
+        )
+    body = {"ok": True, "pack_id": str(pack), "doc_id": document, "job_id": str(found.job_id)}
+    answer = await document_outcome(services, user, found.job_id, body, wait_s)
+    answer.headers.update(_replayed(found.is_new))
+    return answer
+
+
+async def list_documents(request: Request) -> Response:
+    """Each document of the pack with the state of its latest render."""
+    user = await current_user(request)
+    pack = path_uuid(request, "pack_id", "pack_not_found")
+    found = await library.documents(services_of(request).pool, user, pack)
+    _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
+    items = [document_item(state) for state in found]
+    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
+
+
+async def show_job(request: Request) -> Response:
+    """One render, by its job."""
+    user = await current_user(request)
+    job_id = path_uuid(request, "job_id", "job_not_found")
+    found = await library.job(services_of(request).pool, user, job_id)
+    if found is None:
+        raise not_found("job_not_found", "job_id", job_id)
+    return JSONResponse({"ok": True, **job_item(found)})
+
+
+async def download(request: Request) -> Response:
+    """A link to the file that works for some minutes, for whoever holds it."""
+    user = await current_user(request)
+    file_id = path_uuid(request, "file_id", "file_not_found")
+    services = services_of(request)
+    found = await library.file(services.pool, user, file_id)
+    if found is None:
+        raise not_found("file_not_found", "file_id", file_id)
+    valid_s = services.settings.presign_ttl_s
+    link = await services.storage.presign(found.key, valid_s=valid_s, filename=found.filename)
+    _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
+    return JSONResponse(
+        {"ok": True, "url": link, "expires_in_sec": valid_s},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def my_files(request: Request) -> Response:
+    """The user's files, newest first."""
+    user = await current_user(request)
+    limit, after = page(request)
+    rows = await library.files(services_of(request).pool, user, limit=limit, older_than=after)
+    return listed("files", [file_item(row) for row in rows], limit, "file_id")
+
+
+async def my_packs(request: Request) -> Response:
+    """The user's packs, newest first."""
+    user = await current_user(request)
+    limit, after = page(request)
+    rows = await library.packs(services_of(request).pool, user, limit=limit, older_than=after)
+    return listed("packs", [pack_item(row) for row in rows], limit, "pack_id")
+
+
+def _pack_facts(body: Mapping[str, Any]) -> tuple[str, UUID | None]:
+    """Language and session of a new pack; raises Rejected with every problem of the frame."""
+    problems = [
+        _problem("unknown_field", name, f"{name} is no field of a pack")
+        for name in sorted(set(body) - _PACK_FIELDS)
+    ]
+    language, session = body.get("language", "ru"), body.get("session_id")
+    if language not in render.LANGUAGES:
+        problems.append(_problem("not_allowed", "language", "the language is ru or en"))
+    documents = body.get("documents")
+    if not isinstance(documents, dict) or not documents:
+        text = "documents is an object with the data of at least one document"
+        problems.append(_problem("missing_field", "documents", text))
+    try:
+        session_id = None if session is None else UUID(session)
+    except (AttributeError, TypeError, ValueError):
+        problems.append(_problem("bad_format", "session_id", "the session is no id"))
+    if problems:
+        raise Rejected("the pack cannot be made of this", details={"problems": problems})
+    return language, session_id
+
+
+def _check_documents(documents: Mapping[str, Any]) -> None:
+    """Checks the data of all documents; 404 for an unknown one, Rejected with all problems."""
+    problems: list[dict[str, Any]] = []
+    for doc_id, data in documents.items():
+        try:
+            registry.check_data(registry.document_type(doc_id), data)
+        except NotFound:
+            raise Problem(
+                "document_not_found", f"There is no document {doc_id}.", details={"doc_id": doc_id}
+            ) from None
+        except Rejected as error:
+            for found in error.details["problems"]:
+                path = f"documents.{doc_id}" + (f".{found['path']}" if found["path"] else "")
+                problems.append({**found, "path": path})
+    if problems:
+        raise Rejected("the data does not fit", details={"problems": problems})
+
+
+def _problem(code: str, path: str, message: str) -> dict[str, Any]:
+    return {"code": code, "path": path, "message": message, "hint": ""}
+
+
+def _replayed(is_new: bool) -> dict[str, str]:
+    return {} if is_new else {"Idempotency-Replayed": "true"}

@@ -1,0 +1,169 @@
+"""What the routes work with: the pool, storage, the waker. Made once a process, in the lifespan.
+
+The service starts, and says that it lives, also while the database or object storage is away: both
+are waited for in the background, and routes that need them answer 503 until they are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import asyncpg
+import structlog
+from starlette.requests import Request
+
+from makeready import render
+from makeready.config import Settings
+from makeready.db import Backoff, Control, close_pool, is_transient, open_pool
+from makeready.listening import Listener
+from makeready.storage import Storage, open_storage
+from makeready.storage_errors import StorageError
+from makeready.upkeep import Upkeep
+from makeready.waiting import Waiting
+from makeready_http.problems import RETRY_AFTER_S, Problem
+
+POOL_SIZE = 10
+START_PATIENCE_S = 5.0  # then the service starts without its database
+WAKE_TIMEOUT_S = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Services:
+    """One a process; `run` is a task of the lifespan, everything else is for the routes."""
+
+    def __init__(self, settings: Settings, storage: Storage) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.control = Control(settings, "makeready_http")
+        self._upkeep = Control(settings, "makeready_http", part="upkeep")
+        self._listener = Listener(settings, "makeready_http") if settings.listen else None
+        self._waiting: Waiting | None = None
+        self._pool: asyncpg.Pool | None = None
+        self._connected = anyio.Event()
+        self._to_wake: set[str] = set()
+        self._wanted = anyio.Event()
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool; `queue_unavailable` until the database has answered for the first time."""
+        if self._pool is None:
+            raise _not_yet()
+        return self._pool
+
+    @property
+    def waiting(self) -> Waiting:
+        """For routes that wait for the end of a job; `queue_unavailable` as `pool`."""
+        if self._waiting is None:
+            raise _not_yet()
+        return self._waiting
+
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Waits for the first answer of the database; False when it takes longer."""
+        with anyio.move_on_after(timeout_s):
+            await self._connected.wait()
+        return self._connected.is_set()
+
+    def wake(self, queue: str) -> None:
+        """Has the workers of a queue told of new jobs. Call it after the commit.
+
+        Returns at once. Wishes that come while one is sent go out together, and one that cannot
+        be sent is dropped: workers poll every second.
+        """
+        self._to_wake.add(queue)
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Connects, prepares and wakes until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._prepare_storage)
+            tasks.start_soon(self._send_wakes)
+            if self._listener is not None:
+                tasks.start_soon(self._listener.run)
+            await self._until_done(self._connect, "database_awaited")
+            tasks.start_soon(self.waiting.run)
+            tasks.start_soon(Upkeep(self.pool, self._upkeep, storage=self.storage).run)
+            await self._until_done(self._sync_types, "document_types_awaited")
+
+    async def close(self) -> None:
+        """Gives the connections back, within seconds."""
+        await self.control.close()
+        await self._upkeep.close()
+        if self._pool is not None:
+            await close_pool(self._pool)
+
+    async def _connect(self) -> None:
+        self._pool = await open_pool(self.settings, "makeready_http", size=POOL_SIZE)
+        self._waiting = Waiting(self._pool, self._listener)
+        self._connected.set()
+
+    async def _sync_types(self) -> None:
+        changed = await render.sync_types(self.pool, render.shipped_types())
+        if changed:
+            _log.info("document_types_synced", changed=changed)
+
+    async def _prepare_storage(self) -> None:
+        async def ensure() -> None:
+            if await self.storage.ensure_bucket():
+                _log.info("s3_bucket_created", bucket=self.storage.bucket)
+
+        await self._until_done(ensure, "storage_awaited")
+
+    async def _send_wakes(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            queues, self._to_wake = self._to_wake, set()
+            for queue in sorted(queues):
+                try:
+                    await self.control.fetch(
+                        "select makeready.wake($1)", queue, timeout_s=WAKE_TIMEOUT_S
+                    )
+                except Exception as error:  # noqa: BLE001 -- a lost hint costs one poll
+                    _log.debug("wake_lost", queue=queue, error=type(error).__name__)
+
+    async def _until_done(self, step: Callable[[], Awaitable[None]], event: str) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await step()
+                return
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next try may succeed
+                if not is_transient(error) and not isinstance(error, StorageError):
+                    _log.error(event, error=f"{type(error).__name__}: {error}")
+                else:
+                    _log.warning(event, error=type(error).__name__)
+            await anyio.sleep(backoff.pause_s())
+
+
+def _not_yet() -> Problem:
+    return Problem(
+        "queue_unavailable",
+        "The database has not answered yet.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+@asynccontextmanager
+async def services_opened(settings: Settings) -> AsyncIterator[Services]:
+    """Opens everything; after 5 s without a database it goes on and waits in the background."""
+    async with AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(open_storage(settings))
+        services = Services(settings, storage)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(services.run)
+            try:
+                await services.wait_connected(START_PATIENCE_S)
+                yield services
+            finally:
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await services.close()
+
+
+def services_of(request: Request) -> Services:
+    """The services of the process that answers this request."""
+    found: Services = request.state.services
+    return found

@@ -1,0 +1,149 @@
+"""The Library: what a user sees of packs, documents, jobs and files. Reads only.
+
+The HTTP service asks; each function is one call of `sql/105_render_reads.sql`, which knows whose a
+thing is. What belongs to somebody else is as good as not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from makeready.db import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentState:
+    """One document of a pack as its owner sees it."""
+
+    doc_id: str
+    title: str
+    status: str
+    """none, queued, rendering, ready or failed: that of the latest render."""
+    job_id: UUID | None
+    file_id: UUID | None
+    """Only when ready."""
+    last_good_file_id: UUID | None
+    """The newest file there is, also when a later render has failed."""
+    attempts: int
+    last_error: str | None
+    tier: str
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderJob:
+    """One render, by its job."""
+
+    job_id: UUID
+    pack_id: UUID
+    doc_id: str
+    status: str
+    file_id: UUID | None
+    attempts: int
+    max_attempts: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """Where a file lies."""
+
+    bucket: str
+    key: str
+    filename: str
+    media_type: str
+    byte_count: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One line of a user's list of files."""
+
+    file_id: UUID
+    artifact_id: UUID
+    kind: str
+    created_at: datetime
+    content_type: str
+    size_bytes: int
+    doc_id: str | None
+    status: str
+    pack_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRow:
+    """One line of a user's list of packs."""
+
+    pack_id: UUID
+    session_id: UUID
+    created_at: datetime
+    language: str
+    open_count: int
+    """Documents queued or rendering now."""
+
+
+async def documents(db: Executor, user: UUID, pack: UUID) -> list[DocumentState]:
+    """The documents of a pack in the order of printing; NotFound."""
+    rows = await db.fetch(
+        "select doc_id, title, public_state as status, job_id, file_id, last_good_file_id,"
+        " attempts_made as attempts, error_text as last_error, access_tier as tier,"
+        " may_render as is_enabled from makeready.render_documents($1, $2)",
+        user,
+        pack,
+    )
+    return [DocumentState(**row) for row in rows]
+
+
+async def job(db: Executor, user: UUID, job_id: UUID) -> RenderJob | None:
+    """One render of the user; None when it is unknown or somebody else's."""
+    row = await db.fetchrow(
+        "select job_id, pack_id, doc_id, public_state as status, file_id,"
+        " attempts_made as attempts, attempts_allowed as max_attempts, error_text as last_error"
+        " from makeready.render_job($1, $2)",
+        user,
+        job_id,
+    )
+    return None if row is None else RenderJob(**row)
+
+
+async def file(db: Executor, user: UUID, file_id: UUID) -> StoredFile | None:
+    """Where the user's file lies; None when it is unknown or somebody else's."""
+    row = await db.fetchrow(
+        "select bucket_name as bucket, object_name as key, download_name as filename,"
+        " media_type, byte_count, hash_sha256 as sha256 from makeready.render_file($1, $2)",
+        user,
+        file_id,
+    )
+    return None if row is None else StoredFile(**row)
+
+
+async def files(
+    db: Executor, user: UUID, *, limit: int, older_than: UUID | None = None
+) -> list[FileRow]:
+    """The user's files, newest first; `older_than` is the last file of the page before."""
+    rows = await db.fetch(
+        "select file_id, artifact_id, sort as kind, made_at as created_at, media_type as"
+        " content_type, byte_count as size_bytes, doc_id, public_state as status, pack_id"
+        " from makeready.render_files($1, $2, $3)",
+        user,
+        limit,
+        older_than,
+    )
+    return [FileRow(**row) for row in rows]
+
+
+async def packs(
+    db: Executor, user: UUID, *, limit: int, older_than: UUID | None = None
+) -> list[PackRow]:
+    """The user's packs, newest first; `older_than` is the last pack of the page before."""
+    rows = await db.fetch(
+        "select pack_id, session_id, made_at as created_at, language_code as language,"
+        " documents_open as open_count from makeready.render_packs($1, $2, $3)",
+        user,
+        limit,
+        older_than,
+    )
+    return [PackRow(**row) for row in rows]

@@ -1,0 +1,194 @@
+"""Render: packs, their documents and files; one typed call for each SQL function of the slice.
+
+The HTTP service creates packs and asks for renders, a worker calls `publish`. No rule is decided
+here: whose a pack is and what is skipped are answers of `sql/100_render.sql`. What users see of
+it is in `makeready.library`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from makeready.db import Executor
+from makeready.documents import registry
+from makeready.jobs import Lease
+from makeready.storage import ObjectFacts
+
+QUEUE = "render"
+LANGUAGES = ("ru", "en")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedType:
+    """A document type as the installed version ships it."""
+
+    id: str
+    title_ru: str
+    title_en: str
+    tier: str
+    """free or paid."""
+    enabled: bool
+    version: str
+    """Changes with the template, the schema, the print options or an asset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackMade:
+    """What became of a request for a pack."""
+
+    pack_id: UUID
+    is_new: bool
+    """False: the same request had made it before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRender:
+    """What a call that renders a pack has done."""
+
+    jobs_created: int
+    jobs_skipped: int
+    job_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRender:
+    """What became of a request to render one document."""
+
+    job_id: UUID
+    is_new: bool
+    """False: the same request had made the job before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderInput:
+    """What a job is to print."""
+
+    pack_id: UUID
+    doc_id: str
+    language: str
+    data: Mapping[str, Any]
+
+
+def shipped_types() -> list[ShippedType]:
+    """The document types of the installed version."""
+    return [
+        ShippedType(
+            id=doc.id,
+            title_ru=doc.title("ru"),
+            title_en=doc.title("en"),
+            tier=doc.tier,
+            enabled=doc.enabled,
+            version=doc.version,
+        )
+        for doc in registry().values()
+    ]
+
+
+async def sync_types(db: Executor, types: Iterable[ShippedType]) -> int:
+    """Makes the registry in the database equal to these; returns how many rows changed."""
+    shipped = json.dumps([asdict(shipped) for shipped in types])
+    return int(await db.fetchval("select makeready.render_types_sync($1::text::jsonb)", shipped))
+
+
+async def pack_create(
+    db: Executor,
+    user: UUID,
+    documents: Mapping[str, Any],
+    *,
+    language: str,
+    session: UUID | None = None,
+    request_key: str | None = None,
+) -> PackMade:
+    """Makes a pack out of the data of each document.
+
+    Raises NotFound (document, session), Rejected (too large; key used for another body).
+    """
+    row = await _one(
+        db,
+        "select verdict, pack from makeready.render_pack_create($1, $2::text::jsonb, $3, $4, $5)",
+        user,
+        json.dumps(documents),
+        language,
+        session,
+        request_key,
+    )
+    return PackMade(pack_id=row["pack"], is_new=row["verdict"] == "created")
+
+
+async def render_pack(
+    db: Executor, user: UUID, pack: UUID, *, request_key: str | None = None
+) -> PackRender:
+    """Renders what is neither open nor ready; NotFound, Conflict when nothing is enabled."""
+    row = await _one(
+        db,
+        "select jobs_created, jobs_skipped, job_ids from makeready.render_pack($1, $2, $3)",
+        user,
+        pack,
+        request_key,
+    )
+    return PackRender(
+        jobs_created=row["jobs_created"],
+        jobs_skipped=row["jobs_skipped"],
+        job_ids=tuple(row["job_ids"]),
+    )
+
+
+async def render_document(
+    db: Executor, user: UUID, pack: UUID, document: str, *, request_key: str | None = None
+) -> DocumentRender:
+    """Renders one document anew; NotFound, Rejected (disabled), Conflict (one is open)."""
+    row = await _one(
+        db,
+        "select verdict, job_id from makeready.render_document($1, $2, $3, $4)",
+        user,
+        pack,
+        document,
+        request_key,
+    )
+    return DocumentRender(job_id=row["job_id"], is_new=row["verdict"] == "created")
+
+
+async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
+    """What the job is to print; None when it renders no document of a pack."""
+    row = await db.fetchrow(
+        "select pack_id, doc_id, language_code as language, content::text as data"
+        " from makeready.render_input($1)",
+        job_id,
+    )
+    return None if row is None else RenderInput(**{**row, "data": json.loads(row["data"])})
+
+
+async def publish(
+    db: Executor, lease: Lease, stored: ObjectFacts, facts: Mapping[str, Any]
+) -> str:
+    """Ends a render with its stored file; `ok`, or `repeat` when this lease did so before.
+
+    Raises LeaseLost: then nothing is published, and the object is left to the orphan scan.
+    """
+    return str(
+        await db.fetchval(
+            "select makeready.render_finish($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb)",
+            lease.job_id,
+            lease.token,
+            stored.bucket,
+            stored.key,
+            stored.media_type,
+            stored.byte_count,
+            stored.sha256,
+            stored.etag,
+            json.dumps(facts),
+        )
+    )
+
+
+async def _one(db: Executor, query: str, *values: Any) -> asyncpg.Record:
+    row = await db.fetchrow(query, *values)
+    if row is None:  # the function returns one row or raises
+        raise LookupError(query)
+    return row
