@@ -1,7 +1,7 @@
 -- Render: packs of documents, each of which becomes a PDF.
 --
 -- A *pack* is what one user wants printed: a language and, for every document it has, that document's data. It never
--- changes. Rendering a document adds a row to `pack_documents` and a job, in one transaction; the row with the highest
+-- changes, so a job only names it: what is printed is what was given. Rendering a document adds a row to `pack_documents` and a job, in one transaction; the row with the highest
 -- `seq` is the latest one of its document, never the one with the latest time. At most one render of a document is open.
 --
 --   pack_documents.state   queued ──► ready                (with a file)
@@ -58,9 +58,6 @@ create table if not exists makeready.packs (
   session_id uuid        not null constraint packs_fk_sessions references makeready.sessions on delete cascade,
   user_id    uuid        constraint packs_fk_users references makeready.users on delete cascade,
   lang       text        not null constraint packs_lang_is_known check (lang in ('ru', 'en')),
-  doc_ids    text[]      not null constraint packs_has_documents check (cardinality(doc_ids) between 1 and 200),
-  content    jsonb       not null constraint packs_content_is_an_object check (jsonb_typeof(content) = 'object')
-                         constraint packs_content_is_bounded check (pg_column_size(content) <= 16777216),
   open_count integer     not null default 0 constraint packs_open_count_is_not_negative check (open_count >= 0),
   created_at timestamptz not null,
   constraint packs_fk_owner foreign key (session_id, user_id) references makeready.sessions (id, user_id) on delete cascade
@@ -72,10 +69,22 @@ comment on column makeready.packs.id is 'The public pack_id.';
 comment on column makeready.packs.session_id is 'The session it came out of; decides whose it is.';
 comment on column makeready.packs.user_id is 'The session''s owner again, for the list of a user''s packs; a foreign key keeps both equal.';
 comment on column makeready.packs.lang is 'Language of all its documents.';
-comment on column makeready.packs.doc_ids is 'The documents it has data for, in the order of printing.';
-comment on column makeready.packs.content is 'The data: one object a doc_id. Frozen.';
 comment on column makeready.packs.open_count is 'Its open renders. Whoever brings it to 0 has ended the pack.';
 comment on column makeready.packs.created_at is 'When it was made.';
+
+create table if not exists makeready.pack_contents (
+  pack_id uuid    not null constraint pack_contents_fk_packs references makeready.packs on delete cascade,
+  doc_id  text    not null constraint pack_contents_fk_document_types references makeready.document_types,
+  place   integer not null,
+  content jsonb   not null constraint pack_contents_content_is_an_object check (jsonb_typeof(content) = 'object'),
+  constraint pack_contents_pk primary key (pack_id, doc_id)
+);
+create index if not exists pack_contents_of_type on makeready.pack_contents (doc_id);
+comment on table makeready.pack_contents is 'The documents of a pack: those it was given data for. Never changes.';
+comment on column makeready.pack_contents.pack_id is 'The pack.';
+comment on column makeready.pack_contents.doc_id is 'The document.';
+comment on column makeready.pack_contents.place is 'Its place in the order of printing.';
+comment on column makeready.pack_contents.content is 'Its data.';
 
 create table if not exists makeready.artifacts (
   id         uuid        not null constraint artifacts_pk primary key,
@@ -262,8 +271,7 @@ as $$
 declare
   v_bodies jsonb[];
 begin
-  select array_agg(jsonb_build_object('pack_id', of_pack.id, 'doc_id', d.doc_id, 'language', of_pack.lang,
-                                      'data', of_pack.content -> d.doc_id) order by d.place)
+  select array_agg(jsonb_build_object('pack_id', of_pack.id, 'doc_id', d.doc_id, 'language', of_pack.lang) order by d.place)
     into v_bodies from unnest(doc_list) with ordinality d (doc_id, place);
   insert into makeready.pack_documents (pack_id, doc_id, job_id, call_id, state, type_version, created_at)
   select of_pack.id, d.doc_id, d.job_id, call, 'queued', t.version, makeready.now()
@@ -289,11 +297,24 @@ declare
   v_pack    makeready.packs;
   v_session uuid := in_session;
   v_odd     text;
+  v_size    integer;
 begin
-  select k.doc_id into v_odd from jsonb_object_keys(content_by_document) k (doc_id)
-   where not exists (select from makeready.document_types t where t.id = k.doc_id) order by 1 limit 1;
-  if v_odd is not null then
+  if language is null or language not in ('ru', 'en') or jsonb_typeof(content_by_document) is distinct from 'object'
+     or content_by_document = '{}' or exists (select from jsonb_each(content_by_document) c where jsonb_typeof(c.value) <> 'object') then
+    raise exception 'a pack needs a language, ru or en, and for each of its documents the data: an object'
+      using errcode = 'MR422', detail = json_build_object('language', language),
+            hint = 'For example {"invoice": {…}}: one object a document.';
+  end if;
+  select c.key into v_odd from jsonb_each(content_by_document) c
+   where not exists (select from makeready.document_types t where t.id = c.key) order by c.key limit 1;
+  if found then
     perform makeready.render_type(v_odd);          -- raises
+  end if;
+  select max(pg_column_size(c.value)) into v_size from jsonb_each(content_by_document) c;
+  if v_size > 16777216 then
+    raise exception 'the data of a document has % bytes', v_size
+      using errcode = 'MR422', detail = json_build_object('code', 'payload_too_large', 'max_bytes', 16777216, 'received_bytes', v_size),
+            hint = 'Numbers take up to eight times as many bytes as in the text.';
   end if;
   if v_session is null then
     v_session := makeready.session_create(person);
@@ -302,15 +323,16 @@ begin
       using errcode = 'MR404', detail = json_build_object('code', 'session_not_found', 'session_id', v_session),
             hint = 'Leave the session out and one is made.';
   end if;
-  insert into makeready.packs (id, session_id, user_id, lang, doc_ids, content, created_at)
-  select pack, v_session, person, language, array_agg(k.doc_id order by k.doc_id), content_by_document, makeready.now()
-    from jsonb_object_keys(content_by_document) k (doc_id)
+  insert into makeready.packs (id, session_id, user_id, lang, created_at)
+  values (pack, v_session, person, language, makeready.now())
   returning * into v_pack;
+  insert into makeready.pack_contents (pack_id, doc_id, place, content)
+  select pack, c.key, row_number() over (order by c.key), c.value from jsonb_each(content_by_document) c;
   return v_pack;
 end
 $$;
 comment on function makeready.render_pack_add(uuid, jsonb, text, uuid, uuid) is
-  'Writes a pack, in a session of its user or a new one. MR404 when a document or the session is unknown. Internal.';
+  'Writes a pack, in a session of its user or a new one. MR404 when a document or the session is unknown, MR422 when the data is no object or too large. Internal.';
 
 create or replace function makeready.render_pack_create(person uuid, content_by_document jsonb, language text default 'ru',
     in_session uuid default null, request_key text default null)
@@ -324,15 +346,10 @@ declare
   v_new     uuid := makeready.uuid7();
   v_verdict text := 'created';
 begin
-  if language is null or language not in ('ru', 'en') or jsonb_typeof(content_by_document) is distinct from 'object' or content_by_document = '{}' then
-    raise exception 'a pack needs a language, ru or en, and the data of at least one document'
-      using errcode = 'MR422', detail = json_build_object('language', language),
-            hint = 'For example {"invoice": {…}}: one object a document.';
-  end if;
   if request_key is not null then
     select t.verdict, t.target_id into v_verdict, v_new
       from makeready.request_take('user:' || person, 'render_pack_create', request_key,
-             sha256(convert_to(language || coalesce(in_session::text, '') || content_by_document, 'UTF8')), 'render', v_new) t;
+             sha256(convert_to(concat_ws(' ', language, in_session, content_by_document), 'UTF8')), 'render', v_new) t;
   end if;
   if v_verdict = 'created' then
     perform makeready.render_pack_add(person, content_by_document, language, in_session, v_new);
@@ -367,10 +384,10 @@ begin
       using errcode = 'MR409', detail = json_build_object('reason', 'no_documents', 'pack_id', pack),
             hint = 'The registry is empty: start a worker of this version, or enable a document.';
   end if;
-  select array_agg(t.id order by d.place) into v_able
-    from unnest(v_pack.doc_ids) with ordinality d (doc_id, place)
-    join makeready.document_types t on t.id = d.doc_id
-   where makeready.render_is_enabled(t);
+  select array_agg(t.id order by c.place) into v_able
+    from makeready.pack_contents c
+    join makeready.document_types t on t.id = c.doc_id
+   where c.pack_id = pack and makeready.render_is_enabled(t);
   if v_verdict = 'created' then
     -- Left out: the documents whose latest render is open or has succeeded.
     select array_agg(d.doc_id order by d.place) into v_due
@@ -415,7 +432,7 @@ begin
   end if;
   v_pack := makeready.render_lock_pack(person, pack);
   perform makeready.render_type(document);
-  if not v_pack.doc_ids @> array[document] then
+  if not exists (select from makeready.pack_contents c where c.pack_id = pack and c.doc_id = document) then
     raise exception 'pack % has no document %', pack, document
       using errcode = 'MR404', detail = json_build_object('code', 'document_not_found', 'doc_id', document, 'pack_id', pack),
             hint = 'A pack holds the documents it was given data for; make another one.';
@@ -453,13 +470,8 @@ begin
   end if;
   if v_verdict = 'created' then
     perform makeready.render_type(document);
-    if jsonb_typeof(data) is distinct from 'object' or language is null or language not in ('ru', 'en') then
-      raise exception 'a document needs its data, a JSON object, and a language, ru or en'
-        using errcode = 'MR422', detail = json_build_object('doc_id', document, 'language', language),
-              hint = 'select makeready.render_enqueue(document => ''invoice'', data => ''{…}'', language => ''ru'');';
-    end if;
     perform makeready.render_add(
-      makeready.render_pack_add(for_user, jsonb_build_object(document, data), language, null, makeready.uuid7()),
+      makeready.render_pack_add(for_user, jsonb_build_object(document, coalesce(data, 'null')), language, null, makeready.uuid7()),
       array[document], v_job, array[v_job], rank, due, wake);
   end if;
   return v_job;
@@ -467,6 +479,21 @@ end
 $$;
 comment on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) is
   'Prints one document: makes a pack of it and enqueues the job, in the caller''s own transaction, with which it commits or vanishes. Returns the job''s id; the same request key again returns the same. wake starts an idle worker at once, at the price of a notification in this transaction.';
+
+create or replace function makeready.render_input(job uuid)
+  returns table (pack_id uuid, doc_id text, language_code text, content jsonb)
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  select p.id, c.doc_id, p.lang, c.content
+    from makeready.pack_documents r
+    join makeready.packs p on p.id = r.pack_id
+    join makeready.pack_contents c on c.pack_id = r.pack_id and c.doc_id = r.doc_id
+   where r.job_id = render_input.job
+$$;
+comment on function makeready.render_input(uuid) is 'What a job is to print: read by its worker, and by whoever repeats it elsewhere.';
 
 create or replace function makeready.render_finish(job uuid, token uuid, bucket_name text, object_name text, media_type text,
     byte_count bigint, hash_sha256 bytea, etag_value text, facts jsonb default '{}')
@@ -565,4 +592,5 @@ grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, 
 grant execute on function makeready.render_pack(uuid, uuid, text) to makeready_http;
 grant execute on function makeready.render_document(uuid, uuid, text, text) to makeready_http;
 grant execute on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) to makeready_http, makeready_ops;
+grant execute on function makeready.render_input(uuid) to makeready_worker, makeready_ops;
 grant execute on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) to makeready_worker;

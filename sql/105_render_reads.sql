@@ -40,13 +40,13 @@ begin
            makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end),
            coalesce(t.tier_by_staff, t.tier), makeready.render_is_enabled(t)
       from makeready.packs p
-     cross join lateral unnest(p.doc_ids) with ordinality d (doc_id, place)
-      join makeready.document_types t on t.id = d.doc_id
+      join makeready.pack_contents c on c.pack_id = p.id
+      join makeready.document_types t on t.id = c.doc_id
       left join lateral (select * from makeready.pack_documents o
                           where o.pack_id = p.id and o.doc_id = t.id order by o.seq desc limit 1) r on true
       left join makeready.jobs j on j.queue = 'render' and j.id = r.job_id and r.state = 'queued'
      where p.id = pack
-     order by d.place;
+     order by c.place;
 end
 $$;
 comment on function makeready.render_documents(uuid, uuid) is

@@ -1,6 +1,6 @@
 """Object storage over S3: where the bytes of documents, cards and photos live.
 
-Workers put, the HTTP service signs links, chores delete. Everything speaks path style and SigV4, so
+Workers put, the HTTP service signs links, chores delete. All speak path style and SigV4, so
 any server with the S3 interface serves. Two clients share one set of credentials: one for the
 endpoint that this process reaches, one that only signs links for the endpoint that the *user*
 reaches (the host is part of the signature). A signed link is a secret: it is never logged here.
