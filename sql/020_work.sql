@@ -233,7 +233,7 @@ begin
   with pick as materialized (      -- materialized: a plan that runs LIMIT twice would take too many
     select c.id
       from makeready.lanes l
-     cross join (values (''), (host_name)) h (host)
+     cross join (values (''), (nullif(host_name, ''))) h (host)
      cross join lateral (select j.id, j.priority, j.turn, j.run_at
                            from makeready.jobs j
                           where j.queue = queue_name and j.state = 'queued' and j.lane = l.lane and j.host = h.host
@@ -293,7 +293,7 @@ begin
   ), mine as materialized (
     select c.*, row_number() over (partition by c.lane order by c.priority, c.turn, c.run_at, c.id) as place, r.n as room
       from room r
-     cross join (values (''), (host_name)) h (host)
+     cross join (values (''), (nullif(host_name, ''))) h (host)
      cross join lateral (select j.id, j.lane, j.priority, j.turn, j.run_at
                            from makeready.jobs j
                           where j.queue = queue_name and j.state = 'queued' and j.lane = r.lane and j.host = h.host
@@ -440,9 +440,11 @@ create or replace function makeready.backoff(attempt_count integer, policy maker
   security definer
   set search_path = ''
 as $$
-  -- The exponent stops at 16: the power must not overflow an interval.
-  select least(policy.retry_cap, policy.retry_base * power(policy.retry_factor, least(greatest(attempt_count, 1) - 1, 16)))
-       * (1 - policy.retry_jitter * random())
+  -- In seconds up to the cap, and the exponent stops at 16: ten to the power of 16 seconds is more than an interval holds.
+  select make_interval(secs => least(extract(epoch from policy.retry_cap)::float8,
+                                     extract(epoch from policy.retry_base)::float8
+                                       * power(policy.retry_factor, least(greatest(attempt_count, 1) - 1, 16)))
+                               * (1 - policy.retry_jitter * random()))
 $$;
 comment on function makeready.backoff(integer, makeready.queues) is
   'Pause before the next attempt: base times factor to the power of attempt - 1, at most the cap, shortened by up to the jitter.';
