@@ -20,11 +20,11 @@ from makeready.errors import MakereadyError
 
 CALL_TIMEOUT_S = 45.0  # one call with all its attempts
 
-MISSING_CODES = frozenset({"NoSuchKey", "404", "NotFound"})
+MISSING_CODES = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 _REFUSED = frozenset({
     "AccessDenied", "AllAccessDisabled", "403",
-    "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket",
+    "InvalidAccessKeyId", "SignatureDoesNotMatch",
 })  # fmt: skip
 
 
