@@ -1,5 +1,8 @@
 -- What a worker calls: register, claim, beat, report, finish, fail; and reap, which takes back what a lost worker held.
 --
+-- Where a lease is compared, the state is not: the constraint jobs_lease_iff_running makes it redundant, and naming it
+-- would let the planner walk the index of running jobs, dead entries and all, instead of the primary key.
+--
 -- Claim demands a live worker; finish, fail, report and beat demand the lease and nothing else, so that a draining
 -- worker, and one that comes back after an outage, keep the work that nobody took from them.
 -- No call here takes more than one job's row lock in an order that another could reverse: claims and reaps skip locked
@@ -171,7 +174,8 @@ begin
     select q.queue, q.is_gated, q.attempt_limit
       from unnest(queue_names) with ordinality n (queue, place) join makeready.queues q on q.queue = n.queue
      where q.paused_at is null
-       and (not q.is_gated or exists (select from makeready.jobs j where j.queue = q.queue and j.state = 'queued'))
+       -- A scalar subquery with a LIMIT: as `exists` it would become a hash of all queued rows.
+       and (not q.is_gated or (select true from makeready.jobs j where j.queue = q.queue and j.state = 'queued' limit 1))
      order by n.place
   loop
     if v_queue.is_gated then
@@ -221,7 +225,9 @@ create or replace function makeready.claim_freely(queue_name text, worker uuid, 
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off                   -- a handful of rows by their keys, whatever stale statistics say
+  set enable_seqscan = off                   -- a handful of rows by their keys in index order, whatever stale statistics say
+  set enable_bitmapscan = off
+  set enable_sort = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -263,6 +269,8 @@ create or replace function makeready.claim_seats(queue_name text, worker uuid, h
   set search_path = ''
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -356,7 +364,7 @@ begin
   update makeready.jobs j
      set state = 'done', result = outcome, error = null, finished_at = makeready.now(), final_lease = token,
          lease = null, seat = null, run_until = null
-   where j.queue = queue_name and j.id = job and j.state = 'running' and j.lease = token
+   where j.queue = queue_name and j.id = job and j.lease = token
      and (j.deadline_at is null or j.deadline_at > makeready.now());
   if found then
     return 'ok';
@@ -388,7 +396,7 @@ as $$
        set state = 'done', result = g.outcome, error = null, finished_at = n.at, final_lease = g.lease,
            lease = null, seat = null, run_until = null
       from given g, (select makeready.now() as at) n
-     where j.queue = queue_name and j.id = g.id and j.state = 'running' and j.lease = g.lease
+     where j.queue = queue_name and j.id = g.id and j.lease = g.lease
        and (j.deadline_at is null or j.deadline_at > n.at)
     returning j.id
   )
@@ -470,7 +478,7 @@ begin
           detail = json_build_object('queue', queue_name, 'job', job), hint = 'retry, fatal, snooze, interrupted or cancelled.';
   end if;
   select * into v_job from makeready.jobs j
-   where j.queue = queue_name and j.id = job and j.state = 'running' and j.lease = token for no key update;
+   where j.queue = queue_name and j.id = job and j.lease = token for no key update;
   if not found then
     select j.state into v_to from makeready.jobs j where j.queue = queue_name and j.id = job and j.final_lease = token;
     if found then
@@ -545,7 +553,7 @@ begin
   update makeready.jobs j
      set progress = facts, lost = 0, run_until = least(makeready.now() + q.attempt_limit, j.deadline_at)
     from makeready.queues q
-   where q.queue = queue_name and j.queue = queue_name and j.id = job and j.state = 'running' and j.lease = token
+   where q.queue = queue_name and j.queue = queue_name and j.id = job and j.lease = token
      and (j.deadline_at is null or j.deadline_at > makeready.now());
   if not found then
     perform makeready.refuse_lost(queue_name, job);
@@ -573,7 +581,7 @@ begin
   return query
     select h.id, case when j.id is null then 'lost' else 'cancel' end
       from unnest(queue_names, job_ids, tokens) h (queue, id, lease)
-      left join makeready.jobs j on j.queue = h.queue and j.id = h.id and j.state = 'running' and j.lease = h.lease
+      left join makeready.jobs j on j.queue = h.queue and j.id = h.id and j.lease = h.lease
      where j.id is null or j.cancel_at is not null;
 end
 $$;

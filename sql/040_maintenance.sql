@@ -156,6 +156,8 @@ create or replace function makeready.promote(max_jobs integer)
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -192,6 +194,8 @@ create or replace function makeready.expire(max_jobs integer)
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
@@ -231,6 +235,8 @@ create or replace function makeready.prune(max_jobs integer)
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
