@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 from starlette.requests import Request
 
-from makeready import render
+from makeready import jobs, render
 from makeready.config import Settings
 from makeready.db import Backoff, Control, close_pool, is_transient, open_pool
 from makeready.listening import Listener
@@ -26,7 +26,6 @@ from makeready_http.problems import RETRY_AFTER_S, Problem
 
 POOL_SIZE = 10
 START_PATIENCE_S = 5.0  # then the service starts without its database
-WAKE_TIMEOUT_S = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -117,12 +116,7 @@ class Services:
             self._wanted = anyio.Event()
             queues, self._to_wake = self._to_wake, set()
             for queue in sorted(queues):
-                try:
-                    await self.control.fetch(
-                        "select makeready.wake($1)", queue, timeout_s=WAKE_TIMEOUT_S
-                    )
-                except Exception as error:  # noqa: BLE001 -- a lost hint costs one poll
-                    _log.debug("wake_lost", queue=queue, error=type(error).__name__)
+                await jobs.wake(self.control, queue)
 
     async def _until_done(self, step: Callable[[], Awaitable[None]], event: str) -> None:
         backoff = Backoff()

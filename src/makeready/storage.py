@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import structlog
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError
 
 from makeready.config import Settings
@@ -249,8 +249,11 @@ class Storage:
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     """Opens both clients. Nothing is sent: storage that is down keeps no process from starting."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(_client(settings, settings.s3_url))
-        signer = await stack.enter_async_context(_client(settings, settings.s3_presign_url))
+        session = get_session()  # reads botocore's models, once for both
+        client = await stack.enter_async_context(_client(session, settings, settings.s3_url))
+        signer = await stack.enter_async_context(
+            _client(session, settings, settings.s3_presign_url)
+        )
         yield Storage(
             client=client, signer=signer, bucket=settings.s3_bucket, region=settings.s3_region
         )
@@ -262,9 +265,9 @@ def content_disposition(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-def _client(settings: Settings, endpoint: str | None) -> Any:
+def _client(session: AioSession, settings: Settings, endpoint: str | None) -> Any:
     secret = settings.s3_secret_key
-    return get_session().create_client(
+    return session.create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,
