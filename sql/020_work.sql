@@ -155,6 +155,7 @@ create or replace function makeready.claim(queue_names text[], worker uuid, max_
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan   -- planning anew costs more than claiming
+  set enable_seqscan = off
 as $$
 declare
   v_host  text;
@@ -277,7 +278,11 @@ as $$
 declare
   v_now    timestamptz := makeready.now();     -- after the gate was granted
   v_policy makeready.queues;
+  v_busy   integer[];
   v_room   integer;
+  v_seats  integer[];
+  v_lanes  text[];
+  v_rooms  integer[];
 begin
   -- Each statement from here sees what was committed before the gate was granted: nobody else can start a job now,
   -- and those that end meanwhile only make the count too high.
@@ -285,46 +290,45 @@ begin
   if v_policy.paused_at is not null then
     return;
   end if;
-  select least(max_jobs, v_policy.max_in_flight - count(*)) into v_room
-    from makeready.jobs j where j.queue = queue_name and j.state = 'running';
+  -- A job that was claimed before the queue had a limit has no seat, and counts all the same.
+  select array_agg(coalesce(j.seat, 0)) into v_busy from makeready.jobs j where j.queue = queue_name and j.state = 'running';
+  v_room := least(max_jobs, v_policy.max_in_flight - coalesce(cardinality(v_busy), 0));
   if v_room <= 0 then
     return;
   end if;
+  -- Lanes with room. A full one is left out: its rows at the head of the line are never read.
+  select array_agg(r.lane), array_agg(r.room) into v_lanes, v_rooms
+    from (select l.lane, case when l.max_in_flight is null then v_room
+                              else least(v_room, l.max_in_flight - (select count(*) from makeready.jobs j
+                                     where j.queue = queue_name and j.state = 'running' and j.lane = l.lane)) end as room
+            from makeready.lanes l where l.queue = queue_name) r
+   where r.room > 0;
+  select array_agg(f.seat) into v_seats
+    from (select s.seat from generate_series(1, v_policy.max_in_flight) s (seat)
+           where v_busy is null or s.seat <> all (v_busy) limit v_room) f;
   perform set_config('synchronous_commit', 'off', true);
   return query
-  with busy as materialized (
-    select j.lane, count(*) as n from makeready.jobs j where j.queue = queue_name and j.state = 'running' group by j.lane
-  ), room as materialized (         -- a full lane is left out: its rows at the head of the line are never read
-    select l.lane, least(v_room, l.max_in_flight - coalesce(b.n, 0)) as n
-      from makeready.lanes l left join busy b on b.lane = l.lane
-     where l.queue = queue_name
-  ), mine as materialized (
-    select c.*, row_number() over (partition by c.lane order by c.priority, c.turn, c.run_at, c.id) as place, r.n as room
-      from room r
-     cross join (values (''), (nullif(host_name, ''))) h (host)
-     cross join lateral (select j.id, j.lane, j.priority, j.turn, j.run_at
-                           from makeready.jobs j
-                          where j.queue = queue_name and j.state = 'queued' and j.lane = r.lane and j.host = h.host
-                            and (j.deadline_at is null or j.deadline_at > v_now)
-                          order by j.priority, j.turn, j.run_at, j.id
-                          limit greatest(r.n, 0)
-                            for update skip locked) c
-     where r.n > 0
-  ), pick as materialized (
-    select m.id, row_number() over (order by m.priority, m.turn, m.run_at, m.id) as place
-      from mine m where m.place <= m.room      -- the two host lists of a lane together may not overfill it
-  ), free as materialized (
-    select s.seat, row_number() over (order by s.seat) as place
-      from generate_series(1, v_policy.max_in_flight) s (seat)
-     where not exists (select from makeready.jobs j where j.queue = queue_name and j.state = 'running' and j.seat = s.seat)
-  ), seated as materialized (
-    select p.id, f.seat from pick p left join free f on f.place = p.place where p.place <= v_room
+  with pick as materialized (      -- materialized: a plan that runs LIMIT twice would take too many
+    select c.id, c.priority, c.turn, c.run_at
+      from unnest(v_lanes, v_rooms) r (lane, room)
+     cross join lateral (select d.id, d.priority, d.turn, d.run_at       -- both host lists of a lane together: at most its room
+                           from (values (''), (nullif(host_name, ''))) h (host)
+                          cross join lateral (select j.id, j.priority, j.turn, j.run_at
+                                                from makeready.jobs j
+                                               where j.queue = queue_name and j.state = 'queued' and j.lane = r.lane and j.host = h.host
+                                                 and (j.deadline_at is null or j.deadline_at > v_now)
+                                               order by j.priority, j.turn, j.run_at, j.id
+                                               limit r.room
+                                                 for update skip locked) d
+                          order by d.priority, d.turn, d.run_at, d.id limit r.room) c
+     order by c.priority, c.turn, c.run_at, c.id
+     limit v_room
   )
   update makeready.jobs j
-     set state = 'running', seat = s.seat, lease = gen_random_uuid(), attempt = j.attempt + 1, worker_id = worker,
+     set state = 'running', seat = v_seats[p.place], lease = gen_random_uuid(), attempt = j.attempt + 1, worker_id = worker,
          started_at = v_now, run_until = least(v_now + v_policy.attempt_limit, j.deadline_at)
-    from seated s
-   where j.queue = queue_name and j.id = s.id
+    from (select k.id, row_number() over () as place from pick k) p
+   where j.queue = queue_name and j.id = p.id
   returning j.*;
 end
 $$;

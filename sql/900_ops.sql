@@ -286,6 +286,36 @@ create or replace view makeready.attempt_history as
     from makeready.jobs j where j.state = 'done';
 comment on view makeready.attempt_history is 'All attempts of a job: select * from makeready.attempt_history where queue = … and job_id = … order by ended_at.';
 
+create or replace view makeready.next_jobs as
+  select q.queue, j.lane, j.id, j.priority, j.turn, j.run_at, j.owner, j.attempt, j.lost, j.created_at
+    from makeready.lanes l
+    join makeready.queues q on q.queue = l.queue
+   cross join lateral (select * from makeready.jobs j
+                        where j.queue = q.queue and j.state = 'queued' and j.lane = l.lane
+                        order by j.host, j.priority, j.turn, j.run_at, j.id limit 50) j
+   order by q.queue, j.lane, j.priority, j.turn, j.run_at, j.id;
+comment on view makeready.next_jobs is 'The next 50 jobs of each lane in the order in which they will be claimed.';
+
+create or replace view makeready.horizon_holders as
+  select 'session' as kind, a.pid::text as holder, a.application_name as name, clock_timestamp() - a.xact_start as since,
+         left(a.query, 80) as query, format('select pg_terminate_backend(%s)', a.pid) as fix
+    from pg_catalog.pg_stat_activity a
+   where a.backend_xmin is not null and a.xact_start < clock_timestamp() - interval '10 seconds'
+   union all
+  select 'prepared transaction', p.gid, p.owner::text, clock_timestamp() - p.prepared, null, format('rollback prepared %L', p.gid)
+    from pg_catalog.pg_prepared_xacts p
+   union all
+  select 'replication slot', s.slot_name::text, s.plugin::text, null, null, format('select pg_drop_replication_slot(%L)', s.slot_name)
+    from pg_catalog.pg_replication_slots s where s.xmin is not null or s.catalog_xmin is not null;
+comment on view makeready.horizon_holders is 'Who keeps dead rows from being cleaned, which slows every claim, and the call that ends it.';
+
+create or replace view makeready.job_storage as
+  select t.relname as partition, t.n_live_tup as live_rows, t.n_dead_tup as dead_rows, t.last_autovacuum, t.last_autoanalyze,
+         pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(t.relid)) as size
+    from pg_catalog.pg_stat_user_tables t
+    join pg_catalog.pg_inherits i on i.inhrelid = t.relid and i.inhparent = 'makeready.jobs'::regclass;
+comment on view makeready.job_storage is 'Dead rows, vacuum and size of each queue''s table.';
+
 create or replace view makeready.metrics as
   select 'makeready_jobs'::text as name, jsonb_build_object('queue', o.queue, 'state', s.state) as labels, s.n::float8 as value
     from makeready.queue_overview o
