@@ -1,0 +1,128 @@
+"""One running Chromium: started through the jail, asked for pages, measured, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from makeready.embedded.chromium import ChromiumBinary
+from makeready_workers.chromium import memory
+from makeready_workers.chromium.jail import Home, Jail, kill, launch
+from makeready_workers.chromium.page import Page
+from makeready_workers.chromium.pipe import Pipe, PipeError
+from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
+
+START_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class Browser:
+    """A browser and the number of pages in it that are at work."""
+
+    def __init__(self, pipe: Pipe, home: Home, jail: Jail, version: str) -> None:
+        self.pipe = pipe
+        self.jail = jail
+        self.version = version
+        self.pid = pipe.pid
+        self.started_at = time.monotonic()
+        self.documents = 0
+        self.active = 0
+        self.retiring = False
+        """Takes no more documents; the last one at work closes it."""
+        self.private_bytes = 0
+        self.killed_at: list[float] = []
+        """When the watchdog killed a renderer whose owner has not noticed yet."""
+        self._home = home
+        self._closed = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the pipe is open and nobody asked it to end."""
+        return self.pipe.is_open and not self._closed
+
+    async def open_page(self, limits: EngineLimits) -> Page:
+        """A fresh page; raises TimeoutError when the browser is stuck, PipeError if it is gone."""
+        async with asyncio.timeout(limits.control_timeout_s):
+            return await Page.open(self.pipe)
+
+    async def dispose(self, page: Page, limits: EngineLimits) -> bool:
+        """Closes a page and kills its renderer; False means that the browser is stuck or gone."""
+        try:
+            async with asyncio.timeout(limits.dispose_timeout_s):
+                await page.dispose()
+        except (PipeError, TimeoutError):
+            return False
+        return True
+
+    def measure(self, limits: EngineLimits) -> Sequence[int]:
+        """Notes the private memory of the tree; returns the pids above a document's limit."""
+        processes = memory.tree(self.pid)
+        self.private_bytes = sum(process.private_bytes for process in processes)
+        return [
+            process.pid
+            for process in processes
+            if process.is_document and process.resident_bytes > limits.renderer_bytes
+        ]
+
+    async def close(self) -> None:
+        """Ends the browser and removes its home; does nothing for one that is closed."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(PipeError, TimeoutError):
+            # Asked politely it reaps its own children; killed, it leaves them to pid 1, and a
+            # container without an init keeps them as zombies.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.pipe.call("Browser.close")
+                await asyncio.shield(self.pipe.exited)
+        await kill(self.pipe)
+        await asyncio.to_thread(self._home.remove)
+
+
+async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
+    """Starts a browser on the best rung that holds; RenderError (BROWSER_LOST) when none does."""
+    complaints = []
+    for jail in rungs:
+        home = await asyncio.to_thread(Home, jail.uid)
+        try:
+            return await _start_on(binary, jail, home)
+        except (PipeError, TimeoutError, OSError) as error:
+            complaints.append(f"{error} {home.complaint()}".strip())
+            await asyncio.to_thread(home.remove)
+        except BaseException:
+            home.remove()
+            raise
+    raise RenderError(
+        Fault.BROWSER_LOST,
+        f"Chromium does not start; {binary.path}: {' / '.join(complaints)[-1000:]}",
+        evidence={"complaints": complaints},
+    )
+
+
+async def _start_on(binary: ChromiumBinary, jail: Jail, home: Home) -> Browser:
+    began = time.perf_counter()
+    pipe = await launch(binary, jail, home)
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            facts = await pipe.call("Browser.getVersion")
+    except BaseException:
+        await kill(pipe)
+        raise
+    version = str(facts["product"]).rpartition("/")[2]
+    browser = Browser(pipe, home, jail, f"chromium {version}")
+    _log.info(
+        "chromium.started",
+        pid=browser.pid,
+        version=version,
+        network_namespace=jail.namespace,
+        sandbox=jail.sandbox,
+        uid=jail.uid,
+        took_ms=round((time.perf_counter() - began) * 1e3),
+    )
+    return browser

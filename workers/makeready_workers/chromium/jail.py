@@ -1,0 +1,180 @@
+"""Starts one Chromium so that it can reach nothing and cannot outlive us.
+
+The ladder, from best to worst; the first rung that starts a browser is kept for the process:
+
+    1. own network namespace, unprivileged uid, Chromium's sandbox
+    2. unprivileged uid and Chromium's sandbox; the flags alone keep it off the network
+       (containers that forbid `unshare`)
+    3. without Chromium's sandbox: only when the operator says so (MAKEREADY_CHROMIUM_NO_SANDBOX)
+
+A browser leads its own session, so killing its process group kills all of it. It dies with us
+three times over: the command pipe closes, the kernel sends SIGKILL (`--pdeathsig`), and its home
+is removed by whoever comes next (`sweep`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from makeready.embedded.chromium import ChromiumBinary
+from makeready_workers.chromium.flags import command_line
+from makeready_workers.chromium.pipe import Pipe
+
+NOBODY = 65534  # the uid and gid that root drops to
+HOME_PREFIX = "makeready-chromium-"
+EXIT_TIMEOUT_S = 2.0
+SCRIPT_HEAP_MB = 512
+_STDERR_TAIL_BYTES = 2000
+
+# The shell moves the two pipes to where Chromium looks for them and becomes the next program: no
+# wrapper stays behind, so the pid that we know is the browser's. `ulimit -c 0`: no core dump holds
+# a customer's text.
+_MOVE_PIPES = 'ulimit -c 0; exec 3<&0 4>&1 </dev/null >/dev/null; exec "$@"'
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jail:
+    """How browsers of this process are started: one rung of the ladder."""
+
+    namespace: bool
+    """Whether the browser has a network namespace of its own, without any device."""
+    sandbox: bool
+    uid: int | None
+    """The uid that root drops to; None when we are not root or must stay."""
+
+    def wrap(self, command: Sequence[str]) -> list[str]:
+        """The command line with the programs before it that take rights away."""
+        steps: list[str] = []
+        if self.namespace:
+            steps += ["unshare", "--net"]
+            if os.geteuid() != 0:
+                steps += ["--user", "--map-current-user"]
+            steps.append("--")
+        if shutil.which("setpriv"):
+            steps += ["setpriv", "--pdeathsig", "KILL"]
+            if self.uid is not None:
+                steps += [f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
+            steps.append("--")
+        return ["/bin/sh", "-c", _MOVE_PIPES, "makeready-chromium", *steps, *command]
+
+
+def ladder(*, no_sandbox: bool) -> list[Jail]:
+    """The rungs to try, best first."""
+    root = os.geteuid() == 0
+    uid = NOBODY if root and shutil.which("setpriv") else None
+    unshare = shutil.which("unshare") is not None
+    if no_sandbox:
+        rungs = [Jail(namespace=True, sandbox=False, uid=uid)] if unshare else []
+        return [*rungs, Jail(namespace=False, sandbox=False, uid=uid)]
+    rungs = [Jail(namespace=True, sandbox=True, uid=uid)] if unshare else []
+    return [*rungs, Jail(namespace=False, sandbox=True, uid=uid)]
+
+
+class Home:
+    """A browser's own folder among the temporary files; locked while we live, removed with it."""
+
+    def __init__(self, uid: int | None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
+        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.profile = self.path / "profile"
+        self.profile.mkdir(mode=0o700)
+        if uid is not None:
+            self.path.chmod(0o711)
+            os.chown(self.profile, uid, uid)
+        self.stderr = self.path / "stderr"
+
+    def complaint(self) -> str:
+        """The end of what the browser wrote to standard error."""
+        try:
+            return self.stderr.read_bytes()[-_STDERR_TAIL_BYTES:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        """Deletes the folder; blocking."""
+        os.close(self._lock)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def sweep() -> int:
+    """Removes the homes of browsers whose owner died without a word; blocking; says how many."""
+    removed = 0
+    for path in Path(tempfile.gettempdir()).glob(HOME_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+                continue
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a live owner holds it
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
+            finally:
+                os.close(lock)
+    return removed
+
+
+async def launch(binary: ChromiumBinary, jail: Jail, home: Home) -> Pipe:
+    """Starts the browser and returns its pipe at once; the first call tells whether it lives.
+
+    The browser sees the variables of `binary` and nothing of ours: no DSN, no key.
+    """
+    flags = command_line(
+        profile=home.profile,
+        sandbox=jail.sandbox,
+        whole_browser=not binary.is_headless_shell,
+        script_heap_mb=SCRIPT_HEAP_MB,
+    )
+    if not jail.sandbox:
+        _log.warning("chromium.sandbox_off", setting="MAKEREADY_CHROMIUM_NO_SANDBOX")
+    with home.stderr.open("wb") as stderr:
+        _, pipe = await asyncio.get_running_loop().subprocess_exec(
+            Pipe,
+            *jail.wrap([str(binary.path), *flags]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            cwd="/",
+            env=_environment(home, binary.env),
+        )
+    return pipe
+
+
+async def kill(pipe: Pipe) -> None:
+    """Ends the browser with all its processes; waits for its exit for at most `EXIT_TIMEOUT_S`."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not pipe.exited.done():
+            os.killpg(pipe.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(EXIT_TIMEOUT_S):
+            await asyncio.shield(pipe.exited)
+    pipe.close()
+
+
+def _environment(home: Home, extra: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "HOME": str(home.profile),
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "TMPDIR": str(home.profile),
+        "TZ": "UTC",
+        "XDG_CACHE_HOME": str(home.profile),
+        "XDG_CONFIG_HOME": str(home.profile),
+        **extra,
+    }

@@ -1,0 +1,307 @@
+"""One page in a browser context of its own: HTML in, PDF out.
+
+The HTML is put into `about:blank`, whose opaque origin can read no file. Everything that the
+document asks for is answered here, from the map of assets or with a refusal; nothing ever waits
+for a network. Navigations are refused too, so what is printed is the document that was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from makeready.documents import ASSET_ORIGIN, PAPERS_MM, Asset, PrintOptions
+from makeready_workers.chromium.pipe import CallRefused, Pipe, SessionGone
+from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
+
+MAX_WARNINGS = 20
+MM_PER_INCH = 25.4
+WAIT_FOR_STEP_S = 0.025
+_READ_BYTES = 1024 * 1024
+_URL_LENGTH = 200
+_SEEN = frozenset({"Image", "Font", "Stylesheet", "Media"})  # whose absence a reader would notice
+
+# Answers at once while the document loads, so that the caller can wait for the load event instead.
+_SETTLED = """(async () => {
+  if (document.readyState !== 'complete') return {ready: false};
+  await document.fonts.ready;
+  const broken = [];
+  for (const image of document.images)
+    if (image.getAttribute('src') && !image.naturalWidth) broken.push(image.src.slice(0, 200));
+  return {ready: true, broken};
+})()"""
+
+
+@dataclass(slots=True)
+class _Requests:
+    """What the document asked for, and did not get."""
+
+    assets: Mapping[str, Asset]
+    missing: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+
+    def hole(self, address: str) -> None:
+        if address not in self.missing and len(self.missing) < MAX_WARNINGS:
+            self.missing.append(address)
+
+    def refused(self, address: str) -> None:
+        if address not in self.blocked and len(self.blocked) < MAX_WARNINGS:
+            self.blocked.append(address)
+
+    def warnings(self) -> tuple[str, ...]:
+        return (
+            *(f"missing: {address}" for address in self.missing),
+            *(f"blocked: {address}" for address in self.blocked),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """A PDF as Chromium wrote it."""
+
+    pdf: bytes
+    warnings: tuple[str, ...]
+    timings: Mapping[str, float]
+
+
+class Page:
+    """A page that prints documents one after the other; never two at once."""
+
+    def __init__(self, pipe: Pipe, context: str, target: str, session: str) -> None:
+        self.context = context
+        self.documents = 0
+        self.used_at = time.monotonic()
+        self.reusable = True
+        self._pipe = pipe
+        self._target = target
+        self._session = session
+        self._requests = _Requests({})
+        self._loaded = asyncio.Event()
+        self._gone: str | None = None
+        pipe.listen(session, self._on_event)
+
+    @classmethod
+    async def open(cls, pipe: Pipe) -> Page:
+        """A fresh context with one empty page, scripts off; raises PipeError."""
+        made = await pipe.call("Target.createBrowserContext")
+        context = made["browserContextId"]
+        try:
+            return await cls._open_in(pipe, context)
+        except BaseException:  # cancelled as well: nobody else knows of this context
+            pipe.notify("Target.disposeBrowserContext", {"browserContextId": context})
+            raise
+
+    @classmethod
+    async def _open_in(cls, pipe: Pipe, context: str) -> Page:
+        made = await pipe.call(
+            "Target.createTarget", {"url": "about:blank", "browserContextId": context}
+        )
+        target = made["targetId"]
+        made = await pipe.call("Target.attachToTarget", {"targetId": target, "flatten": True})
+        page = cls(pipe, context, target, made["sessionId"])
+        await asyncio.gather(
+            page._call("Page.enable"),
+            page._call("Inspector.enable"),
+            page._call("Fetch.enable", {"patterns": [{"urlPattern": "*"}]}),
+            page._call("Emulation.setScriptExecutionDisabled", {"value": True}),
+            page._call("Emulation.setEmulatedMedia", {"media": "print"}),
+        )
+        return page
+
+    async def dispose(self) -> None:
+        """Closes the context and kills its renderer, also one that hangs; raises PipeError."""
+        self._pipe.drop_session(self._session, "the page was closed")
+        await self._pipe.call("Target.disposeBrowserContext", {"browserContextId": self.context})
+
+    async def print(
+        self,
+        html: str,
+        assets: Mapping[str, Asset],
+        options: PrintOptions,
+        limits: EngineLimits,
+    ) -> Printed:
+        """Prints one document; the caller holds the deadline. Raises RenderError or PipeError."""
+        began = time.perf_counter()
+        self._requests = _Requests(assets)
+        self.documents += 1
+        if options.scripts:
+            self.reusable = False  # a script could outlive its document and rewrite the next one
+            await self._call("Emulation.setScriptExecutionDisabled", {"value": False})
+        await self._load(html)
+        if options.scripts and options.wait_for:
+            await self._wait_for(options.wait_for)
+        self._check(options)
+        loaded = time.perf_counter()
+        size = len(html) + sum(len(asset.content) for asset in assets.values())
+        pdf = await self._print(options, limits, stream=size > limits.stream_above_bytes)
+        printed = time.perf_counter()
+        self._check(options)
+        self.used_at = time.monotonic()
+        return Printed(
+            pdf=pdf,
+            warnings=self._requests.warnings(),
+            timings={"load": (loaded - began) * 1e3, "print": (printed - loaded) * 1e3},
+        )
+
+    async def _load(self, html: str) -> None:
+        self._loaded.clear()
+        writing = self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
+        _, settled = await asyncio.gather(writing, self._settled())
+        while not settled["ready"]:
+            await self._loaded.wait()
+            self._loaded.clear()
+            settled = await self._settled()
+        for address in settled["broken"]:
+            self._requests.hole(address)
+
+    async def _settled(self) -> Mapping[str, Any]:
+        return await self._evaluate(_SETTLED)  # type: ignore[no-any-return]
+
+    async def _evaluate(self, expression: str) -> Any:
+        answer = await self._call(
+            "Runtime.evaluate",
+            {"expression": expression, "awaitPromise": True, "returnByValue": True},
+        )
+        if "exceptionDetails" in answer:
+            text = answer["exceptionDetails"].get("exception", {}).get("description", "unknown")
+            raise RenderError(Fault.TEMPLATE_ERROR, f"a script of the document failed: {text}")
+        return answer["result"].get("value")
+
+    async def _wait_for(self, expression: str) -> None:
+        while not await self._evaluate(f"Boolean({expression})"):  # noqa: ASYNC110 (in the page)
+            await asyncio.sleep(WAIT_FOR_STEP_S)
+
+    def _check(self, options: PrintOptions) -> None:
+        missing = self._requests.missing
+        if missing and options.strict_assets:
+            raise RenderError(
+                Fault.ASSET_MISSING,
+                f"{len(missing)} assets are missing: {', '.join(missing)}",
+                evidence={"missing": list(missing)},
+            )
+
+    async def _print(self, options: PrintOptions, limits: EngineLimits, *, stream: bool) -> bytes:
+        params = {
+            **_print_params(options),
+            "transferMode": "ReturnAsStream" if stream else "ReturnAsBase64",
+        }
+        try:
+            answer = await self._call("Page.printToPDF", params)
+        except CallRefused as refused:
+            raise _print_fault(refused) from refused
+        if stream:
+            return await self._read(answer["stream"], limits.pdf_bytes)
+        return binascii.a2b_base64(answer["data"])
+
+    async def _read(self, handle: str, limit: int) -> bytes:
+        pdf = bytearray()
+        while True:
+            piece = await self._call("IO.read", {"handle": handle, "size": _READ_BYTES})
+            pdf += (
+                binascii.a2b_base64(piece["data"])
+                if piece.get("base64Encoded")
+                else piece["data"].encode("latin-1")
+            )
+            if len(pdf) > limit:
+                raise RenderError(Fault.RENDER_OUT_OF_MEMORY, f"the PDF is above {limit} bytes")
+            if piece.get("eof"):
+                break
+        await self._call("IO.close", {"handle": handle})
+        return bytes(pdf)
+
+    async def _call(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        if self._gone is not None:
+            raise SessionGone(self._gone)
+        return await self._pipe.call(method, params, session=self._session)
+
+    def _notify(self, method: str, params: Mapping[str, Any]) -> None:
+        self._pipe.notify(method, params, session=self._session)
+
+    # Events, in the turn of the event loop in which they arrive.
+
+    def _on_event(self, name: str, params: Mapping[str, Any]) -> None:
+        match name:
+            case "Fetch.requestPaused":
+                self._answer(params)
+            case "Page.loadEventFired":
+                self._loaded.set()
+            case "Page.javascriptDialogOpening":
+                self._notify("Page.handleJavaScriptDialog", {"accept": False})
+            case "Inspector.targetCrashed" | "Inspector.detached":
+                self._lost(str(params.get("reason", "the renderer crashed")))
+            case "Makeready.browserGone":
+                self._lost(params["reason"])
+
+    def _lost(self, reason: str) -> None:
+        self.reusable = False
+        self._gone = reason
+        self._loaded.set()  # nobody waits for the load event of a dead page
+        self._pipe.drop_session(self._session, reason)
+
+    def _answer(self, params: Mapping[str, Any]) -> None:
+        address, kind = params["request"]["url"], params.get("resourceType", "Other")
+        asset = None
+        if address.startswith(ASSET_ORIGIN) and kind != "Document":
+            name = unquote(address.removeprefix(ASSET_ORIGIN).partition("?")[0])
+            asset = self._requests.assets.get(name)
+        if asset is not None:
+            self._notify("Fetch.fulfillRequest", _fulfilment(params["requestId"], asset))
+            return
+        shown = address[:_URL_LENGTH]
+        if kind in _SEEN:
+            self._requests.hole(shown)
+        else:
+            self._requests.refused(shown)
+        # Aborted leaves the document as it is; any other reason would show an error page instead.
+        reason = "Aborted" if kind == "Document" else "BlockedByClient"
+        self._notify(
+            "Fetch.failRequest", {"requestId": params["requestId"], "errorReason": reason}
+        )
+
+
+def _fulfilment(request: str, asset: Asset) -> dict[str, Any]:
+    headers = {
+        "Content-Type": asset.media_type,
+        "Access-Control-Allow-Origin": "*",  # fonts are fetched across origins: ours is opaque
+        "Cache-Control": "no-store",  # the next document may bring another asset of this name
+        "X-Content-Type-Options": "nosniff",
+    }
+    return {
+        "requestId": request,
+        "responseCode": 200,
+        "responseHeaders": [{"name": name, "value": text} for name, text in headers.items()],
+        "body": base64.b64encode(asset.content).decode("ascii"),
+    }
+
+
+def _print_fault(refused: CallRefused) -> RenderError:
+    """Chromium names bad options by the code for bad parameters or by naming the page ranges."""
+    if refused.code == -32602 or "range" in refused.text.lower():
+        return RenderError(Fault.INVALID_PRINT_OPTIONS, refused.text)
+    return RenderError(Fault.RENDER_CRASHED, f"Chromium could not print: {refused.text}")
+
+
+def _print_params(options: PrintOptions) -> dict[str, Any]:
+    width, height = (side / MM_PER_INCH for side in PAPERS_MM[options.paper])
+    margin = options.margin_mm / MM_PER_INCH
+    return {
+        "landscape": options.landscape,
+        "printBackground": options.backgrounds,
+        "scale": options.scale,
+        "paperWidth": width,
+        "paperHeight": height,
+        "marginTop": margin,
+        "marginBottom": margin,
+        "marginLeft": margin,
+        "marginRight": margin,
+        "pageRanges": options.page_ranges,
+        "preferCSSPageSize": options.css_page_size,
+        "generateTaggedPDF": options.accessible or options.outline,
+        "generateDocumentOutline": options.outline,
+    }
