@@ -1,0 +1,45 @@
+"""Fixtures of the loop's tests: databases that have the queues of the core's tests and `drill`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from makeready.schema import migrate
+from tests.support.cluster import TEMPLATE, Cluster
+from tests.support.core import QUEUES_SQL, Core
+from tests.support.drill import SQL
+
+WORK_TEMPLATE = f"{TEMPLATE}_work"
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def work_template(cluster: Cluster, admin: asyncpg.Connection) -> str:
+    await admin.execute(f"create database {WORK_TEMPLATE} template {TEMPLATE}")
+    dsn = cluster.dsn(WORK_TEMPLATE)
+    await migrate(dsn, extra=[SQL])
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(QUEUES_SQL.read_text("utf-8"))
+    finally:
+        await connection.close()
+    return WORK_TEMPLATE
+
+
+@pytest.fixture
+async def dsn(
+    cluster: Cluster, admin: asyncpg.Connection, work_template: str
+) -> AsyncIterator[str]:
+    name = f"work_{next(_NUMBERS)}"
+    await admin.execute(f"create database {name} template {work_template} strategy file_copy")
+    yield cluster.dsn(name)
+    await admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def core(db: asyncpg.Connection) -> Core:
+    return Core(db)
