@@ -127,7 +127,7 @@ begin
          batch = case when v_ms > 200 then greatest(c.batch / 2, 100)
                       when v_rows >= c.batch and v_ms < 50 then least(c.batch * 2, 20000) else c.batch end,
          -- A full batch: go on at once. Otherwise the next time, but never a series to catch up with.
-         due_at = case when v_rows >= c.batch then v_now else greatest(c.due_at + c.every, v_now) end
+         due_at = case when v_rows >= c.batch then v_now when c.due_at + c.every > v_now then c.due_at + c.every else v_now + c.every end
    where c.chore = chore_name;
   return v_rows;
 end
@@ -299,8 +299,10 @@ as $$
 declare
   v_count integer;
 begin
+  -- Not right after an outage: a worker without a row loses its jobs, and the database may have been away for that hour.
   delete from makeready.workers w
-   where w.id in (select x.id from makeready.workers x where x.beat_at < makeready.now() - interval '1 hour' limit max_rows);
+   where w.id in (select x.id from makeready.workers x where x.beat_at < makeready.now() - interval '1 hour' limit max_rows)
+     and exists (select from makeready.reaper r where r.trusts_after <= makeready.now());
   get diagnostics v_count = row_count;
   return v_count;
 end
