@@ -60,14 +60,15 @@ create table if not exists makeready.packs (
   lang       text        not null constraint packs_lang_is_known check (lang in ('ru', 'en')),
   open_count integer     not null default 0 constraint packs_open_count_is_not_negative check (open_count >= 0),
   created_at timestamptz not null,
-  constraint packs_fk_owner foreign key (session_id, user_id) references makeready.sessions (id, user_id) on delete cascade
+  constraint packs_fk_owner foreign key (session_id, user_id) references makeready.sessions (id, user_id)
+    on update cascade on delete cascade
 ) with (fillfactor = 80);
 create index if not exists packs_of_session on makeready.packs (session_id, user_id);
 create index if not exists packs_of_user on makeready.packs (user_id, created_at, id);
 comment on table makeready.packs is 'Packs: who wants what printed, with which data.';
 comment on column makeready.packs.id is 'The public pack_id.';
 comment on column makeready.packs.session_id is 'The session it came out of; decides whose it is.';
-comment on column makeready.packs.user_id is 'The session''s owner again, for the list of a user''s packs; a foreign key keeps both equal.';
+comment on column makeready.packs.user_id is 'The session''s owner again, for the list of a user''s packs; a foreign key makes it follow.';
 comment on column makeready.packs.lang is 'Language of all its documents.';
 comment on column makeready.packs.open_count is 'Its open renders. Whoever brings it to 0 has ended the pack.';
 comment on column makeready.packs.created_at is 'When it was made.';
@@ -564,18 +565,25 @@ begin
   begin
     update makeready.pack_documents d set state = 'queued', last_error = null, finished_at = null
      where d.job_id = new.id and d.state = 'failed'
+       and not exists (select from makeready.pack_documents n where n.pack_id = d.pack_id and n.doc_id = d.doc_id and n.seq > d.seq)
     returning * into v_row;
   exception when unique_violation then
-    raise exception 'job % cannot be opened again: its document is being rendered by a later one', new.id
-      using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', new.id),
-            hint = 'Wait until the later render has ended.';
+    v_row := null;             -- a later render was asked for at this very moment
   end;
+  if v_row.seq is null then
+    -- Nobody would look at what this job makes. It ends again by itself: one such job must not stop a redrive of many.
+    update makeready.jobs j
+       set state = 'cancelled', finished_at = makeready.now(),
+           error = jsonb_build_object('code', 'superseded', 'message', 'a later render of this document was asked for')
+     where j.queue = 'render' and j.id = new.id;
+    return null;
+  end if;
   update makeready.packs p set open_count = p.open_count + 1 where p.id = v_row.pack_id;
   return null;
 end
 $$;
 comment on function makeready.render_job_turned() is
-  'Carries an end other than success, and an operator''s retry, over to pack_documents and the pack''s count.';
+  'Carries an end other than success, and an operator''s retry, over to pack_documents and the pack''s count. A retried job whose document has a later render is cancelled again.';
 
 -- A claim, a beat, a retry and a success do not fire it: the hot path pays for one comparison, not for a call.
 create or replace trigger render_jobs_reach_the_document

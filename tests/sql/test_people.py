@@ -1,0 +1,96 @@
+"""Users, tokens and sessions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from makeready import people
+from makeready.errors import NotFound, Rejected
+from tests.support.clock import Clock
+from tests.support.database import Connect
+
+
+async def test_a_token_proves_its_user_and_nobody_else(db: asyncpg.Connection) -> None:
+    anna, boris = await people.user_create(db, "Анна"), await people.user_create(db, "Борис")
+    secret = await people.token_create(db, anna, purpose="booth")
+
+    assert await people.user_of_token(db, secret.reveal()) == anna
+    assert await people.user_of_token(db, secret.reveal() + "x") is None
+    assert await people.user_of_token(db, "") is None
+    other = await people.token_create(db, boris)
+    assert await people.user_of_token(db, other.reveal()) == boris
+
+
+async def test_the_secret_of_a_token_is_nowhere_in_the_database(db: asyncpg.Connection) -> None:
+    secret = (await people.token_create(db, await people.user_create(db, "A"))).reveal()
+
+    for table in ("tokens", "audit_log", "users"):
+        rows = await db.fetch(f"select t::text from makeready.{table} t")
+        assert rows
+        assert all(secret not in row[0] and secret[3:] not in row[0] for row in rows)
+    assert await db.fetchval("select secret_hash from makeready.tokens") == people.token_hash(
+        secret
+    )
+
+
+async def test_a_token_ends_with_its_time(db: asyncpg.Connection, clock: Clock) -> None:
+    user = await people.user_create(db, "A")
+    secret = (await people.token_create(db, user, valid_for=timedelta(hours=1))).reveal()
+
+    await clock.advance(3590)
+    assert await people.user_of_token(db, secret) == user
+    await clock.advance(20)
+    assert await people.user_of_token(db, secret) is None
+
+
+async def test_a_revoked_token_and_a_disabled_user_prove_nothing(db: asyncpg.Connection) -> None:
+    user = await people.user_create(db, "A")
+    first = (await people.token_create(db, user)).reveal()
+    second = (await people.token_create(db, user)).reveal()
+    token = await db.fetchval("select min(id::text)::uuid from makeready.tokens")
+
+    assert await people.token_revoke(db, token, reason="lost") is True
+    assert await people.token_revoke(db, token) is False
+    assert await people.user_of_token(db, first) is None
+    assert await people.user_of_token(db, second) == user
+    await db.execute("update makeready.users set disabled_at = makeready.now()")
+    assert await people.user_of_token(db, second) is None
+    with pytest.raises(NotFound):
+        await people.token_create(db, user)
+
+
+async def test_a_token_needs_a_user_and_a_sensible_time(db: asyncpg.Connection) -> None:
+    user = await people.user_create(db, "A")
+
+    with pytest.raises(NotFound) as raised:
+        await people.token_create(db, uuid4())
+    assert raised.value.details["code"] == "user_not_found"
+    for wrong in (timedelta(), timedelta(days=-1), timedelta(days=4000)):
+        with pytest.raises(Rejected):
+            await people.token_create(db, user, valid_for=wrong)
+
+
+async def test_two_with_one_number_are_one_user(db: asyncpg.Connection, connect: Connect) -> None:
+    other = await connect()
+    first = await people.user_create(db, "A", phone="+79001234567")
+
+    assert await people.user_create(other, "B", phone="+79001234567") == first
+    assert await people.user_create(db, "A") != await people.user_create(db, "A")
+
+
+async def test_the_http_role_checks_tokens_but_makes_none(connect: Connect) -> None:
+    http = await connect("makeready_http")
+
+    assert await people.user_of_token(http, "mk_nothing") is None
+    for statement in (
+        "select makeready.token_create(makeready.uuid7())",
+        "select makeready.user_create('x')",
+        "select * from makeready.tokens",
+        "update makeready.users set name = 'x'",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await http.execute(statement)

@@ -1,0 +1,125 @@
+"""What tests of the render slice share: people, packs, and a worker that needs no browser."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from makeready import leases, library, people, render
+from makeready.jobs import FailKind
+from makeready.leases import Claimed
+from makeready.render import ShippedType
+from makeready.storage import ObjectFacts
+
+DOCS = ("invoice", "letter", "report")
+PDF = b"%PDF-1.7 a page"
+
+
+class Press:
+    """The slice as one session sees it; documents `invoice`, `letter` and `report` exist."""
+
+    def __init__(self, db: asyncpg.Connection) -> None:
+        self.db = db
+        self._worker: UUID | None = None
+
+    async def open(self, *docs: str) -> Press:
+        """Makes the document types known; by default all three."""
+        await self.sync(*(docs or DOCS))
+        return self
+
+    async def sync(self, *docs: str, **changes: Any) -> int:
+        """Makes these the shipped types; `changes` replace fields of each."""
+        facts: dict[str, Any] = {
+            "title_ru": "Счёт",
+            "title_en": "Title",
+            "tier": "free",
+            "enabled": True,
+        }
+        facts |= {"version": "v1"} | changes
+        return await render.sync_types(self.db, [ShippedType(id=doc, **facts) for doc in docs])
+
+    async def user(self, name: str = "Анна") -> UUID:
+        """A new user."""
+        return await people.user_create(self.db, name)
+
+    async def pack(self, user: UUID, *docs: str, **options: Any) -> UUID:
+        """A new pack with data for these documents; by default all three."""
+        data = {doc: {"number": place} for place, doc in enumerate(docs or DOCS)}
+        options = {"language": "ru"} | options
+        return (await render.pack_create(self.db, user, data, **options)).pack_id
+
+    async def job_of(self, user: UUID, pack: UUID, doc: str) -> UUID:
+        """Renders one document; its job."""
+        return (await render.render_document(self.db, user, pack, doc)).job_id
+
+    async def claim(self, most: int = 1) -> list[Claimed]:
+        """Takes jobs, as a worker that has just shown that it lives."""
+        if self._worker is None:
+            self._worker = uuid4()
+            await self.db.execute(
+                "select makeready.worker_register($1, $2, 'here', 1, 4, '{render}', '1',"
+                " interval '10 seconds', false)",
+                self._worker,
+                str(self._worker),
+            )
+        await self.db.execute("select makeready.beat($1, '{}', '{}', '{}')", self._worker)
+        return await leases.claim(self.db, [render.QUEUE], self._worker, most)
+
+    async def one(self) -> Claimed:
+        """Takes the one job that is due."""
+        (claimed,) = await self.claim()
+        return claimed
+
+    async def publish(
+        self, claimed: Claimed, *, key: str | None = None, facts: Mapping[str, Any] | None = None
+    ) -> str:
+        """Ends a job well; its key has the lease's token, as that of a real worker."""
+        return await render.publish(
+            self.db, claimed.lease, stored(claimed, key), facts or {"pages": 1}
+        )
+
+    async def fail(
+        self, claimed: Claimed, kind: FailKind = "fatal", code: str = "TEMPLATE_ERROR"
+    ) -> str:
+        """Ends an attempt badly."""
+        return await leases.fail(self.db, claimed.lease, kind, {"code": code, "message": "so"})
+
+    async def rendered(self, user: UUID, pack: UUID, doc: str) -> UUID:
+        """Renders one document to its end; its file."""
+        await self.job_of(user, pack, doc)
+        await self.publish(await self.one())
+        file_id = (await self.document(user, pack, doc)).file_id
+        assert file_id is not None
+        return file_id
+
+    async def document(self, user: UUID, pack: UUID, doc: str) -> library.DocumentState:
+        """One document as its owner sees it."""
+        found = await library.documents(self.db, user, pack)
+        return next(state for state in found if state.doc_id == doc)
+
+    async def states(self, user: UUID, pack: UUID) -> Sequence[str]:
+        """The public state of each document, in order."""
+        return [state.status for state in await library.documents(self.db, user, pack)]
+
+    async def open_count(self, pack: UUID) -> int:
+        """What the pack itself says about its open renders."""
+        count: int = await self.db.fetchval(
+            "select open_count from makeready.packs where id = $1", pack
+        )
+        return count
+
+
+def stored(claimed: Claimed, key: str | None = None) -> ObjectFacts:
+    """What storage would say of the PDF of this attempt."""
+    return ObjectFacts(
+        bucket="bucket",
+        key=key or f"renders/{claimed.job.id}/{claimed.lease.token}/x.pdf",
+        byte_count=len(PDF),
+        etag="e",
+        media_type="application/pdf",
+        sha256=hashlib.sha256(PDF).digest(),
+    )
