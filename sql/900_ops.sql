@@ -10,7 +10,8 @@ as $$
 declare
   v_job makeready.jobs;
 begin
-  select * into v_job from makeready.jobs j where j.queue = queue_name and j.id = job;
+  -- Locked before its place is counted: a waiting job that expires meanwhile would come back without one.
+  select * into v_job from makeready.jobs j where j.queue = queue_name and j.id = job for no key update;
   if not found then
     raise exception 'there is no job % in queue %', job, queue_name
       using errcode = 'MR404', detail = json_build_object('queue', queue_name, 'job', job), hint = 'It may have been pruned.';
@@ -216,17 +217,28 @@ begin
     v_blocks := true;
     return query select 'all_draining', format('every worker of queue %s is stopping', v_job.queue), format('makeready work %s', v_job.queue);
   end if;
-  return query
-    select 'gate_held', format('process %s (%s) holds the claim gate since %s: %s', a.pid, a.application_name, a.xact_start, left(a.query, 80)),
-           format('select pg_terminate_backend(%s)', a.pid)
-      from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-     where l.relation = 'makeready.gates'::regclass and l.mode = 'RowShareLock' and l.granted and a.pid <> pg_backend_pid()
-       and a.xact_start < clock_timestamp() - interval '1 second'
-       and (v_policy.max_in_flight is not null or v_lane.max_in_flight is not null);
-  v_blocks := v_blocks or found;
+  -- Locks are tried, not kept: each attempt is undone by an exception of its own, so asking holds nothing up.
+  if v_policy.is_gated then
+    begin
+      perform 1 from makeready.gates g where g.queue = v_job.queue and g.kind = 'claim' for no key update nowait;
+      raise exception using errcode = 'MR000';
+    exception when sqlstate 'MR000' then null;
+    when lock_not_available then
+      v_blocks := true;
+      return query      -- the row's xmax is the transaction that locked it; others' activity is shown to those who may see it
+        select 'gate_held', format('process %s (%s) holds the claim gate since %s: %s', l.pid, coalesce(a.application_name, '?'),
+                 coalesce(a.xact_start::text, '?'), left(a.query, 80)), format('select pg_terminate_backend(%s)', l.pid)
+          from makeready.gates g
+          join pg_catalog.pg_locks l on l.locktype = 'transactionid' and l.granted and l.transactionid = g.xmax
+          left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+         where g.queue = v_job.queue and g.kind = 'claim';
+    end;
+  end if;
   begin
     perform 1 from makeready.jobs j where j.queue = v_job.queue and j.id = job for no key update nowait;
-  exception when lock_not_available then
+    raise exception using errcode = 'MR000';
+  exception when sqlstate 'MR000' then null;
+  when lock_not_available then
     v_blocks := true;
     return query select 'row_locked', 'another session holds the job''s row', 'Look for an open transaction in pg_stat_activity.';
   end;
