@@ -28,7 +28,8 @@ def plain(value: Any) -> Any:
 
 def statement(function: str, arguments: dict[str, Any], *, rows: bool) -> tuple[str, list[Any]]:
     """The call in named notation; dicts travel as text, so that no codec is needed."""
-    words, values = [], []
+    words: list[str] = []
+    values: list[Any] = []
     for place, (name, value) in enumerate(arguments.items(), 1):
         if isinstance(value, dict):
             words.append(f"{name} => ${place}::text::jsonb")
@@ -67,7 +68,7 @@ class Core:
 
     async def many(self, queue: str, count: int, **options: Any) -> list[UUID]:
         """Several equal jobs."""
-        bodies = [{} for _ in range(count)]
+        bodies: list[dict[str, Any]] = [{} for _ in range(count)]
         jobs: list[UUID] = await self.call(
             "enqueue_many", queue_name=queue, bodies=bodies, **options
         )
@@ -81,7 +82,7 @@ class Core:
         stale: float = 10,
         session: bool = False,
     ) -> UUID:
-        """Registers a process that lives by its heartbeat; `session` says it also holds the lock."""
+        """Registers a process that lives by its heartbeat; with `session` also by its lock."""
         worker = uuid4()
         await self.register(
             worker, *queues, instance=instance, host=host, stale=stale, session=session

@@ -1,0 +1,287 @@
+"""What a lost worker held is taken back, apart from failures, and never from the living."""
+
+from __future__ import annotations
+
+import pytest
+
+from makeready.errors import LeaseLost
+from tests.sql.conftest import Session
+from tests.support.clock import Clock
+from tests.support.core import Core, plain, seconds
+
+
+async def tick(core: Core, clock: Clock, times: int, step: float = 1.0) -> None:
+    """Time that passes with somebody looking once a second."""
+    for _ in range(times):
+        await clock.advance(step)
+        await core.rows("tick")
+
+
+async def test_a_job_of_a_silent_worker_is_queued_again(core: Core, clock: Clock) -> None:
+    """A1: the claim timed out; Q2: heartbeat timeout."""
+    job = await core.running("limited")
+    await clock.advance(9)
+    assert await core.reap() == 0
+    await clock.advance(2)
+    assert await core.reap() == 1
+    row = await core.job(job["id"])
+    assert (row["state"], row["lease"], row["seat"], row["run_until"]) == (
+        "queued",
+        None,
+        None,
+        None,
+    )
+    assert plain(row["error"])["code"] == "lease_lost"
+
+
+async def test_lost_is_not_failed(core: Core, clock: Clock) -> None:
+    """The attempt is refunded, the loss is counted."""
+    job = await core.running("free", attempts=1)
+    await clock.advance(60)
+    await core.reap()
+    row = await core.job(job["id"])
+    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 1)
+    (kept,) = await core.db.fetch("select * from makeready.attempts")
+    assert (kept["outcome"], kept["attempt"], kept["worker_id"]) == ("lost", 1, job["worker_id"])
+
+
+async def test_a_job_that_kills_its_worker_three_times_is_dead(core: Core, clock: Clock) -> None:
+    """Promise 5: poison does not loop."""
+    await core.enqueue("free")
+    for round_number in (1, 2, 3):
+        worker = await core.worker()
+        (job,) = await core.claim("free", 1, worker)
+        await clock.advance(60)
+        assert await core.reap() == 1
+        state = await core.state(job["id"])
+        assert state == ("dead" if round_number == 3 else "queued")
+    assert (await core.job(job["id"]))["lost"] == 3
+
+
+async def test_one_loss_is_enough_where_the_queue_says_so(core: Core, clock: Clock) -> None:
+    await core.set("free", max_lost=1)
+    job = await core.running("free")
+    await clock.advance(60)
+    await core.reap()
+    assert await core.state(job["id"]) == "dead"
+
+
+async def test_progress_forgives_lost_leases(core: Core, clock: Clock) -> None:
+    await core.enqueue("free")
+    for _ in range(5):
+        worker = await core.worker()
+        (job,) = await core.claim("free", 1, worker)
+        await core.report(job, {"cards": 10})
+        await clock.advance(60)
+        await core.reap()
+    assert await core.state(job["id"]) == "queued"
+    assert (await core.job(job["id"]))["lost"] == 1
+
+
+async def test_a_worker_that_beats_keeps_its_jobs(core: Core, clock: Clock) -> None:
+    job = await core.running("free")
+    assert core.me is not None
+    for _ in range(5):
+        await clock.advance(9)
+        assert await core.beat(core.me, job) == {}
+        assert await core.reap() == 0
+
+
+async def test_an_attempt_that_runs_too_long_is_taken_from_a_beating_worker(
+    core: Core, clock: Clock
+) -> None:
+    await core.set("free", attempt_limit="60 seconds")
+    job = await core.running("free")
+    assert core.me is not None
+    await clock.advance(61)
+    await core.beat(core.me, job)
+    assert await core.reap() == 1
+    assert await core.beat(core.me, job) == {job["id"]: "lost"}
+    assert "too long" in plain((await core.job(job["id"]))["error"])["message"]
+
+
+async def test_a_report_of_progress_gives_the_attempt_its_time_again(
+    core: Core, clock: Clock
+) -> None:
+    await core.set("free", attempt_limit="60 seconds")
+    job = await core.running("free")
+    assert core.me is not None
+    for _ in range(4):
+        await clock.advance(50)
+        await core.beat(core.me, job)
+        await core.report(job, {"n": 1})
+        assert await core.reap() == 0
+    row = await core.job(job["id"])
+    assert plain(row["progress"]) == {"n": 1}
+
+
+async def test_no_report_moves_the_deadline(core: Core) -> None:
+    deadline = await core.call("now") + seconds(90)
+    job = await core.running("free", deadline=deadline)
+    await core.report(job)
+    assert (await core.job(job["id"]))["run_until"] == deadline
+
+
+async def test_a_former_lease_reports_nothing(core: Core) -> None:
+    old = await core.running("free")
+    await core.fail(old, "interrupted")
+    await core.claim("free")
+    with pytest.raises(LeaseLost):
+        await core.report(old, {"n": 2})
+    assert (await core.job(old["id"]))["progress"] is None
+
+
+async def test_a_lost_job_past_its_deadline_expires(core: Core, clock: Clock) -> None:
+    job = await core.running("free", deadline=await core.call("now") + seconds(30))
+    await clock.advance(31)
+    await core.reap()
+    assert await core.state(job["id"]) == "expired"
+
+
+async def test_a_reap_takes_no_more_than_asked_for(core: Core, clock: Clock) -> None:
+    """A5: the sweep is bounded."""
+    await core.many("free", 5)
+    await core.claim("free", 5)
+    await clock.advance(60)
+    assert [await core.reap(2), await core.reap(2), await core.reap(2)] == [2, 2, 1]
+
+
+async def test_a_reap_skips_a_row_that_somebody_holds(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    await core.many("free", 2)
+    held, _ = await core.claim("free", 2)
+    await clock.advance(60)
+    other = await session()
+    async with other.db.transaction():
+        await other.db.execute("select from makeready.jobs where id = $1 for update", held["id"])
+        assert await core.reap() == 1
+    assert await core.reap() == 1
+
+
+async def test_beats_tell_which_leases_are_lost(core: Core, clock: Clock) -> None:
+    """A3: missing, finished, taken, still mine."""
+    await core.many("free", 3)
+    first, second, third = await core.claim("free", 3)
+    assert core.me is not None
+    await core.finish(first)
+    await core.fail(second)
+    assert await core.beat(core.me, first, second, third) == {
+        first["id"]: "lost",
+        second["id"]: "lost",
+    }
+    await core.db.execute("delete from makeready.jobs where id = $1", third["id"])
+    assert await core.beat(core.me, third) == {third["id"]: "lost"}
+    await clock.advance(0)
+
+
+async def test_a_session_that_is_gone_counts_after_one_missed_beat(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """Promise 5: killed workers are noticed in about two seconds, not in ten."""
+    life = await session()
+    worker = await core.worker(session=True)
+    await life.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
+    await core.enqueue("free")
+    await core.claim("free", 1, worker)
+    await clock.advance(2)
+    assert await core.reap() == 0  # its session is there: slow, not dead
+    await life.db.execute("select pg_advisory_unlock_all()")
+    assert await core.reap() == 1
+
+
+async def test_a_worker_that_only_lost_its_session_is_not_shot(core: Core, clock: Clock) -> None:
+    worker = await core.worker(session=True)  # and never takes the lock
+    await core.enqueue("free")
+    await core.claim("free", 1, worker)
+    for _ in range(5):
+        await clock.advance(1)
+        await core.beat(worker)
+        assert await core.reap() == 0
+
+
+async def test_after_an_outage_no_heartbeat_is_trusted_for_one_stale_time(
+    core: Core, clock: Clock
+) -> None:
+    """Promise 6: an outage of minutes kills no healthy work."""
+    await core.set("free", attempt_limit="1 hour")
+    job = await core.running("free")
+    await tick(core, clock, 2)
+    await clock.advance(300)  # nobody could tick, nobody could beat
+    await tick(core, clock, 9)
+    assert await core.state(job["id"]) == "running"
+    await core.beat(core.me or job["worker_id"], job)
+    await tick(core, clock, 5)
+    assert await core.finish(job) == "ok"
+
+
+async def test_whoever_stays_silent_after_an_outage_is_lost_in_the_end(
+    core: Core, clock: Clock
+) -> None:
+    job = await core.running("free")
+    await tick(core, clock, 1)
+    await clock.advance(300)
+    await tick(core, clock, 12)
+    assert await core.state(job["id"]) == "queued"
+
+
+async def test_a_long_stale_time_is_waited_out_in_full(core: Core, clock: Clock) -> None:
+    await core.set("free", attempt_limit="1 hour")
+    worker = await core.worker(stale=30)
+    await core.enqueue("free")
+    await core.claim("free", 1, worker)
+    await tick(core, clock, 1)
+    await clock.advance(300)
+    await tick(core, clock, 25)
+    assert await core.count("free", "running") == 1
+    await tick(core, clock, 8)
+    assert await core.count("free", "running") == 0
+
+
+async def test_a_hung_attempt_is_spared_right_after_an_outage(core: Core, clock: Clock) -> None:
+    job = await core.running("free")
+    await tick(core, clock, 1)
+    await clock.advance(600)  # run_until has passed meanwhile
+    await tick(core, clock, 2)
+    assert await core.finish(job) == "ok"
+
+
+async def test_an_outage_of_hours_does_not_forget_workers_that_come_back(
+    core: Core, clock: Clock
+) -> None:
+    await core.set("free", attempt_limit="1 day")
+    job = await core.running("free")
+    await tick(core, clock, 1)
+    await clock.advance(2 * 3600)
+    await core.rows("tick")
+    await core.call("chore_run", chore_name="workers_forget")
+    await tick(core, clock, 2)
+    assert await core.finish(job) == "ok"
+
+
+async def test_ended_jobs_of_a_reap_are_announced_and_queued_ones_wake(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    heard: list[str] = []
+    listener = await session()
+    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
+    again = await core.running("free")
+    late = await core.running("free", deadline=await core.call("now") + seconds(30))
+    await clock.advance(60)
+    await core.reap()
+    await listener.db.fetchval("select 1")
+    assert sorted(heard) == [f"end free {late['id']}", "wake free"]
+    assert await core.state(again["id"]) == "queued"
+
+
+async def test_strays_of_a_lost_claim_answer_come_back_at_once(core: Core) -> None:
+    """The claim was committed, its answer lost: the worker lives and does not know the job."""
+    await core.many("free", 2)
+    known, stray = await core.claim("free", 2)
+    answer = await core.call("worker_strays", worker=core.me, known=[known["lease"]])
+    assert answer == 1
+    row = await core.job(stray["id"])
+    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
+    assert await core.state(known["id"]) == "running"
+    with pytest.raises(LeaseLost):
+        await core.finish(stray)
