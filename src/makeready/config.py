@@ -180,6 +180,18 @@ class Settings:
             raise ConfigError("; ".join(problems))
         return cls(**found)
 
+    def to_env(self) -> dict[str, str]:
+        """The environment that gives a child process these settings, secrets included.
+
+        The instance is left out: each process has a name of its own.
+        """
+        found = {}
+        for variable in variables():
+            value = getattr(self, variable.field)
+            if value is not None and variable.field != "instance":
+                found[variable.name] = values.as_text(value)
+        return found
+
     @property
     def listener_url(self) -> str | None:
         """Where the one LISTEN connection of a process goes."""

@@ -111,3 +111,12 @@ def endpoint(text: str) -> str:
 def folder(text: str) -> Path:
     """A path; `~` is the home directory."""
     return Path(text).expanduser()
+
+
+def as_text(value: object) -> str:
+    """What the readers above turn into this value again."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.absolute() if isinstance(value, Path) else value)

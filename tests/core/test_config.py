@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,21 @@ def test_the_environment_wins_over_the_dotenv_file(
 
     assert settings.tasks == 2
     assert settings.s3_bucket == "from $file"
+
+
+def test_a_child_process_gets_the_same_settings_but_a_name_of_its_own() -> None:
+    settings = Settings(
+        database_url="postgres://h/db",
+        data_dir=Path("/srv/makeready"),
+        s3_secret_key=Secret("hush"),
+        listen=False,
+        drain_grace_s=1.5,
+        instance="parent",
+    )
+    read = Settings.from_env(settings.to_env())
+
+    assert dataclasses.replace(read, instance="parent") == settings
+    assert read.instance != "parent"
 
 
 def test_a_name_is_used_for_one_setting_only() -> None:

@@ -201,7 +201,9 @@ def _has_browser() -> bool:
 
 
 def _has_fonts() -> bool:
-    """True when every file that documents are set in is somewhere on the machine."""
+    """True when the faces that documents fall back to are on the machine, or fetched before."""
+    if (cache_folder() / FONTS).is_dir():
+        return True
     return all(
         any(next(Path(root).expanduser().rglob(f"{stem}.*"), None) for root in FONT_ROOTS)
         for stem in ("DejaVuSans", "LiberationSans-Regular")

@@ -1,0 +1,83 @@
+"""The command line: `makeready COMMAND`; each command is a module of `makeready.commands`.
+
+A command's module offers `configure(parser)` and `run(settings, options) -> int`, and is imported
+only when it is the one asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import asyncpg
+
+from makeready import __version__
+from makeready.config import ConfigError, load_settings
+from makeready.embedded.processes import EmbeddedError
+from makeready.errors import MakereadyError
+
+COMMANDS = {
+    "up": "run everything on this machine: database, object storage, HTTP service, workers",
+    "http": "run the HTTP service",
+    "work": "run a worker process",
+    "migrate": "bring the database to the schema of this version",
+    "doctor": "check everything a run needs, and say how to mend it",
+    "psql": "open psql on the database, with the operator's shortcuts",
+    "token": "print a bearer token for the HTTP service",
+    "demo": "print two packs of documents on a system of its own, and check them",
+    "bench": "measure, beside other job systems",
+}
+INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 0 well, 1 not, 2 wrongly called."""
+    given = list(sys.argv[1:] if words is None else words)
+    name = given[0] if given and given[0] in COMMANDS else None
+    if name is None:
+        _overview().parse_args(given or ["--help"])
+        return 2
+    module = importlib.import_module(f"makeready.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"makeready {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    options = parser.parse_args(given[1:])
+    try:
+        code: int = module.run(load_settings(), options)
+    except (ConfigError, EmbeddedError, MakereadyError) as error:
+        return _complain(name, str(error))
+    except (OSError, asyncpg.PostgresError) as error:
+        return _complain(name, f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS)) + 2
+    table = "\n".join(f"  {name:<{width}}{about}" for name, about in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="makeready",
+        usage="makeready [-h] [--version] COMMAND ...",
+        description="Jobs on nothing but PostgreSQL that end in documents.",
+        epilog=f"commands:\n{table}\n\n`makeready COMMAND --help` says more of each. Settings come"
+        "\nfrom the environment and from .env; docs/configuration.md lists them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"makeready {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of those below")
+    return parser
+
+
+def _complain(name: str, text: str) -> int:
+    sys.stderr.write(f"makeready {name}: {text}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

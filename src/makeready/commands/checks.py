@@ -1,0 +1,275 @@
+"""What `makeready doctor` looks at: each check returns findings, and leaves nothing changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+
+import asyncpg
+
+from makeready import documents, pdf
+from makeready.commands.service import Client, new_session
+from makeready.config import Settings
+from makeready.embedded.chromium import INSTALL, find_chromium
+from makeready.schema import inspect
+from makeready.storage import open_storage
+
+OLDEST_POSTGRES, NEWEST_POSTGRES = 15, 18
+DISK_FLOOR_BYTES = 200 << 20
+DISK_GOAL_BYTES = 2 << 30
+CLOCK_GOAL_S = 2.0
+CONNECTIONS_GOAL = 40
+PROBE = "Аа₽"
+PROBE_TIMEOUT_S = 30.0
+NOTIFY_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    verdict: str
+    """`ok`, `warn` (it runs, but) or `FAIL`."""
+    found: str
+    mend: str = ""
+    """What to do about it."""
+
+
+def good(what: str, found: str) -> Finding:
+    """All is well."""
+    return Finding(what=what, verdict="ok", found=found)
+
+
+def judged(what: str, found: str, *, well: bool, mend: str, verdict: str = "FAIL") -> Finding:
+    """`ok` when well, else the verdict with what to do."""
+    if well:
+        return good(what, found)
+    return Finding(what=what, verdict=verdict, found=found, mend=mend)
+
+
+def check_python() -> list[Finding]:
+    """The interpreter."""
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    well = sys.version_info >= (3, 11)
+    return [judged("python", text, well=well, mend="install Python 3.11 or newer")]
+
+
+def check_disk(settings: Settings) -> list[Finding]:
+    """Room and rights in the data directory."""
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:.1f} GB free in {folder}"
+    writable = os.access(folder, os.W_OK)
+    return [
+        judged(
+            "data folder",
+            str(settings.data_dir.absolute()),
+            well=writable,
+            mend=f"make {folder} writable for this user, or set MAKEREADY_DATA_DIR",
+        ),
+        judged(
+            "disk",
+            text,
+            well=free >= DISK_GOAL_BYTES,
+            mend="make room, or set MAKEREADY_DATA_DIR to a larger disk",
+            verdict="warn" if free >= DISK_FLOOR_BYTES else "FAIL",
+        ),
+    ]
+
+
+async def check_database(settings: Settings) -> list[Finding]:
+    """Version, settings, rights, schema and clock of the database."""
+    connection = await asyncpg.connect(settings.database_url, timeout=10)
+    try:
+        return [
+            _version(connection),
+            *await _server_settings(connection),
+            *await _roles(connection, settings),
+            await _schema(connection),
+            await _clock(connection),
+        ]
+    finally:
+        await connection.close()
+
+
+async def check_listen(settings: Settings) -> list[Finding]:
+    """A notification comes back on the connection that listens."""
+    what = "notifications"
+    if not settings.listen:
+        return [judged(what, "off", well=False, verdict="warn", mend="set MAKEREADY_LISTEN=true")]
+    connection = await asyncpg.connect(settings.listener_url, timeout=10)
+    try:
+        heard: list[str] = []
+        channel = f"makeready_doctor_{secrets.token_hex(4)}"
+        await connection.add_listener(channel, lambda *facts: heard.append(str(facts[3])))
+        await connection.execute("select pg_notify($1, 'ping')", channel)
+        deadline = time.monotonic() + NOTIFY_TIMEOUT_S
+        while not heard and time.monotonic() < deadline:
+            await connection.fetchval("select 1")
+        await connection.reset()
+    finally:
+        await connection.close()
+    mend = "set DATABASE_DIRECT_URL to the server behind the pooler, or MAKEREADY_LISTEN=false"
+    return [judged(what, "heard" if heard else "not heard", well=bool(heard), mend=mend)]
+
+
+async def check_storage(settings: Settings) -> list[Finding]:
+    """Put, get, a presigned link fetched as a user would, delete."""
+    key = f"doctor/{secrets.token_hex(8)}"
+    async with open_storage(settings) as storage:
+        made = await storage.ensure_bucket()
+        await storage.put(key, PROBE.encode(), media_type="text/plain")
+        try:
+            read = await storage.get(key)
+            link = await storage.presign(key, valid_s=60)
+            async with new_session() as session:
+                fetched = await Client(session=session, base_url="").download(link)
+        finally:
+            await storage.delete([key])
+    where = f"{settings.s3_url}, bucket {settings.s3_bucket}{' (made)' if made else ''}"
+    mend = "the object came back changed: look at what lies between us and S3"
+    signed = "set S3_PRESIGN_ENDPOINT to the address by which users reach S3"
+    return [
+        judged("object storage", where, well=read == PROBE.encode(), mend=mend),
+        judged("presigned links", f"{settings.s3_presign_url}", well=fetched == read, mend=signed),
+    ]
+
+
+async def check_browser(settings: Settings) -> list[Finding]:
+    """The browser starts, prints, and has letters for Cyrillic and the rouble sign."""
+    from makeready_workers.chromium.engine import open_engine  # noqa: PLC0415 – heavy
+
+    binary = find_chromium(settings)
+    html = f"<!doctype html><meta charset=utf-8><p style='font-family: sans-serif'>{PROBE}</p>"
+    started = time.perf_counter()
+    async with open_engine(settings, binary=binary, own_fonts=False) as engine:
+        result = await engine.render(
+            html, {}, documents.PrintOptions(), timeout_s=PROBE_TIMEOUT_S, pack=None
+        )
+    took_ms = (time.perf_counter() - started) * 1e3
+    text = pdf.text_of(result.pdf).strip()
+    fonts = ", ".join(sorted(font.name for font in pdf.inspect(result.pdf).fonts)) or "none"
+    mend = "install fonts: apt-get install fonts-dejavu-core fonts-liberation, or `make setup`"
+    found = [
+        good("browser", f"{result.engine_version}, {binary.path} ({binary.source})"),
+        judged("fonts", f"{PROBE} reads {text!r} ({fonts})", well=text == PROBE, mend=mend),
+        good("first page", f"{took_ms:.0f} ms from the start of the browser"),
+    ]
+    if settings.chromium_no_sandbox:
+        found.append(
+            judged(
+                "sandbox",
+                "off",
+                well=False,
+                verdict="warn",
+                mend="allow user namespaces and unset MAKEREADY_CHROMIUM_NO_SANDBOX",
+            )
+        )
+    return found
+
+
+BROWSER_MEND = f"`{INSTALL}` as root, or `make setup`, or set MAKEREADY_CHROMIUM"
+
+
+def _version(connection: asyncpg.Connection) -> Finding:
+    version = connection.get_server_version()
+    return judged(
+        "postgres",
+        connection.get_settings().server_version,
+        well=OLDEST_POSTGRES <= version.major <= NEWEST_POSTGRES,
+        mend=f"use PostgreSQL {OLDEST_POSTGRES} to {NEWEST_POSTGRES}",
+        verdict="FAIL" if version.major < OLDEST_POSTGRES else "warn",
+    )
+
+
+async def _server_settings(connection: asyncpg.Connection) -> list[Finding]:
+    names = [
+        "server_encoding",
+        "fsync",
+        "full_page_writes",
+        "max_connections",
+        "transaction_read_only",
+    ]
+    rows = await connection.fetch(
+        "select n, current_setting(n) as v from unnest($1::text[]) n", names
+    )
+    has = {row["n"]: row["v"] for row in rows}
+    safe = has["fsync"] == has["full_page_writes"] == "on"
+    return [
+        judged(
+            "encoding",
+            has["server_encoding"],
+            well=has["server_encoding"] == "UTF8",
+            mend="create the database with encoding UTF8",
+        ),
+        judged(
+            "durability",
+            f"fsync {has['fsync']}, full_page_writes {has['full_page_writes']}",
+            well=safe,
+            mend="set both on: a crash may lose or destroy everything",
+            verdict="warn",
+        ),
+        judged(
+            "connections",
+            has["max_connections"],
+            well=int(has["max_connections"]) >= CONNECTIONS_GOAL,
+            mend=f"max_connections of at least {CONNECTIONS_GOAL}; a process takes about 12",
+            verdict="warn",
+        ),
+        judged(
+            "writable",
+            "yes" if has["transaction_read_only"] == "off" else "no",
+            well=has["transaction_read_only"] == "off",
+            mend="this is a standby: let DATABASE_URL name the primary (target_session_attrs)",
+        ),
+    ]
+
+
+async def _roles(connection: asyncpg.Connection, settings: Settings) -> list[Finding]:
+    if not settings.database_roles:
+        return []
+    names = ["makeready_http", "makeready_worker"]
+    lacking = [
+        name
+        for name in names
+        if not await connection.fetchval(
+            "select coalesce(bool_or(pg_has_role(oid, 'member')), false)"
+            " from pg_roles where rolname = $1",
+            name,
+        )
+    ]
+    mend = "`makeready migrate`, then grant the roles to the database user"
+    text = f"not a member of {', '.join(lacking)}" if lacking else ", ".join(names)
+    return [judged("roles", text, well=not lacking, mend=mend)]
+
+
+async def _schema(connection: asyncpg.Connection) -> Finding:
+    state = await inspect(connection)
+    if state.unknown:
+        text = f"a newer version has applied {', '.join(state.unknown)}"
+        return judged("schema", text, well=False, mend="upgrade this program", verdict="warn")
+    text = f"{len(state.pending)} files behind" if state.pending else "current"
+    return judged("schema", text, well=state.is_current, mend="run `makeready migrate`")
+
+
+async def _clock(connection: asyncpg.Connection) -> Finding:
+    before = time.time()
+    there: float = await connection.fetchval(
+        "select extract(epoch from clock_timestamp())::float8"
+    )
+    ahead = there - (before + time.time()) / 2
+    return judged(
+        "clock",
+        f"the database is {ahead:+.3f} s from this machine",
+        well=abs(ahead) <= CLOCK_GOAL_S,
+        mend="keep both machines on network time (chrony, systemd-timesyncd)",
+        verdict="warn",
+    )

