@@ -43,6 +43,7 @@ _RETRY_STATES = frozenset({
     "40001", "40P01",  # serialization failure, deadlock
     "25006",  # read-only: the primary has moved
     "55P03", "57014",  # lock_timeout, statement_timeout
+    "55000",  # the database accepts no connections at the moment
 })  # fmt: skip
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "25006"})
 

@@ -21,17 +21,18 @@ ROOT = Path(__file__).parents[2]
 class WorkerProcess:
     """One `python -m tests.support.drill`; its log lines are read from a file."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, skip: int) -> None:
         self._process = process
         self._log = log
+        self._skip = skip  # bytes that a predecessor of the same name has written
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def log(self) -> list[dict[str, Any]]:
-        """What it has logged so far; lines that are no JSON (a traceback) fail the test."""
-        lines = self._log.read_text("utf-8").splitlines()
+        """What it has logged so far."""
+        lines = self._log.read_bytes()[self._skip :].decode().splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def events(self) -> list[str]:
@@ -39,7 +40,9 @@ class WorkerProcess:
 
     async def until_event(self, event: str, *, timeout_s: float = 10) -> None:
         await until(
-            lambda: event in self.events(), timeout_s=timeout_s, what=f"{event} in {self._log}"
+            lambda: event in self.events(),
+            timeout_s=timeout_s,
+            what=f"{event} in {self._log}:\n{self._log.read_text('utf-8')}",
         )
 
     def send(self, number: signal.Signals) -> None:
@@ -64,6 +67,7 @@ async def worker_process(
     values = {"database_url": dsn, "instance": name, "log_format": "json", "log_level": "debug"}
     inherited = {key: text for key, text in os.environ.items() if "MAKEREADY" not in key}
     with log.open("ab") as stream:
+        skip = stream.tell()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-W",
@@ -74,7 +78,7 @@ async def worker_process(
             env=inherited | environment(values | settings),
             stderr=stream,
         )
-    worker = WorkerProcess(process, log)
+    worker = WorkerProcess(process, log, skip)
     try:
         await worker.until_event("worker_start")
         yield worker

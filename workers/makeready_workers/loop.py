@@ -13,8 +13,9 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -269,14 +270,13 @@ class Worker:
             await self._say(leases.leave(self._control, self.id))
         _log.info("worker_stop", worker=str(self.id), ends=dict(self._ends))
 
-    async def _say(self, call: object) -> None:
-        """A word to the database on the way out; it finds out by itself if it is away."""
+    async def _say(self, call: Coroutine[Any, Any, object]) -> None:
+        """A word to the database on the way out; unsaid, it finds out by itself."""
         try:
-            await call  # type: ignore[misc]
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _log.info("database_away", error=f"{type(error).__name__}: {error}")
+            await call
+        except Exception as error:  # noqa: BLE001 -- nothing may keep a process from ending
+            log = _log.info if is_transient(error) else _log.error
+            log("worker_goodbye_failed", error=f"{type(error).__name__}: {error}")
 
     def _on_verdicts(self, verdicts: Verdicts) -> None:
         for token, verdict in verdicts.items():

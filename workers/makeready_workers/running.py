@@ -32,10 +32,11 @@ async def run_attempt(
             return await _finish(attempt, outcome, endings)
         if failure is not None:
             return await _fail(attempt, failure, endings)
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        _log.error("job_end_unknown", error=f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 -- one job must not take the others with it
+        if is_transient(error):
+            _log.error("job_end_unknown", error=f"{type(error).__name__}: {error}")
+        else:
+            _log.error("job_end_unknown", exc_info=error)
         return "unknown"
     _log.warning("job_lost", ms=_ms(attempt))
     return "lost"

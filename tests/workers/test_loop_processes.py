@@ -1,0 +1,184 @@
+"""Real worker processes: killed, frozen, stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from makeready.config import Settings
+from tests.support.core import Core, plain
+from tests.support.in_process import working
+from tests.support.waiting import until
+from tests.support.worker_process import worker_process
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+
+
+async def _started(db: asyncpg.Connection, job: UUID, count: int = 1) -> list[int]:
+    """Waits until the job has been started so often; by which processes."""
+
+    async def enough() -> list[int]:
+        rows = await db.fetch(
+            "select pid from makeready.drill_starts where job_id = $1 order by id", job
+        )
+        return [row["pid"] for row in rows] if len(rows) >= count else []
+
+    found: list[int] = await until(enough, timeout_s=15, what=f"start {count} of job {job}")
+    return found
+
+
+async def _state(db: asyncpg.Connection, job: UUID) -> str:
+    return str(await db.fetchval("select state from makeready.jobs where id = $1", job))
+
+
+async def _until_state(db: asyncpg.Connection, job: UUID, state: str) -> None:
+    async def reached() -> bool:
+        return await _state(db, job) == state
+
+    found: bool = await until(reached, timeout_s=25, what=f"state {state}")
+    assert found
+
+
+async def test_the_jobs_of_a_killed_process_run_elsewhere_within_three_seconds(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, settings: Settings
+) -> None:
+    limit_s = 3.0 if settings.listen else 12.0
+    async with (
+        worker_process(dsn, tmp_path, "one", tasks=1, listen=settings.listen) as one,
+        worker_process(dsn, tmp_path, "two", tasks=1, listen=settings.listen) as two,
+    ):
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 8}, wake=True)
+        (first,) = await _started(db, job)
+        killed = one if first == one.pid else two
+        killed.send(signal.SIGKILL)
+        at = time.monotonic()
+        pids = await _started(db, job, 2)
+        assert time.monotonic() - at < limit_s
+        assert pids == [first, two.pid if killed is one else one.pid]
+
+    row = await db.fetchrow("select attempt, lost from makeready.jobs where id = $1", job)
+    assert row is not None
+    assert (row["attempt"], row["lost"]) == (1, 1)
+
+
+async def test_a_frozen_process_that_wakes_up_drops_what_was_taken_from_it(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with (
+        worker_process(dsn, tmp_path, "one", tasks=1) as one,
+        worker_process(dsn, tmp_path, "two", tasks=1) as two,
+    ):
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 1}, wake=True)
+        (first,) = await _started(db, job)
+        frozen = one if first == one.pid else two
+        frozen.send(signal.SIGSTOP)
+        try:
+            await _until_state(db, job, "done")
+        finally:
+            frozen.send(signal.SIGCONT)
+        await frozen.until_event("job_lost")
+        fresh = await core.many("drill", 2, wake=True)  # it is back at work
+        for one_more in fresh:
+            await _until_state(db, one_more, "done")
+
+    assert (
+        await db.fetchval("select count(*) from makeready.drill_results where job_id = $1", job)
+        == 1
+    )
+    assert len(await _started(db, job, 2)) == 2
+
+
+async def test_a_job_that_kills_its_process_is_dead_after_three_losses(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    job = await core.enqueue("drill", body={"do": "exit"})
+    for _ in range(3):
+        # A supervisor starts it again under its name: the new one takes over at once.
+        async with worker_process(dsn, tmp_path, "press", tasks=1) as worker:
+            assert await worker.ended() == 9
+    async with worker_process(dsn, tmp_path, "press", tasks=1) as worker:
+        await _until_state(db, job, "dead")
+        assert worker.is_alive
+
+    row = await db.fetchrow("select attempt, lost, error from makeready.jobs where id = $1", job)
+    assert row is not None
+    assert (row["attempt"], row["lost"]) == (0, 3)
+    assert plain(row["error"])["code"] == "lease_lost"
+
+
+async def test_a_restarted_process_gets_its_predecessors_jobs_back_at_once(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with worker_process(dsn, tmp_path, "press", tasks=1) as old:
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 1.5}, wake=True)
+        await _started(db, job)
+        old.send(signal.SIGKILL)
+        await old.ended()
+    async with worker_process(dsn, tmp_path, "press", tasks=1):
+        at = time.monotonic()
+        await _started(db, job, 2)
+        assert time.monotonic() - at < 0.5
+        await _until_state(db, job, "done")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_jobs_end_and_the_process_leaves(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with worker_process(dsn, tmp_path, drain_grace_s=5) as worker:
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 0.7}, wake=True)
+        await _started(db, job)
+        worker.send(number)
+        assert await worker.ended() == 0
+
+    assert await _state(db, job) == "done"
+    assert await db.fetchval("select count(*) from makeready.workers") == 0
+
+
+async def test_a_job_that_outlasts_the_grace_is_given_back_uncounted(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with worker_process(dsn, tmp_path, drain_grace_s=0.2) as worker:
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 30}, wake=True)
+        await _started(db, job)
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+
+    row = await db.fetchrow("select state, attempt, lost from makeready.jobs where id = $1", job)
+    assert row is not None
+    assert tuple(row) == ("queued", 0, 0)
+
+
+async def test_a_second_signal_exits_at_once(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, settings: Settings
+) -> None:
+    async with worker_process(dsn, tmp_path, drain_grace_s=60) as worker:
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 30}, wake=True)
+        await _started(db, job)
+        worker.send(signal.SIGTERM)
+        await worker.until_event("worker_drain")
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(timeout_s=1) == 130
+
+    async with working(settings):  # somebody ticks
+        await _until_state(db, job, "queued")
+
+
+async def test_signals_stop_a_worker_whose_database_is_gone(
+    dsn: str, admin: asyncpg.Connection, tmp_path: Path
+) -> None:
+    name = urlsplit(dsn).path.strip("/")
+    async with worker_process(dsn, tmp_path, drain_grace_s=1) as worker:
+        await admin.execute(f"alter database {name} allow_connections false")
+        await admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name
+        )
+        await worker.until_event("beat_missed")
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(timeout_s=10) == 0
