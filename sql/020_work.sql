@@ -364,6 +364,9 @@ create or replace function makeready.finish(queue_name text, job uuid, token uui
   set plan_cache_mode = force_generic_plan
 as $$
 begin
+  if pg_column_size(outcome) > 65536 then
+    perform makeready.refuse_size(queue_name, 'outcome', pg_column_size(outcome), 65536);
+  end if;
   -- The clock is read in the statement: if it waits for the row, the deadline is compared again after the wait.
   update makeready.jobs j
      set state = 'done', result = outcome, error = null, finished_at = makeready.now(), final_lease = token,
@@ -384,7 +387,7 @@ comment on function makeready.finish(text, uuid, uuid, jsonb) is
 
 create or replace function makeready.finish_many(queue_name text, job_ids uuid[], tokens uuid[], outcomes jsonb[] default null)
   returns table (job_id uuid, verdict text)
-  language sql
+  language plpgsql
   volatile
   security definer
   set search_path = ''
@@ -393,23 +396,33 @@ create or replace function makeready.finish_many(queue_name text, job_ids uuid[]
   set enable_hashjoin = off
   set enable_mergejoin = off
 as $$
-  with given as materialized (
-    select g.id, g.lease, g.outcome from unnest(job_ids, tokens, outcomes) g (id, lease, outcome)
-  ), ended as (
+declare
+  v_now timestamptz;
+  v_ok  uuid[];
+begin
+  perform makeready.refuse_size(queue_name, 'outcome', pg_column_size(o.outcome), 65536) from unnest(outcomes) o (outcome)
+    where pg_column_size(o.outcome) > 65536;
+  v_now := makeready.now();
+  with ended as (
     update makeready.jobs j
-       set state = 'done', result = g.outcome, error = null, finished_at = n.at, final_lease = g.lease,
+       set state = 'done', result = g.outcome, error = null, finished_at = v_now, final_lease = g.lease,
            lease = null, seat = null, run_until = null
-      from given g, (select makeready.now() as at) n
+      from unnest(job_ids, tokens, outcomes) g (id, lease, outcome)
      where j.queue = queue_name and j.id = g.id and j.lease = g.lease
-       and (j.deadline_at is null or j.deadline_at > n.at)
+       and (j.deadline_at is null or j.deadline_at > makeready.now())
     returning j.id
   )
-  select g.id, case when e.id is not null then 'ok'
-                    when j.state = 'done' and j.final_lease = g.lease then 'repeat'
-                    else 'lost' end
-    from given g
-    left join ended e on e.id = g.id
-    left join makeready.jobs j on j.queue = queue_name and j.id = g.id
+  select array_agg(e.id) into v_ok from ended e;
+  if cardinality(v_ok) = cardinality(job_ids) then
+    return query select g.id, 'ok' from unnest(job_ids) g (id);
+  else
+    return query
+      select g.id, case when g.id = any (v_ok) then 'ok' when j.state = 'done' and j.final_lease = g.lease then 'repeat' else 'lost' end
+        from unnest(job_ids, tokens) with ordinality g (id, lease, place)
+        left join makeready.jobs j on j.queue = queue_name and j.id = g.id
+       order by g.place;
+  end if;
+end
 $$;
 comment on function makeready.finish_many(text, uuid[], uuid[], jsonb[]) is
   'finish for many jobs in one call; a lost lease is a verdict, not an error: ok, repeat or lost for each.';
@@ -477,6 +490,9 @@ declare
   v_to     text;
   v_back   boolean := manner in ('snooze', 'interrupted');       -- not the job's fault: the attempt is given back
 begin
+  if pg_column_size(problem) > 65536 then            -- a job must be able to fail, whatever it says
+    problem := jsonb_build_object('code', problem ->> 'code', 'message', left(problem ->> 'message', 2000), 'cut', true);
+  end if;
   if manner not in ('retry', 'fatal', 'snooze', 'interrupted', 'cancelled') then
     raise exception 'a job cannot fail by %', quote_literal(manner) using errcode = 'MR422',
           detail = json_build_object('queue', queue_name, 'job', job), hint = 'retry, fatal, snooze, interrupted or cancelled.';
@@ -554,6 +570,9 @@ create or replace function makeready.report(queue_name text, job uuid, token uui
   set plan_cache_mode = force_generic_plan
 as $$
 begin
+  if pg_column_size(facts) > 65536 then
+    perform makeready.refuse_size(queue_name, 'report', pg_column_size(facts), 65536);
+  end if;
   update makeready.jobs j
      set progress = facts, lost = 0, run_until = least(makeready.now() + q.attempt_limit, j.deadline_at)
     from makeready.queues q

@@ -164,6 +164,17 @@ $$;
 comment on function makeready.admit(text, integer) is
   'Lets job_count jobs into a queue or raises: MR429 with the numbers when it is full, MR503 when it is closed, MR404 when there is none. Internal: enqueue calls it.';
 
+create or replace function makeready.refuse_size(queue_name text, what text, bytes bigint, most bigint)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'the % has % bytes, a job of queue % may have %', what, bytes, queue_name, most
+    using errcode = 'MR422', detail = json_build_object('queue', queue_name, 'what', what, 'bytes', bytes, 'max_bytes', most),
+          hint = 'Keep bytes in object storage and refer to them.';
+end
+$$;
+comment on function makeready.refuse_size(text, text, bigint, bigint) is 'Raises MR422 for a body or outcome that is too large.';
+
 create or replace function makeready.enqueue(queue_name text, body jsonb default '{}', job uuid default null, rank integer default 0,
     due timestamptz default null, deadline timestamptz default null, lane_name text default '', host_name text default '',
     owner_key text default '', batch_key uuid default null, attempts integer default null, wake boolean default false)
@@ -179,6 +190,9 @@ declare
   v_now    timestamptz;
   v_job    uuid := coalesce(job, makeready.uuid7());
 begin
+  if pg_column_size(body) > 1048576 then
+    perform makeready.refuse_size(queue_name, 'body', pg_column_size(body), 1048576);
+  end if;
   select * into v_policy from makeready.queues q where q.queue = queue_name;
   if not found or v_policy.max_open is not null or v_policy.closed_at is not null then
     v_policy := makeready.admit(queue_name, 1);
@@ -238,6 +252,8 @@ begin
     raise exception '% ids for % jobs', cardinality(job_ids), v_count
       using errcode = 'MR422', detail = json_build_object('queue', queue_name), hint = 'Give one id a body, or none at all.';
   end if;
+  perform makeready.refuse_size(queue_name, 'body', pg_column_size(b.body), 1048576) from unnest(bodies) b (body)
+    where pg_column_size(b.body) > 1048576;
   v_policy := makeready.admit(queue_name, v_count);
   v_now := makeready.now();
   if lane_name <> '' and not exists (select from makeready.lanes l where l.queue = queue_name and l.lane = lane_name) then

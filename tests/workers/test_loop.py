@@ -261,7 +261,7 @@ async def test_a_result_that_is_too_big_fails_its_own_job_only(
         assert await shop.until_ends(4) == {"dead": 1, "done": 3}
 
     error = await db.fetchval("select error from makeready.jobs where state = 'dead'")
-    assert plain(error)["code"] == "internal_error"
+    assert plain(error)["code"] == "validation_failed"
 
 
 async def test_a_queue_writes_its_rows_in_the_transaction_of_its_finish(
