@@ -119,6 +119,8 @@ begin
   if not found then
     return -1;
   end if;
+  -- What a crash takes back is done again, and a NOTIFY in here must not hold its lock through a flush.
+  perform set_config('synchronous_commit', 'off', true);
   -- The only dynamic statement: a queue's file brings chores of its own, and only the owner writes this table.
   execute format('select makeready.%I($1)', v_chore.chore) into v_rows using v_chore.batch;
   v_ms := extract(epoch from clock_timestamp() - v_start) * 1000;

@@ -45,11 +45,17 @@ declare
   v_policy makeready.queues := makeready.queue_policy(queue_name);
   v_count  integer;
 begin
+  with line as (      -- each owner's jobs one turn after another: a bulk retry does not push in
+    select j.id, row_number() over (partition by j.owner, j.lane, j.host, j.priority order by j.turn, j.id) - 1 as place
+      from makeready.jobs j where j.queue = queue_name and j.id = any (job_ids)
+  )
   update makeready.jobs j
      set state = 'queued', run_at = v_now, finished_at = null, cancel_at = null, attempt = 0, lost = 0,
          deadline_at = case when j.deadline_at > v_now then j.deadline_at end,     -- a deadline that has passed is over
-         turn = case when v_policy.is_fair then makeready.first_turn(queue_name, j.lane, j.host, j.priority, j.owner) else 0 end
-   where j.queue = queue_name and j.id = any (job_ids) and j.state in ('dead', 'cancelled', 'expired', 'waiting');
+         turn = case when v_policy.is_fair
+                     then makeready.first_turn(queue_name, j.lane, j.host, j.priority, j.owner) + l.place else 0 end
+    from line l
+   where j.queue = queue_name and j.id = l.id and j.state in ('dead', 'cancelled', 'expired', 'waiting');
   get diagnostics v_count = row_count;
   return v_count;
 end

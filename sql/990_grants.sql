@@ -22,7 +22,9 @@ begin
     execute format('revoke all on function %s from public', v_function);
   end loop;
 end $$;
-alter default privileges in schema makeready revoke execute on functions from public;
+-- For functions that later files make; without "in schema", since that form cannot take away what PUBLIC has by default.
+alter default privileges revoke execute on functions from public;
+alter default privileges in schema makeready grant select on tables to makeready_ops, makeready_read;
 
 grant execute on function
   makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.announce(text, uuid[]), makeready.peek(text, uuid[]),
@@ -54,5 +56,10 @@ grant execute on function
   makeready.worker_evict(text, text), makeready.worker_drain(uuid), makeready.reap(integer, boolean), makeready.after_restore(text)
 to makeready_ops;
 
+-- A view calls its functions with the rights of whoever reads it.
+grant execute on function makeready.now(), makeready.worker_is_lost(makeready.workers, timestamptz) to makeready_ops, makeready_read;
+
 grant select on makeready.schema_files to makeready_http, makeready_worker;
 grant select on all tables in schema makeready to makeready_ops, makeready_read;
+-- Hashes of credentials are nobody's to read.
+revoke select on makeready.tokens from makeready_ops, makeready_read;
