@@ -14,7 +14,6 @@ from decimal import ROUND_HALF_UP, Decimal
 LANGUAGES = ("ru", "en")
 
 NBSP = "\N{NO-BREAK SPACE}"
-THIN = "\N{NARROW NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 
 _LARGEST = 10**12  # amounts in words end below a trillion
@@ -188,6 +187,8 @@ class Wording:
         exact = Decimal(str(value))
         if digits is not None:
             exact = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+        elif exact == exact.to_integral_value():
+            exact = exact.quantize(Decimal(1))
         text = f"{abs(exact):,f}"
         if self._russian:
             text = text.replace(".", "|").replace(",", NBSP).replace("|", ",")
@@ -251,7 +252,7 @@ def cents(value: Decimal | float) -> Decimal:
 
 def groups(text: str) -> str:
     """A long code in groups of four, so that people can read it aloud."""
-    return THIN.join(text[at : at + 4] for at in range(0, len(text), 4))
+    return NBSP.join(text[at : at + 4] for at in range(0, len(text), 4))
 
 
 def _form_ru(count: int, forms: tuple[str, str, str]) -> str:

@@ -31,9 +31,10 @@ _SEEN = frozenset({"Image", "Font", "Stylesheet", "Media"})  # whose absence a r
 _SETTLED = """(async () => {
   if (document.readyState !== 'complete') return {ready: false};
   await document.fonts.ready;
+  if (document.readyState !== 'complete') return {ready: false};
   const broken = [];
   for (const image of document.images)
-    if (image.getAttribute('src') && !image.naturalWidth) broken.push(image.src.slice(0, 200));
+    if (image.getAttribute('src') && image.complete && !image.naturalWidth) broken.push(image.src.slice(0, 200));
   return {ready: true, broken};
 })()"""
 
@@ -151,8 +152,9 @@ class Page:
 
     async def _load(self, html: str) -> None:
         self._loaded.clear()
-        writing = self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
-        _, settled = await asyncio.gather(writing, self._settled())
+        # The answer first: a script may overtake the content on its way and see the empty page.
+        await self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
+        settled = await self._settled()
         while not settled["ready"]:
             await self._loaded.wait()
             self._loaded.clear()
