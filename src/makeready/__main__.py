@@ -27,6 +27,7 @@ COMMANDS = {
     "psql": "open psql on the database, with the operator's shortcuts",
     "token": "print a bearer token for the HTTP service",
     "demo": "print two packs of documents on a system of its own, and check them",
+    "smoke": "go end to end through a service that runs, or a fresh one",
     "bench": "measure, beside other job systems",
 }
 INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT

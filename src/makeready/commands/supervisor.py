@@ -60,7 +60,9 @@ class Supervisor:
         return {name: one.pid for name, one in self._processes.items()}
 
     def stop(self) -> None:
-        """Tells all children to drain, and starts none again."""
+        """Tells all children to drain, and starts none again; once is enough."""
+        if self._stopping.is_set():  # a second SIGTERM would make them exit at once
+            return
         self._stopping.set()
         if not self._processes:
             self._all_ended.set()
@@ -78,8 +80,14 @@ class Supervisor:
                 group.start_soon(self._keep, child)
             group.start_soon(self._kill_the_late)
             if beside is not None:
-                await beside()
+                with anyio.CancelScope() as scope:
+                    group.start_soon(self._cancel_when_stopped, scope)
+                    await beside()
                 self.stop()
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._stopping.wait()
+        scope.cancel()
 
     async def obey_signals(self) -> None:
         """Turns SIGINT and SIGTERM into `stop`, a second one into an exit; until cancelled."""

@@ -1,0 +1,63 @@
+"""Goes end to end through a service: packs in two languages, rendered, downloaded, opened again.
+
+With --base-url it is a service that runs; the token is given, or made in the configured database.
+Without, it is a fresh system of its own, which is gone afterwards. Prints `[smoke] OK`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from makeready.commands.isolated import on_own_system, token_for
+from makeready.commands.machine import running
+from makeready.commands.packs import Made, made_table, print_packs
+from makeready.commands.service import Client, new_session, wait_ready
+from makeready.config import Settings
+from makeready.log import configure_logging
+
+INTERRUPTED = 130
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("queue", choices=["render"], help="which queue to go through")
+    parser.add_argument("--base-url", metavar="URL", help="a service that runs")
+    parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """0 when every document came back and is what it should be."""
+    configure_logging(settings.log_format, "warning")
+    with tempfile.TemporaryDirectory(prefix="makeready-smoke-") as name:
+        folder = Path(name)
+        if options.base_url:
+            made: list[Made] | None = asyncio.run(_there(settings, options, folder))
+        else:
+            folder.chmod(0o755)  # the servers of a root process run as another user
+
+            async def work(client: Client) -> list[Made]:
+                return await print_packs(client, folder, _say)
+
+            made = on_own_system(settings, folder, work, _say)
+    if made is None:
+        return INTERRUPTED
+    print(f"{made_table(made)}\n[smoke] OK")
+    return 0
+
+
+async def _there(settings: Settings, options: argparse.Namespace, folder: Path) -> list[Made]:
+    token = options.token or os.environ.get("TOKEN")
+    if not token:
+        token = await token_for(running(settings), "smoke")
+    async with new_session() as session:
+        client = Client(session=session, base_url=options.base_url.rstrip("/"), token=token)
+        await wait_ready(client)
+        return await print_packs(client, folder, _say)
+
+
+def _say(text: str) -> None:
+    print(f"[smoke] {text}", flush=True)
