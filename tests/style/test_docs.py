@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from makeready import __version__
+from makeready.__main__ import COMMANDS
+from makeready.config import PREFIX, RESERVED_PREFIXES, Settings, Variable, variables
+from makeready.values import as_text
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "configuration.md"
+EXAMPLE = ROOT / "deploy" / "env.example"
+UNSET = {"instance"}  # made for each process
+
+
+def _default(variable: Variable) -> str:
+    entry = next(entry for entry in fields(Settings) if entry.name == variable.field)
+    if variable.field in UNSET or entry.default is None:
+        return ""
+    value = entry.default
+    return str(value) if isinstance(value, Path) else as_text(value)
+
+
+def _row(variable: Variable) -> str:
+    aliases = ", ".join(f"`{name}`" for name in variable.aliases)
+    default = f"`{_default(variable)}`" if _default(variable) else ""
+    return f"| `{variable.name}` | {aliases} | {default} | {variable.about} |"
+
+
+@pytest.mark.parametrize("variable", variables(), ids=lambda v: v.field)
+def test_every_setting_has_its_row_on_the_page(variable: Variable) -> None:
+    assert _row(variable) in PAGE.read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("variable", variables(), ids=lambda v: v.field)
+def test_every_setting_stands_in_the_example_with_its_default(variable: Variable) -> None:
+    lines = EXAMPLE.read_text("utf-8").splitlines()
+
+    assert f"#{variable.name}={_default(variable)}" in lines
+
+
+@pytest.mark.parametrize("path", [PAGE, EXAMPLE], ids=lambda p: p.name)
+def test_nothing_is_documented_that_does_not_exist(path: Path) -> None:
+    known = {variable.name for variable in variables()}
+    named = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", path.read_text("utf-8")))
+
+    assert {name for name in named - known if not name.startswith(RESERVED_PREFIXES)} == set()
+
+
+def test_the_example_is_readable_as_it_is() -> None:
+    text = EXAMPLE.read_text("utf-8")
+    pairs = dict(re.findall(r"^#(MAKEREADY_\w+)=(.*)$", text, flags=re.MULTILINE))
+
+    assert Settings.from_env(pairs).tasks == Settings().tasks
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_overview_of_the_read_me_or_the_page(command: str) -> None:
+    texts = [PAGE.read_text("utf-8"), (ROOT / "README.md").read_text("utf-8")]
+
+    assert any(f"makeready {command}" in text for text in texts)
+
+
+def test_every_target_of_make_says_what_it_does() -> None:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    declared = set(re.sub(r"\\\n", " ", text).split(".PHONY:")[1].split("\n")[0].split())
+    explained = set(re.findall(r"^([a-z-]+):.*## \S", text, flags=re.MULTILINE))
+
+    assert declared == explained
+
+
+def test_the_change_log_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## \[?(\d+\.\d+\.\d+|Unreleased)", text, flags=re.MULTILINE)
+
+    assert versions
+    assert next(one for one in versions if one != "Unreleased") == __version__
