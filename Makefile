@@ -1,0 +1,71 @@
+# Every target sets the machine up first, as far as that is still needed; `make help` explains them.
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+# Left to targets of their own: they take minutes, or break things on purpose.
+APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation -m "not million"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
+        test-chaos smoke-render bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | \
+	  awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+setup:  ## install what is missing; the other targets do it by themselves
+	@bin/setup
+
+demo: setup  ## print two packs of documents on a system of its own and check them; files in var/demo
+	@$(PYTHON) -m makeready demo
+
+up: setup  ## serve on http://127.0.0.1:8000 until Ctrl-C; data in var/
+	@exec $(PYTHON) -m makeready up
+
+doctor: setup  ## check everything a run needs, and say how to mend it
+	@$(PYTHON) -m makeready doctor
+
+psql: setup  ## psql on the database, with the operator's shortcuts
+	@$(PYTHON) -m makeready psql
+
+lint: setup  ## format, rules, types, direction of imports; changes nothing
+	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache >.venv/imports.log || { cat .venv/imports.log; exit 1; }
+
+fmt: setup  ## format, and mend what can be mended without thinking
+	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
+
+test: lint  ## lint, then every test but chaos, bench, mutation and the million-row ones
+	@$(PYTEST) $(APART) $(ARGS)
+
+test-sql: setup  ## the SQL core (MAKEREADY_TEST_PG=system|testcontainers for another server)
+	@$(PYTEST) tests/sql $(APART) $(ARGS)
+
+test-core: setup  ## the library
+	@$(PYTEST) tests/core tests/style $(APART) $(ARGS)
+
+test-workers: setup  ## the worker loop, the renderer
+	@$(PYTEST) tests/workers $(APART) $(ARGS)
+
+test-http: setup  ## the HTTP service
+	@$(PYTEST) tests/http $(APART) $(ARGS)
+
+test-chaos: setup  ## killed workers, a database that restarts, storage that is away (minutes)
+	@$(PYTEST) tests/chaos $(ARGS)
+
+smoke-render: setup  ## documents end to end, on the service at BASE_URL= or on a fresh one
+	@$(PYTHON) -m makeready smoke render $(if $(BASE_URL),--base-url $(BASE_URL))
+
+bench: setup  ## measure, beside other job systems; a table, and JSON in var/bench (ARGS="--help")
+	@$(PYTHON) -m tests.bench $(ARGS)
+
+lock: setup  ## choose the newest versions of all dependencies anew
+	@.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
+	  --extra pyppeteer --group dev --custom-compile-command "make lock" \
+	  pyproject.toml -o requirements.lock
+
+clean:  ## remove what runs and tests left; keeps .venv and the data of `make up`
+	@rm -rf var/demo var/bench dist build .mypy_cache .pytest_cache .ruff_cache \
+	  .import_linter_cache .hypothesis
+	@find src http workers tests -name __pycache__ -prune -exec rm -rf {} +
