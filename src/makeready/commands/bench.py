@@ -1,6 +1,6 @@
 """Measures the queues beside other job systems, all in one run on this machine.
 
-It needs a checkout: the peers' drivers are no part of the package. Words after `--` go on to the measurement:
+It needs a checkout: the drivers of peers are no part of the package. Words after `--` go on to it:
 `makeready bench -- --help` lists its rows.
 """
 
