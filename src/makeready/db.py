@@ -45,6 +45,8 @@ _RETRY_STATES = frozenset({
     "55P03", "57014",  # lock_timeout, statement_timeout
     "55000",  # the database accepts no connections at the moment
 })  # fmt: skip
+# InternalClientError: a statement sent between the server's last word and the end of the socket.
+_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "25006"})
 
 _log = structlog.get_logger(__name__)
@@ -55,7 +57,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = str(getattr(error, "sqlstate", None) or "")
         return state in _RETRY_STATES or state.startswith(_RETRY_CLASSES)
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
+    return isinstance(error, (OSError, TimeoutError, *_BROKEN))
 
 
 def is_away(error: BaseException) -> bool:
@@ -63,7 +65,7 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = str(getattr(error, "sqlstate", None) or "")
         return state in _AWAY_STATES or state.startswith(_RETRY_CLASSES)
-    return isinstance(error, asyncpg.InterfaceError)
+    return isinstance(error, _BROKEN)
 
 
 class Backoff:
@@ -162,7 +164,7 @@ async def close_pool(pool: asyncpg.Pool) -> None:
     try:
         with anyio.fail_after(CLOSE_TIMEOUT_S):
             await pool.close()
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (TimeoutError, OSError, asyncpg.PostgresError, *_BROKEN):
         pool.terminate()
 
 
@@ -210,7 +212,7 @@ class Control:
             with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
                 try:
                     await connection.close(timeout=CLOSE_TIMEOUT_S)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                except (OSError, asyncpg.PostgresError, *_BROKEN):
                     connection.terminate()
 
     async def _run(

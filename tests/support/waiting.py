@@ -6,20 +6,24 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 POLL_S = 0.01
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = 10.0, what: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T]], *, timeout_s: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def until(condition: Callable[[], T], *, timeout_s: float = ..., what: str = ...) -> T: ...
+async def until(condition: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "") -> Any:
     """The first truthy answer of the condition; AssertionError when the time is over."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = condition()
-        answer: T = await found if inspect.isawaitable(found) else found
+        answer = await found if inspect.isawaitable(found) else found
         if answer:
             return answer
         if time.monotonic() > deadline:

@@ -29,8 +29,7 @@ async def _started(db: asyncpg.Connection, job: UUID, count: int = 1) -> list[in
         )
         return [row["pid"] for row in rows] if len(rows) >= count else []
 
-    found: list[int] = await until(enough, timeout_s=15, what=f"start {count} of job {job}")
-    return found
+    return await until(enough, timeout_s=15, what=f"start {count} of job {job}")
 
 
 async def _state(db: asyncpg.Connection, job: UUID) -> str:
@@ -41,8 +40,7 @@ async def _until_state(db: asyncpg.Connection, job: UUID, state: str) -> None:
     async def reached() -> bool:
         return await _state(db, job) == state
 
-    found: bool = await until(reached, timeout_s=25, what=f"state {state}")
-    assert found
+    await until(reached, timeout_s=25, what=f"state {state}")
 
 
 async def test_the_jobs_of_a_killed_process_run_elsewhere_within_three_seconds(

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from makeready.config import Settings
+from makeready.db import (
+    LONGEST_PAUSE_S,
+    Backoff,
+    Control,
+    again,
+    close_pool,
+    is_away,
+    is_transient,
+    open_pool,
+    pool_opened,
+)
+from makeready.errors import Busy, LeaseLost
+from tests.support.proxy import proxied
+from tests.support.waiting import until
+
+
+def _sql_error(state: str) -> asyncpg.PostgresError:
+    error = asyncpg.PostgresError.new({"C": state, "M": "text"})
+    assert isinstance(error, asyncpg.PostgresError)
+    return error
+
+
+@pytest.fixture
+async def control(settings: Settings) -> AsyncIterator[Control]:
+    opened = Control(settings, "makeready_worker")
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(_sql_error, ["57P01", "57P02", "57P03", "08006", "08003", "53300", "40001", "40P01"]),
+        *map(_sql_error, ["25006", "55P03", "57014", "55000"]),
+        OSError(),
+        ConnectionRefusedError(),
+        TimeoutError(),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"),
+    ],
+)
+def test_a_fault_of_the_moment_is_transient(error: Exception) -> None:
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [*map(_sql_error, ["23505", "42P01", "22023", "28P01"]), Busy(), LeaseLost(), ValueError()],
+)
+def test_an_error_of_the_call_is_not_transient(error: Exception) -> None:
+    assert not is_transient(error)
+
+
+def test_only_the_database_itself_says_that_it_is_away() -> None:
+    assert is_away(_sql_error("57P01"))
+    assert is_away(_sql_error("08006"))
+    assert not is_away(_sql_error("40001"))
+    assert not is_away(OSError())  # may be of object storage
+
+
+def test_pauses_grow_to_their_bound_with_jitter() -> None:
+    backoff = Backoff(first_s=0.1, longest_s=1.0)
+    pauses = [backoff.pause_s() for _ in range(8)]
+
+    for pause, full in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1, 1, 1, 1], strict=True):
+        assert full / 2 <= pause <= full
+    assert len(set(pauses)) == 8
+
+    backoff.reset()
+    assert backoff.pause_s() <= 0.1
+    assert LONGEST_PAUSE_S <= 2
+
+
+async def test_a_call_is_repeated_through_faults_of_the_moment() -> None:
+    faults = [OSError(), _sql_error("57P01")]
+
+    async def call() -> str:
+        if faults:
+            raise faults.pop()
+        return "answer"
+
+    assert await again(call, patience_s=5) == "answer"
+
+
+async def test_an_error_of_the_call_is_not_repeated() -> None:
+    calls = []
+
+    async def call() -> None:
+        calls.append(1)
+        raise LeaseLost("gone")
+
+    with pytest.raises(LeaseLost):
+        await again(call, patience_s=5)
+    assert len(calls) == 1
+
+
+async def test_patience_has_an_end() -> None:
+    started = time.monotonic()
+
+    async def call() -> None:
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        await again(call, patience_s=0.4)
+    assert time.monotonic() - started < 0.5
+
+
+async def test_connections_of_the_pool_take_the_role_of_their_process(settings: Settings) -> None:
+    async with pool_opened(settings, "makeready_http", size=2) as pool:
+        assert await pool.fetchval("select current_user") == "makeready_http"
+        assert await pool.fetchval("show lock_timeout") == "2s"
+        assert await pool.fetchval("show statement_timeout") == "30s"
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pool.execute("delete from makeready.jobs")
+
+
+async def test_without_roles_connections_keep_their_user(settings: Settings) -> None:
+    settings = replace(settings, database_roles=False)
+    async with pool_opened(settings, "makeready_http", size=1) as pool:
+        assert await pool.fetchval("select current_user") == "postgres"
+
+
+async def test_the_pool_takes_no_round_trip_to_give_a_connection_back(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    async with pool_opened(settings, "makeready_http", size=1) as pool:
+        pid = await pool.fetchval("select pg_backend_pid()")
+        last = await db.fetchval("select query from pg_stat_activity where pid = $1", pid)
+        assert last == "select pg_backend_pid()"
+
+
+async def test_a_database_that_is_not_there_yet_is_waited_for(settings: Settings) -> None:
+    assert settings.database_url
+    with proxied(settings.database_url) as proxy:
+        proxy.silence()
+        behind = replace(settings, database_url=proxy.dsn)
+        asyncio.get_running_loop().call_later(0.5, proxy.cut)
+        asyncio.get_running_loop().call_later(0.6, proxy.restore_connectivity)
+        pool = await open_pool(behind, "makeready_http", size=1, patience_s=10)
+        assert await pool.fetchval("select 1") == 1
+        await close_pool(pool)
+
+
+async def test_a_database_that_is_not_there_is_an_error_at_once_without_patience(
+    settings: Settings,
+) -> None:
+    nowhere = replace(settings, database_url="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(OSError, match="Connect call failed"):
+        async with pool_opened(nowhere, "makeready_http", size=1):
+            raise AssertionError("there is no database")
+
+
+async def test_the_control_connection_waits_for_no_flush(control: Control) -> None:
+    rows = await control.fetch("show synchronous_commit")
+    assert rows[0][0] == "off"
+
+
+async def test_a_killed_control_connection_is_back_within_the_same_call(
+    control: Control, db: asyncpg.Connection
+) -> None:
+    pid = (await control.fetch("select pg_backend_pid()"))[0][0]
+    await db.execute("select pg_terminate_backend($1, 5000)", pid)
+
+    assert (await control.fetch("select pg_backend_pid()"))[0][0] != pid
+
+
+async def test_an_error_of_the_statement_keeps_the_control_connection(control: Control) -> None:
+    pid = (await control.fetch("select pg_backend_pid()"))[0][0]
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await control.fetch("select no_such_function()")
+
+    assert (await control.fetch("select pg_backend_pid()"))[0][0] == pid
+
+
+async def test_a_silent_database_costs_a_control_call_no_more_than_its_time(
+    settings: Settings,
+) -> None:
+    assert settings.database_url
+    with proxied(settings.database_url) as proxy:
+        control = Control(replace(settings, database_url=proxy.dsn), "makeready_worker")
+        await control.fetch("select 1")
+        proxy.silence()
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await control.fetch("select 1", timeout_s=0.3)
+        assert time.monotonic() - started < 1
+
+        proxy.restore_connectivity()
+        assert (await control.fetch("select 2"))[0][0] == 2
+        await control.close()
+
+
+async def test_calls_over_the_control_connection_take_turns(control: Control) -> None:
+    rows = await asyncio.gather(*(control.fetch("select $1::int", n) for n in range(20)))
+
+    assert [row[0][0] for row in rows] == list(range(20))
+
+
+async def test_a_cancelled_control_call_leaves_no_broken_connection(
+    control: Control, db: asyncpg.Connection
+) -> None:
+    await control.fetch("select 1")
+    call = asyncio.create_task(control.fetch("select pg_sleep(60)", timeout_s=60))
+
+    async def asleep() -> bool:
+        statement = "select exists (select from pg_stat_activity where query = $1)"
+        return bool(await db.fetchval(statement, "select pg_sleep(60)"))
+
+    await until(asleep)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert (await control.fetch("select 2"))[0][0] == 2
