@@ -11,9 +11,9 @@
     ├── WorkerGone               MR002  this worker is not registered, stale or draining
     └── WrongIsolation           MR010  the call needs READ COMMITTED
 
-The classes with a code are what asyncpg raises when SQL raises that SQLSTATE: asyncpg keeps a registry
-of SQLSTATE classes, and a subclass that states `sqlstate` enters it. All of them live in this module so
-that importing it is enough.
+The classes with a code are what asyncpg raises when SQL raises that SQLSTATE: asyncpg keeps a
+registry of SQLSTATE classes, and a subclass that states `sqlstate` enters it. All of them live in
+this module so that importing it is enough.
 """
 
 from __future__ import annotations

@@ -2,15 +2,17 @@
 
 Two kinds of file, both plain SQL that `psql -f` runs as well:
 
-- `sql/NNN_subject.sql` describes a subject whole: tables, functions, comments. It is *repeatable*: every
-  statement may run again, and the file runs again whenever its checksum changes, in the order of names.
-- `sql/migrations/NNNN_what.sql` changes what an older version has left behind. It runs once, forward only,
-  before the repeatable files; on a new database it is recorded as included and never run. A first line
-  `-- transaction: none` marks a file whose single statement cannot run in a transaction.
+- `sql/NNN_subject.sql` describes a subject whole: tables, functions, comments. It is *repeatable*:
+  every statement may run again, and the file runs again whenever its checksum changes, in the
+  order of names.
+- `sql/migrations/NNNN_what.sql` changes what an older version has left behind. It runs once,
+  forward only, before the repeatable files; on a new database it is recorded as included and never
+  run. A first line `-- transaction: none` marks a file whose single statement cannot run in a
+  transaction.
 
-Eight processes may start at once: one applies, the others wait. They *poll* for the advisory lock, since a
-session that blocks inside `pg_advisory_lock()` holds a snapshot, and CREATE INDEX CONCURRENTLY would wait
-for that snapshot for ever.
+Eight processes may start at once: one applies, the others wait. They *poll* for the advisory lock,
+since a session that blocks inside `pg_advisory_lock()` holds a snapshot, and CREATE INDEX
+CONCURRENTLY would wait for that snapshot for ever.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ create schema if not exists makeready authorization makeready_owner;
 _LEDGER = """
 create table if not exists makeready.schema_files (
   name       text        not null constraint schema_files_pk primary key,
-  kind       text        not null constraint schema_files_kind_is_known check (kind in ('subject', 'migration')),
+  kind       text        not null
+             constraint schema_files_kind_is_known check (kind in ('subject', 'migration')),
   checksum   text        not null,
   applied_at timestamptz not null default pg_catalog.now()
 );
@@ -113,7 +116,9 @@ def sql_files(directories: Iterable[Path] = ()) -> list[SqlFile]:
     for directory in (sql_directory(), *directories):
         for kind, pattern in (("migration", "migrations/[0-9]*.sql"), ("subject", "[0-9]*.sql")):
             found += [
-                SqlFile(name=str(path.relative_to(directory)), kind=kind, text=path.read_text("utf-8"))
+                SqlFile(
+                    name=str(path.relative_to(directory)), kind=kind, text=path.read_text("utf-8")
+                )
                 for path in directory.glob(pattern)
             ]
     return sorted(found, key=lambda file: (file.kind != "migration", file.name))
@@ -132,10 +137,13 @@ async def inspect(connection: asyncpg.Connection, extra: Sequence[Path] = ()) ->
 async def migrate(dsn: str, extra: Sequence[Path] = ()) -> list[str]:
     """Applies what is missing and returns the names of the files applied.
 
-    Safe to call from many processes at once. Raises SchemaError when a migration that already ran was
-    edited, when a file fails, or when the lock is not to be had in 300 s.
+    Safe to call from many processes at once. All subjects are applied in one transaction. Raises
+    SchemaError when a migration that already ran was edited, when a file fails, or when the lock
+    is not to be had in 300 s.
     """
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "makeready migrate"})
+    connection = await asyncpg.connect(
+        dsn, timeout=10, server_settings={"application_name": "makeready migrate"}
+    )
     try:
         await _lock(connection)
         return await _apply(connection, sql_files(extra))
@@ -146,52 +154,75 @@ async def migrate(dsn: str, extra: Sequence[Path] = ()) -> list[str]:
 async def _lock(connection: asyncpg.Connection) -> None:
     try:
         async with asyncio.timeout(LOCK_WAIT_S):
-            while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):
+            # The other side is a process, there is no event to wait for
+            while not await connection.fetchval(  # noqa: ASYNC110
+                "select pg_try_advisory_lock($1)", LOCK_KEY
+            ):
                 await asyncio.sleep(LOCK_POLL_S)
     except TimeoutError:
-        text = f"another process has been migrating this database for {LOCK_WAIT_S:.0f} s; look at pg_stat_activity"
+        text = (
+            f"another process has been migrating this database for {LOCK_WAIT_S:.0f} s;"
+            " look for 'makeready migrate' in pg_stat_activity"
+        )
         raise SchemaError(text) from None
 
 
 async def _apply(connection: asyncpg.Connection, files: Sequence[SqlFile]) -> list[str]:
     applied = await _ledger(connection)
-    edited = [f.name for f in files if f.kind == "migration" and applied.get(f.name, f.checksum) != f.checksum]
-    if edited:
-        text = f"{', '.join(edited)} was edited after it had run; restore it and write a new migration"
-        raise SchemaError(text)
-    pending = [f for f in files if _is_pending(f, applied)]
+    _refuse_edited(files, applied)
+    pending = [file for file in files if _is_pending(file, applied)]
     if not pending:
         return []
     await connection.execute(_PROLOGUE)
     await connection.execute(f"set role {OWNER}; set lock_timeout = '{STATEMENT_LOCK_TIMEOUT}'")
     await connection.execute(_LEDGER)
-    is_new = not applied
-    for file in pending:
-        if is_new and file.kind == "migration":
-            await _record(connection, file)
-        else:
+    migrations = [file for file in pending if file.kind == "migration"]
+    if applied:
+        for file in migrations:
+            await _migrate_one(connection, file)
+    async with connection.transaction():
+        if not applied:  # a new database: the subjects say what all migrations led to
+            for file in migrations:
+                await _record(connection, file)
+        for file in pending:
+            if file.kind == "subject":
+                await _run(connection, file)
+    return [file.name for file in pending]
+
+
+def _refuse_edited(files: Sequence[SqlFile], applied: dict[str, str]) -> None:
+    edited = [
+        file.name
+        for file in files
+        if file.kind == "migration" and applied.get(file.name, file.checksum) != file.checksum
+    ]
+    if edited:
+        text = f"{', '.join(edited)}: edited after it had run; restore it, write a new migration"
+        raise SchemaError(text)
+
+
+async def _migrate_one(connection: asyncpg.Connection, file: SqlFile) -> None:
+    if file.in_transaction:
+        async with connection.transaction():
             await _run(connection, file)
-    return [f.name for f in pending]
+    else:
+        await _run(connection, file)
 
 
 async def _run(connection: asyncpg.Connection, file: SqlFile) -> None:
     try:
-        if file.in_transaction:
-            async with connection.transaction():
-                await connection.execute(file.text)
-                await _record(connection, file)
-        else:
-            await connection.execute(file.text)
-            await _record(connection, file)
+        await connection.execute(file.text)
     except asyncpg.PostgresError as error:
-        text = f"{file.name} failed: {error} (SQLSTATE {error.sqlstate}); nothing of this file was kept"
+        text = f"{file.name} failed: {error} (SQLSTATE {error.sqlstate}); nothing of it was kept"
         raise SchemaError(text) from error
+    await _record(connection, file)
 
 
 async def _record(connection: asyncpg.Connection, file: SqlFile) -> None:
     await connection.execute(
         "insert into makeready.schema_files (name, kind, checksum) values ($1, $2, $3)"
-        " on conflict (name) do update set checksum = excluded.checksum, applied_at = pg_catalog.now()",
+        " on conflict (name) do update"
+        " set checksum = excluded.checksum, applied_at = pg_catalog.now()",
         file.name,
         file.kind,
         file.checksum,

@@ -1,4 +1,4 @@
-"""The generated SQL reference says what the catalog says; `make docs` writes it through this test."""
+"""The generated SQL reference says what the catalog says; `make docs` writes it by this test."""
 
 from __future__ import annotations
 
