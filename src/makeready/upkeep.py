@@ -34,7 +34,11 @@ _log = structlog.get_logger(__name__)
 
 
 class ObjectStore(Protocol):
-    """The one thing that purging needs of object storage."""
+    """What purging needs of object storage."""
+
+    @property
+    def bucket(self) -> str:
+        """Its bucket: objects of others are out of reach."""
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; one that is gone already is no error."""
@@ -141,17 +145,23 @@ class Upkeep:
         """Marks files that nobody refers to, deletes their objects, then their rows; how many.
 
         Cut off in between, a marked file is handed out again later: deleting twice is no error.
+        Files of another bucket are left to a process that has it.
         """
         rows = await self._pool.fetch(
-            "select file_id, object_name from makeready.files_purge_mark($1)", PURGE_FILES
+            "select file, bucket_name, object_name from makeready.files_purge_mark($1)",
+            PURGE_FILES,
         )
-        if rows:
-            await storage.delete([row["object_name"] for row in rows])
-            ids: list[UUID] = [row["file_id"] for row in rows]
+        ours = [row for row in rows if row["bucket_name"] == storage.bucket]
+        if ours:
+            await storage.delete([row["object_name"] for row in ours])
+            ids: list[UUID] = [row["file"] for row in ours]
             await self._pool.fetchval("select makeready.files_purged($1)", ids)
-            self._counts["files_purged"] += len(ids)
-            _log.info("files_purged", files=len(ids))
-        return len(rows)
+            self._counts["files_purged"] += len(ours)
+            _log.info("files_purged", files=len(ours))
+        if len(ours) < len(rows):
+            buckets = sorted({row["bucket_name"] for row in rows} - {storage.bucket})
+            _log.warning("files_elsewhere", files=len(rows) - len(ours), buckets=buckets)
+        return len(ours)
 
 
 def _note(event: str, error: Exception, **facts: str) -> None:
