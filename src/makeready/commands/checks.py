@@ -176,7 +176,11 @@ async def check_browser(settings: Settings) -> list[Finding]:
     return found
 
 
-BROWSER_MEND = f"`{INSTALL}` as root, or `make setup`, or set MAKEREADY_CHROMIUM"
+BROWSER_MEND = (
+    f"`{INSTALL}` as root, or `make setup`, or set MAKEREADY_CHROMIUM. No usable sandbox: allow "
+    "user namespaces, or install chromium-sandbox; in a container that forbids both, and only "
+    "there, MAKEREADY_CHROMIUM_NO_SANDBOX=true"
+)
 
 
 def _version(connection: asyncpg.Connection) -> Finding:

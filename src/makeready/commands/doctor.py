@@ -14,21 +14,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-import aiohttp
-import asyncpg
-
 from makeready.commands import checks
 from makeready.commands.checks import Finding, good
 from makeready.commands.machine import machine
 from makeready.commands.table import text_table
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError
-from makeready.errors import MakereadyError
 from makeready.log import configure_logging
 from makeready.schema import migrate
 
-FAULTS = (MakereadyError, EmbeddedError, asyncpg.PostgresError, asyncpg.InterfaceError)
-FAULTS_OF_THE_NET = (OSError, TimeoutError, aiohttp.ClientError)
 DATABASE_MEND = "see that the server runs and DATABASE_URL names it with user and password"
 LISTEN_MEND = "set DATABASE_DIRECT_URL to the server behind the pooler"
 STORAGE_MEND = "see that S3 runs; check S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET"
@@ -90,7 +84,7 @@ async def _look(settings: Settings) -> list[Finding]:
     for what, check, mend in steps:
         try:
             findings += await check()
-        except (*FAULTS, *FAULTS_OF_THE_NET) as error:
+        except Exception as error:  # noqa: BLE001 – whatever it is, the report names it
             findings.append(_failed(what, error, mend))
     return findings
 

@@ -100,8 +100,8 @@ async def _supervised(
     signals = asyncio.create_task(supervisor.obey_signals())
     try:
         await supervisor.run(beside)
-    except* ServiceError as group:
-        raise ServiceError(f"{group.exceptions[0]} (logs in {folder})") from None
+    except ServiceError as error:
+        raise ServiceError(f"{error} (logs in {folder})") from None
     finally:
         signals.cancel()
         await asyncio.gather(signals, return_exceptions=True)

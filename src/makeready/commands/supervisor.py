@@ -74,7 +74,11 @@ class Supervisor:
         self._signal_all(signal.SIGKILL)
 
     async def run(self, beside: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Keeps the children running until `stop`; when `beside` is done it stops them itself."""
+        """Keeps the children running until `stop`; when `beside` is done it stops them itself.
+
+        What `beside` raises is raised once the children have ended.
+        """
+        failure: Exception | None = None
         async with anyio.create_task_group() as group:
             for child in self._children:
                 group.start_soon(self._keep, child)
@@ -82,8 +86,13 @@ class Supervisor:
             if beside is not None:
                 with anyio.CancelScope() as scope:
                     group.start_soon(self._cancel_when_stopped, scope)
-                    await beside()
+                    try:
+                        await beside()
+                    except Exception as error:  # noqa: BLE001 – raised again below
+                        failure = error
                 self.stop()
+        if failure is not None:
+            raise failure
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stopping.wait()
@@ -134,8 +143,10 @@ class Supervisor:
         try:
             return await process.wait()
         finally:
-            if process.returncode is None:  # cancelled: nobody waits for it any more
+            if process.returncode is None:  # cancelled
                 process.kill()
+                with anyio.CancelScope(shield=True):
+                    await process.wait()
             del self._processes[child.name]
             if self._stopping.is_set() and not self._processes:
                 self._all_ended.set()
