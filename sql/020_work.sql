@@ -407,7 +407,8 @@ begin
     update makeready.jobs j
        set state = 'done', result = g.outcome, error = null, finished_at = v_now, final_lease = g.lease,
            lease = null, seat = null, run_until = null
-      from unnest(job_ids, tokens, outcomes) g (id, lease, outcome)
+      -- In order of id, for nested loops keep it: two calls with the same jobs wait for each other, not in a circle.
+      from (select a.* from unnest(job_ids, tokens, outcomes) a (id, lease, outcome) order by a.id) g
      where j.queue = queue_name and j.id = g.id and j.lease = g.lease
        and (j.deadline_at is null or j.deadline_at > makeready.now())
     returning j.id
