@@ -19,7 +19,7 @@ from makeready.schema import inspect
 from makeready_http.problems import RETRY_AFTER_S, Problem, Refusal, answer
 from makeready_http.services import Services, services_of
 
-CHECK_TIMEOUT_S = 2.0
+CHECK_TIMEOUT_S = 3.0  # above storage's own, which has the better word for it
 KEEP_S = 1.0
 KEEP_SCHEMA_S = 10.0  # a schema that is current stays so while this version runs
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 
 from makeready_http.problems import Problem, invalid_request, not_found
@@ -21,6 +23,7 @@ PAGE_DEFAULT = 50
 PAGE_MAX = 200
 WAIT_MAX_S = 60.0
 KEY_MAX = 255
+LINGER_S = 1.0
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -86,17 +89,29 @@ def page(request: Request) -> tuple[int, UUID | None]:
 
 async def _read(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes, int(declared))
+    is_asked_first = request.headers.get("expect", "").lower() == "100-continue"
+    chunks = request.stream()
     received = bytearray()
     try:
-        async for chunk in request.stream():
+        if declared.isdigit() and int(declared) > max_bytes:
+            if not is_asked_first:
+                await _linger(chunks)
+            raise _too_large(max_bytes, int(declared))
+        async for chunk in chunks:
             received += chunk
             if len(received) > max_bytes:
+                await _linger(chunks)
                 raise _too_large(max_bytes, len(received))
     except ClientDisconnect:
         raise invalid_request("The body ended early.", field="body", reason="aborted") from None
     return bytes(received)
+
+
+async def _linger(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Throws away what still comes, for a second: most clients read no answer while they send."""
+    with anyio.move_on_after(LINGER_S):
+        async for _ in chunks:
+            pass
 
 
 def _too_large(max_bytes: int, received: int) -> Problem:

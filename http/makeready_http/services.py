@@ -60,7 +60,7 @@ class Services:
         return self._waiting
 
     async def wait_connected(self, timeout_s: float) -> bool:
-        """Waits for the first answer of the database; False when it takes longer."""
+        """Waits until the database knows this version's documents; False: it takes longer."""
         with anyio.move_on_after(timeout_s):
             await self._connected.wait()
         return self._connected.is_set()
@@ -85,6 +85,7 @@ class Services:
             tasks.start_soon(self.waiting.run)
             tasks.start_soon(Upkeep(self.pool, self._upkeep, storage=self.storage).run)
             await self._until_done(self._sync_types, "document_types_awaited")
+            self._connected.set()
 
     async def close(self) -> None:
         """Gives the connections back, within seconds."""
@@ -96,7 +97,6 @@ class Services:
     async def _connect(self) -> None:
         self._pool = await open_pool(self.settings, "makeready_http", size=POOL_SIZE)
         self._waiting = Waiting(self._pool, self._listener)
-        self._connected.set()
 
     async def _sync_types(self) -> None:
         changed = await render.sync_types(self.pool, render.shipped_types())

@@ -8,6 +8,7 @@ reaches (the host is part of the signature). A signed link is a secret: it is ne
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from urllib.parse import quote
 
 import structlog
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
+from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError
 
 from makeready.config import Settings
@@ -249,11 +250,8 @@ class Storage:
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     """Opens both clients. Nothing is sent: storage that is down keeps no process from starting."""
     async with AsyncExitStack() as stack:
-        session = get_session()  # reads botocore's models, once for both
-        client = await stack.enter_async_context(_client(session, settings, settings.s3_url))
-        signer = await stack.enter_async_context(
-            _client(session, settings, settings.s3_presign_url)
-        )
+        client = await stack.enter_async_context(_client(settings, settings.s3_url))
+        signer = await stack.enter_async_context(_client(settings, settings.s3_presign_url))
         yield Storage(
             client=client, signer=signer, bucket=settings.s3_bucket, region=settings.s3_region
         )
@@ -265,9 +263,12 @@ def content_disposition(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-def _client(session: AioSession, settings: Settings, endpoint: str | None) -> Any:
+_session = functools.cache(get_session)  # reading botocore's models takes 0.25 s: once a process
+
+
+def _client(settings: Settings, endpoint: str | None) -> Any:
     secret = settings.s3_secret_key
-    return session.create_client(
+    return _session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,

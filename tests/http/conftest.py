@@ -1,0 +1,52 @@
+"""Fixtures of the HTTP tests: the service over a real socket, two users, a worker without browser.
+
+service   the running service, of the test's own database and bucket
+anna      a user; owns what the test makes
+boris     another user
+press     a worker's view of the database: claims and publishes
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from makeready.config import Settings
+from makeready.storage import Storage, open_storage
+from tests.support.objectstore import S3
+from tests.support.rendering import Press
+from tests.support.service import Person, Service, person, serving
+
+
+@pytest.fixture
+async def service(s3: S3, settings: Settings) -> AsyncIterator[Service]:
+    assert settings.s3_bucket == s3.bucket
+    async with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def anna(service: Service, db: asyncpg.Connection) -> AsyncIterator[Person]:
+    async with person(service, db, "Анна") as user:
+        yield user
+
+
+@pytest.fixture
+async def boris(service: Service, db: asyncpg.Connection) -> AsyncIterator[Person]:
+    async with person(service, db, "Борис") as user:
+        yield user
+
+
+@pytest.fixture
+def press(db: asyncpg.Connection) -> Press:
+    return Press(db)
+
+
+@pytest.fixture
+async def storage(settings: Settings, s3: S3) -> AsyncIterator[Storage]:
+    assert settings.s3_bucket == s3.bucket
+    async with open_storage(settings) as opened:
+        yield opened
+        await opened.delete([facts.key async for facts in opened.listing()])

@@ -1,0 +1,365 @@
+"""Packs, renders and files over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from makeready import render
+from makeready.storage import Storage
+from tests.support.rendering import PDF, Press
+from tests.support.service import Person, Service, fetch, pack_body
+from tests.support.waiting import until
+
+
+def code(answer: Any) -> str:
+    found: str = answer.json()["error"]["code"]
+    return found
+
+
+async def finished(press: Press, storage: Storage) -> None:
+    """Takes the next job, as soon as there is one, and publishes a PDF that lies in storage."""
+    (claimed,) = await until(press.claim, what="a job")
+    key = f"renders/{claimed.job.id}/{claimed.job.payload['doc_id']}.pdf"
+    stored = await storage.put(key, PDF, media_type="application/pdf")
+    await render.publish(press.db, claimed.lease, stored, {"pages": 1})
+
+
+async def test_a_pack_is_made_and_every_document_rendered_rnd_001(
+    anna: Person, press: Press
+) -> None:
+    made = await anna.post("/packs", json=pack_body("invoice", "letter"))
+    pack = made.json()["pack_id"]
+    assert made.status_code == 201
+    assert made.json() == {"ok": True, "pack_id": pack, "documents": ["invoice", "letter"]}
+    assert made.headers["location"] == f"/packs/{pack}/documents"
+
+    answer = await anna.post(f"/packs/{pack}/render")
+    body = answer.json()
+    assert answer.status_code == 202
+    assert (body["ok"], body["pack_id"]) == (True, pack)
+    assert (body["jobs_created"], body["jobs_skipped"]) == (2, 0)
+    assert len(await press.claim(9)) == 2
+
+    again = await anna.post(f"/packs/{pack}/render")  # RND-003
+    assert again.status_code == 200
+    assert (again.json()["jobs_created"], again.json()["jobs_skipped"]) == (0, 2)
+
+
+async def test_the_list_shows_each_document_as_it_stands_rnd_007_rnd_009(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice", "letter")
+    await anna.post(f"/packs/{pack}/render/invoice")
+    await finished(press, storage)
+    answer = await anna.get(f"/packs/{pack}/documents")
+    invoice, letter = answer.json()["documents"]
+
+    assert answer.json()["pack_id"] == pack
+    assert str(UUID(invoice["file_id"])) == invoice["file_id"]
+    assert {k: v for k, v in invoice.items() if not k.endswith("_id")} == {
+        "title": invoice["title"],
+        "status": "ready",
+        "attempts": 1,
+        "last_error": None,
+        "access": {"tier": "free", "enabled": True, "is_locked": False, "reason": None},
+    }
+    assert (letter["doc_id"], letter["status"], letter["file_id"]) == ("letter", "none", None)
+
+
+async def test_a_ready_document_is_downloaded_by_a_link_rnd_021_rnd_028(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice")
+    await anna.post(f"/packs/{pack}/render")
+    await finished(press, storage)
+    (document,) = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]
+    answer = await anna.get(f"/files/{document['file_id']}/download")
+    body = answer.json()
+
+    assert answer.headers["cache-control"] == "no-store"
+    assert set(body) == {"ok", "url", "expires_in_sec"}
+    assert (body["ok"], body["expires_in_sec"]) == (True, 600)
+    status, pdf = await asyncio.to_thread(fetch, body["url"])
+    assert (status, pdf[:4]) == (200, b"%PDF")
+
+
+async def test_a_document_is_rendered_anew_and_gets_a_new_file_rnd_005(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice")
+    seen = []
+    for _ in range(2):
+        answer = await anna.post(f"/packs/{pack}/render/invoice")
+        assert answer.status_code == 202
+        body = answer.json()
+        assert answer.headers["location"] == f"/render/jobs/{body['job_id']}"
+        assert body == {"ok": True, "pack_id": pack, "doc_id": "invoice", "job_id": body["job_id"]}
+        await finished(press, storage)
+        job = (await anna.get(answer.headers["location"])).json()
+        assert (job["status"], job["attempts"], job["max_attempts"]) == ("ready", 1, 5)
+        seen.append((body["job_id"], job["file_id"]))
+
+    assert len(set(seen)) == 2
+
+
+async def test_a_document_in_work_is_refused_with_its_job_rnd_006(anna: Person) -> None:
+    pack = await anna.pack("invoice")
+    job = (await anna.post(f"/packs/{pack}/render/invoice")).json()["job_id"]
+    refused = await anna.post(f"/packs/{pack}/render/invoice")
+
+    assert (refused.status_code, code(refused)) == (409, "already_in_progress")
+    assert refused.json()["error"]["details"]["job_id"] == job
+
+
+async def test_the_same_idempotency_key_gets_the_same_answer_rnd_006(anna: Person) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    body = pack_body("invoice")
+    made = [await anna.post("/packs", json=body, headers=key) for _ in range(2)]
+    assert made[0].json() == made[1].json()
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert [answer.headers.get("idempotency-replayed") for answer in made] == [None, "true"]
+
+    pack = made[0].json()["pack_id"]
+    for path in (f"/packs/{pack}/render/invoice", f"/packs/{pack}/render"):
+        first, second = [await anna.post(path, headers=key) for _ in range(2)]
+        assert first.json() == second.json()
+    other = await anna.post("/packs", json=pack_body("letter"), headers=key)
+    assert (other.status_code, code(other)) == (422, "idempotency_mismatch")
+
+
+async def test_everything_needs_a_token_rnd_004_rnd_028(
+    service: Service, anna: Person, db: asyncpg.Connection
+) -> None:
+    some = uuid4()
+    routes = [
+        ("POST", "/packs"),
+        ("POST", f"/packs/{some}/render"),
+        ("POST", f"/packs/{some}/render/invoice"),
+        ("GET", f"/packs/{some}/documents"),
+        ("GET", f"/render/jobs/{some}"),
+        ("GET", f"/files/{some}/download"),
+        ("GET", "/me/files"),
+        ("GET", "/me/packs"),
+    ]
+    await db.execute("update makeready.tokens set revoked_at = makeready.now()")
+    for method, path in routes:
+        for headers in (
+            {},
+            {"Authorization": "Bearer"},
+            {"Authorization": "Bearer mk_forged"},
+            {"Authorization": f"Basic {anna.secret}"},
+            {"Authorization": f"Bearer {anna.secret}"},  # revoked
+            {"Authorization": "Bearer " + "x" * 5000},
+            {"X-User-Id": str(anna.id)},  # RND-037
+        ):
+            answer = await service.client.request(method, path, headers=headers)
+            assert (answer.status_code, code(answer)) == (401, "unauthorized"), (path, headers)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_what_belongs_to_others_is_not_there_rnd_004_rnd_028(
+    anna: Person, boris: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice")
+    job = (await anna.post(f"/packs/{pack}/render/invoice")).json()["job_id"]
+    await finished(press, storage)
+    (row,) = (await anna.get("/me/files")).json()["files"]
+    calls: list[tuple[Callable[..., Awaitable[Any]], str, str]] = [
+        (boris.post, f"/packs/{pack}/render", "pack_not_found"),
+        (boris.post, f"/packs/{pack}/render/invoice", "pack_not_found"),
+        (boris.get, f"/packs/{pack}/documents", "pack_not_found"),
+        (boris.get, f"/render/jobs/{job}", "job_not_found"),
+        (boris.get, f"/files/{row['file_id']}/download", "file_not_found"),
+        (anna.get, f"/files/{uuid4()}/download", "file_not_found"),
+        (anna.get, "/files/not-an-id/download", "file_not_found"),
+        (anna.get, f"/packs/{uuid4()}/documents", "pack_not_found"),
+        (anna.post, "/packs/not-an-id/render", "pack_not_found"),
+    ]
+    for call, path, expected in calls:
+        answer = await call(path)
+        assert (answer.status_code, code(answer)) == (404, expected), path
+    for path, name in (("/me/files", "files"), ("/me/packs", "packs")):
+        assert (await boris.get(path)).json() == {"ok": True, name: [], "next": None}
+
+
+@pytest.mark.parametrize("doc", ["nothing", "Invoice", "in%00voice", "../invoice", "letter"])
+async def test_an_unknown_document_is_not_found_rnd_005(anna: Person, doc: str) -> None:
+    pack = await anna.pack("invoice")
+    answer = await anna.post(f"/packs/{pack}/render/{doc}")
+
+    assert answer.status_code == 404
+    assert code(answer) in {"document_not_found", "route_not_found"}
+
+
+async def test_a_disabled_document_is_an_invalid_request_rnd_005(
+    anna: Person, db: asyncpg.Connection
+) -> None:
+    pack = await anna.pack("invoice")
+    await db.execute("update makeready.document_types set enabled_by_staff = false")
+    answer = await anna.post(f"/packs/{pack}/render/invoice")
+
+    assert (answer.status_code, code(answer)) == (400, "invalid_request")
+    assert answer.json()["error"]["details"]["reason"] == "document_disabled"
+    (row,) = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]
+    assert row["access"]["is_locked"] is True
+    refused = await anna.post(f"/packs/{pack}/render")
+    assert (refused.status_code, code(refused)) == (409, "conflict")
+    assert refused.json()["error"]["details"]["reason"] == "no_documents"
+
+
+async def test_every_problem_of_a_pack_is_named_at_once(anna: Person) -> None:
+    body = pack_body("invoice", "letter") | {"language": "de", "colour": "red"}
+    answer = await anna.post("/packs", json=body)
+    paths = [problem["path"] for problem in answer.json()["error"]["details"]]
+    assert (answer.status_code, code(answer)) == (422, "validation_failed")
+    assert paths == ["colour", "language"]
+
+    body = pack_body("invoice", "letter")
+    body["documents"]["invoice"] = {"oops": 1}
+    body["documents"]["letter"] = []
+    found = (await anna.post("/packs", json=body)).json()["error"]["details"]
+    assert {problem["path"].split(".")[1] for problem in found} == {"invoice", "letter"}
+    assert all(set(problem) == {"code", "path", "message", "hint"} for problem in found)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"documents": {}}, {"documents": []}, {"documents": {"invoice": {}}, "x": 1}]
+)
+async def test_a_pack_without_documents_is_refused(anna: Person, body: dict[str, Any]) -> None:
+    answer = await anna.post("/packs", json=body)
+
+    assert (answer.status_code, code(answer)) == (422, "validation_failed")
+
+
+async def test_a_pack_of_an_unknown_document_is_not_found(anna: Person) -> None:
+    answer = await anna.post("/packs", json={"documents": {"nothing": {}}})
+
+    assert (answer.status_code, code(answer)) == (404, "document_not_found")
+
+
+async def test_my_files_are_listed_newest_first_in_pages_rnd_030(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    packs = []
+    for _ in range(3):
+        packs.append(await anna.pack("invoice"))
+        await anna.post(f"/packs/{packs[-1]}/render")
+        await finished(press, storage)
+    first = (await anna.get("/me/files", params={"limit": 2})).json()
+    rest = (await anna.get("/me/files", params={"limit": 2, "after": first["next"]})).json()
+
+    rows = [*first["files"], *rest["files"]]
+    assert [row["pack_id"] for row in rows] == packs[::-1]
+    assert rest["next"] is None
+    assert set(rows[0]) == {
+        "file_id", "artifact_id", "kind", "created_at", "content_type", "size_bytes",
+        "doc_id", "pack_id", "status",
+    }  # fmt: skip
+    listed = (await anna.get("/me/packs")).json()["packs"]
+    assert [row["pack_id"] for row in listed] == packs[::-1]
+    assert set(listed[0]) >= {"pack_id", "session_id", "created_at"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=", "after=x"])
+async def test_a_page_that_makes_no_sense_is_refused(anna: Person, query: str) -> None:
+    answer = await anna.get(f"/me/files?{query}")
+
+    assert (answer.status_code, code(answer)) == (400, "invalid_request")
+
+
+async def test_prefer_wait_answers_when_the_document_is_ready(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice")
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(
+            anna.post(f"/packs/{pack}/render/invoice", headers={"Prefer": "wait=10"})
+        )
+        await finished(press, storage)
+    answer = asked.result()
+
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=10"
+    assert answer.json()["status"] == "ready"
+    assert answer.json()["file_id"] is not None
+
+
+async def test_prefer_wait_answers_for_a_whole_pack(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice", "letter")
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(
+            anna.post(f"/packs/{pack}/render", headers={"Prefer": "respond-async, wait=10"})
+        )
+        await finished(press, storage)
+        await press.fail((await press.claim())[0])
+    answer = asked.result()
+
+    assert answer.status_code == 200
+    assert answer.json()["jobs_created"] == 2
+    assert [row["status"] for row in answer.json()["documents"]] == ["ready", "failed"]
+
+
+async def test_prefer_wait_says_why_a_document_failed(anna: Person, press: Press) -> None:
+    pack = await anna.pack("invoice")
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(
+            anna.post(f"/packs/{pack}/render/invoice", headers={"Prefer": "wait=10"})
+        )
+        (claimed,) = await until(press.claim)
+        await press.fail(claimed, "fatal", "TEMPLATE_ERROR")
+    answer = asked.result()
+
+    assert (answer.status_code, code(answer)) == (422, "render_failed")
+    details = answer.json()["error"]["details"]
+    assert details == {"job_id": str(claimed.job.id), "reason": "template_error"}
+
+
+async def test_prefer_wait_says_when_the_job_was_cancelled(anna: Person, press: Press) -> None:
+    pack = await anna.pack("invoice")
+
+    async def cancel() -> bool:
+        count = await press.db.fetchval(
+            "select count(makeready.cancel('render', id)) from makeready.jobs"
+        )
+        return bool(count)
+
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(
+            anna.post(f"/packs/{pack}/render/invoice", headers={"Prefer": "wait=10"})
+        )
+        await until(cancel)
+    answer = asked.result()
+
+    assert (answer.status_code, code(answer)) == (503, "job_cancelled")
+
+
+async def test_prefer_wait_never_gives_the_job_up(anna: Person, press: Press) -> None:
+    pack = await anna.pack("invoice")
+    answer = await anna.post(f"/packs/{pack}/render/invoice", headers={"Prefer": "wait=1"})
+
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"
+    assert answer.headers["location"] == f"/render/jobs/{answer.json()['job_id']}"
+    assert len(await press.claim()) == 1
+
+
+async def test_workers_are_woken_after_the_commit(anna: Person, db: asyncpg.Connection) -> None:
+    heard: list[object] = []
+
+    def hear(*words: object) -> None:
+        heard.append(words[-1])
+
+    await db.add_listener("makeready", hear)
+    pack = await anna.pack("invoice")
+    await anna.post(f"/packs/{pack}/render")
+
+    await until(lambda: "wake render" in heard, what="the wake-up")
+    await db.remove_listener("makeready", hear)

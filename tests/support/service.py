@@ -1,0 +1,116 @@
+"""The HTTP service for tests: a real server on a free port, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+import httpx2
+import uvicorn
+
+from makeready import documents, people
+from makeready.config import Settings
+from makeready_http.app import create_app
+from tests.support.waiting import until
+
+START_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A running service."""
+
+    url: str
+    app: Any
+    client: httpx2.AsyncClient
+    """Without a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A user with a token."""
+
+    id: UUID
+    secret: str = field(repr=False)
+    client: httpx2.AsyncClient = field(repr=False)
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        """GET as this user."""
+        return await self.client.get(path, **options)
+
+    async def post(self, path: str, **options: Any) -> httpx2.Response:
+        """POST as this user."""
+        return await self.client.post(path, **options)
+
+    async def pack(self, *docs: str, language: str = "ru") -> str:
+        """A new pack with the sample data of these documents."""
+        answer = await self.post("/packs", json=pack_body(*docs, language=language))
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["pack_id"])
+
+
+def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
+    """What POST /packs takes."""
+    found = {doc: documents.sample(documents.document_type(doc), language) for doc in docs}
+    return {"language": language, "documents": found}
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Service]:
+    """Starts the service as `makeready http` does; ends it when the block ends."""
+    app = create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(server._serve(None))
+        try:
+            await until(lambda: server.started or task.done(), timeout_s=START_TIMEOUT_S)
+            assert server.started
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}"
+            async with httpx2.AsyncClient(base_url=url, timeout=15) as client:
+                yield Service(url=url, app=app, client=client)
+        finally:
+            server.should_exit = True
+
+
+@asynccontextmanager
+async def person(service: Service, db: asyncpg.Connection, name: str) -> AsyncIterator[Person]:
+    """A new user of the service."""
+    user = await people.user_create(db, name)
+    secret = (await people.token_create(db, user)).reveal()
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=15) as client:
+        yield Person(id=user, secret=secret, client=client)
+
+
+def fetch(link: str) -> tuple[int, bytes]:
+    """What anybody who holds a presigned link gets; blocking."""
+    parts = urlsplit(link)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    try:
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
