@@ -7,7 +7,7 @@ APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation -m "
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
-        test-chaos smoke-render bench lock clean
+        test-chaos smoke-render bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | \
@@ -59,6 +59,9 @@ smoke-render: setup  ## documents end to end, on the service at BASE_URL= or on 
 
 bench: setup  ## measure, beside other job systems; a table, and JSON in var/bench (ARGS="--help")
 	@$(PYTHON) -m tests.bench $(ARGS)
+
+docs: setup  ## write the SQL reference anew, from the catalog's comments
+	@WRITE_DOCS=1 $(PYTEST) -q tests/style/test_reference.py
 
 lock: setup  ## choose the newest versions of all dependencies anew
 	@.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
