@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 from starlette.requests import Request
 
-from makeready import jobs, render
+from makeready import render
 from makeready.config import Settings
 from makeready.db import Backoff, Control, close_pool, is_transient, open_pool
 from makeready.listening import Listener
@@ -22,6 +22,7 @@ from makeready.storage import Storage, open_storage
 from makeready.storage_errors import StorageError
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
+from makeready.waking import Waker
 from makeready_http.problems import RETRY_AFTER_S, Problem
 
 POOL_SIZE = 10
@@ -42,8 +43,7 @@ class Services:
         self._waiting: Waiting | None = None
         self._pool: asyncpg.Pool | None = None
         self._connected = anyio.Event()
-        self._to_wake: set[str] = set()
-        self._wanted = anyio.Event()
+        self._waker = Waker(self.control)
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -66,19 +66,14 @@ class Services:
         return self._connected.is_set()
 
     def wake(self, queue: str) -> None:
-        """Has the workers of a queue told of new jobs. Call it after the commit.
-
-        Returns at once. Wishes that come while one is sent go out together, and one that cannot
-        be sent is dropped: workers poll every second.
-        """
-        self._to_wake.add(queue)
-        self._wanted.set()
+        """Has the workers of a queue told of new jobs. Call it after the commit."""
+        self._waker.wake(queue)
 
     async def run(self) -> None:
         """Connects, prepares and wakes until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._prepare_storage)
-            tasks.start_soon(self._send_wakes)
+            tasks.start_soon(self._waker.run)
             if self._listener is not None:
                 tasks.start_soon(self._listener.run)
             await self._until_done(self._connect, "database_awaited")
@@ -109,14 +104,6 @@ class Services:
                 _log.info("s3_bucket_created", bucket=self.storage.bucket)
 
         await self._until_done(ensure, "storage_awaited")
-
-    async def _send_wakes(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
-            queues, self._to_wake = self._to_wake, set()
-            for queue in sorted(queues):
-                await jobs.wake(self.control, queue)
 
     async def _until_done(self, step: Callable[[], Awaitable[None]], event: str) -> None:
         backoff = Backoff()

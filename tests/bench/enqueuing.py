@@ -18,46 +18,26 @@ import asyncpg
 from makeready import jobs
 from makeready.config import Settings
 from makeready.db import Control
+from makeready.waking import Waker
 from tests.bench.calls import sessions
 
 Facts = dict[str, Any]
 QUEUE = "bench_free"
 PLAIN = "create table if not exists public.plain_jobs (like makeready.jobs including all)"
 INSERT = """
-insert into public.plain_jobs (queue, id, state, priority, turn, run_at, lane, host, owner, payload, created_at)
+insert into public.plain_jobs
+  (queue, id, state, priority, turn, run_at, lane, host, owner, payload, created_at)
 values ($1, $2, 'queued', 0, 0, clock_timestamp(), '', '', '', $3::text::jsonb, clock_timestamp())
 """
 GRAPHILE = "select graphile_worker.add_job('noop', $1::text::json)"
 BODY = '{"n": 1}'
 
 
-class Waker:
-    """Sends wake-ups one at a time; those asked for meanwhile become one."""
-
-    def __init__(self, control: Control, queue: str) -> None:
-        self._control = control
-        self._queue = queue
-        self._wanted = asyncio.Event()
-        self.sent = 0
-
-    def wake(self) -> None:
-        """Asks for a wake-up; does not wait for it."""
-        self._wanted.set()
-
-    async def run(self) -> None:
-        """Sends until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            await jobs.wake(self._control, self._queue)
-            self.sent += 1
-
-
 async def rate(url: str, how: str, clients: int, seconds: float) -> Facts:
     """Enqueues with so many clients for so many seconds; jobs, seconds, and wake-ups sent."""
     settings = Settings(database_url=url)
     control = Control(settings, "makeready_http")
-    waker = Waker(control, QUEUE)
+    waker = Waker(control)
     async with sessions(url, clients) as opened:
         if how == "insert":
             await opened[0].execute(PLAIN)
@@ -86,6 +66,6 @@ async def _client(session: asyncpg.Connection, how: str, waker: Waker, until: fl
                 "select makeready.enqueue($1, $2::text::jsonb, $3)", QUEUE, BODY, uuid4()
             )
             if how == "wake":
-                waker.wake()
+                waker.wake(QUEUE)
         done += 1
     return done
