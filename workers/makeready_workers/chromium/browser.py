@@ -25,7 +25,9 @@ _log = structlog.get_logger(__name__)
 class Browser:
     """A browser and the number of pages in it that are at work."""
 
-    def __init__(self, pipe: Pipe, home: Home, jail: Jail, version: str) -> None:
+    def __init__(
+        self, pipe: Pipe, home: Home, jail: Jail, *, version: str, still_pages: bool
+    ) -> None:
         self.pipe = pipe
         self.jail = jail
         self.version = version
@@ -39,6 +41,7 @@ class Browser:
         self.killed_at: list[float] = []
         """When the watchdog killed a renderer whose owner has not noticed yet."""
         self._home = home
+        self._still_pages = still_pages
         self._closed = False
 
     @property
@@ -46,10 +49,10 @@ class Browser:
         """Whether the pipe is open and nobody asked it to end."""
         return self.pipe.is_open and not self._closed
 
-    async def open_page(self, limits: EngineLimits) -> Page:
+    async def open_page(self, limits: EngineLimits, *, scripts: bool = False) -> Page:
         """A fresh page; raises TimeoutError when the browser is stuck, PipeError if it is gone."""
         async with asyncio.timeout(limits.control_timeout_s):
-            return await Page.open(self.pipe)
+            return await Page.open(self.pipe, scripts=scripts, still=self._still_pages)
 
     async def dispose(self, page: Page, limits: EngineLimits) -> bool:
         """Closes a page and kills its renderer; False means that the browser is stuck or gone."""
@@ -115,7 +118,9 @@ async def _start_on(binary: ChromiumBinary, jail: Jail, home: Home) -> Browser:
         await kill(pipe)
         raise
     version = str(facts["product"]).rpartition("/")[2]
-    browser = Browser(pipe, home, jail, f"chromium {version}")
+    browser = Browser(
+        pipe, home, jail, version=f"chromium {version}", still_pages=binary.is_headless_shell
+    )
     _log.info(
         "chromium.started",
         pid=browser.pid,

@@ -88,7 +88,7 @@ class ChromiumEngine:
         return result
 
     async def probe(self) -> str:
-        """Prints some letters, reads them back, returns the engine's version; RenderError if not."""
+        """Prints some letters, reads them back, returns the engine's version; or RenderError."""
         result = await self.render(
             f"<!doctype html><meta charset=utf-8><p>{PROBE_TEXT}</p>",
             {},
@@ -153,7 +153,7 @@ class ChromiumEngine:
         page: Page | None = None
         stuck, printed = False, None
         try:
-            page = await self._pages.take(browser, pack if not options.scripts else None)
+            page = await self._pages.take(browser, pack, scripts=options.scripts)
             waited = time.perf_counter()
             async with asyncio.timeout(timeout_s - (waited - began)):
                 printed = await page.print(html, assets, options, self._limits)

@@ -8,58 +8,38 @@ for a network. Navigations are refused too, so what is printed is the document t
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
-from makeready.documents import ASSET_ORIGIN, PAPERS_MM, Asset, PrintOptions
+from makeready.documents import PAPERS_MM, Asset, PrintOptions
 from makeready_workers.chromium.pipe import CallRefused, Pipe, SessionGone
 from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
+from makeready_workers.chromium.requests import Requests
 
-MAX_WARNINGS = 20
 MM_PER_INCH = 25.4
 WAIT_FOR_STEP_S = 0.025
 _READ_BYTES = 1024 * 1024
-_URL_LENGTH = 200
-_SEEN = frozenset({"Image", "Font", "Stylesheet", "Media"})  # whose absence a reader would notice
+
+_SEARCHED_LENGTH = 256 * 1024
+_LATE = re.compile(
+    r"<(?:img|link|input|picture|svg:image|image)|@font-face|@import", re.IGNORECASE
+)
 
 # Answers at once while the document loads, so that the caller can wait for the load event instead.
 _SETTLED = """(async () => {
   if (document.readyState !== 'complete') return {ready: false};
-  await document.fonts.ready;
+  if (document.fonts.size) await document.fonts.ready;
   if (document.readyState !== 'complete') return {ready: false};
   const broken = [];
   for (const image of document.images)
-    if (image.getAttribute('src') && image.complete && !image.naturalWidth) broken.push(image.src.slice(0, 200));
+    if (image.getAttribute('src') && image.complete && !image.naturalWidth)
+      broken.push(image.src.slice(0, 200));
   return {ready: true, broken};
 })()"""
-
-
-@dataclass(slots=True)
-class _Requests:
-    """What the document asked for, and did not get."""
-
-    assets: Mapping[str, Asset]
-    missing: list[str] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
-
-    def hole(self, address: str) -> None:
-        if address not in self.missing and len(self.missing) < MAX_WARNINGS:
-            self.missing.append(address)
-
-    def refused(self, address: str) -> None:
-        if address not in self.blocked and len(self.blocked) < MAX_WARNINGS:
-            self.blocked.append(address)
-
-    def warnings(self) -> tuple[str, ...]:
-        return (
-            *(f"missing: {address}" for address in self.missing),
-            *(f"blocked: {address}" for address in self.blocked),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,35 +62,40 @@ class Page:
         self._pipe = pipe
         self._target = target
         self._session = session
-        self._requests = _Requests({})
+        self._requests = Requests({})
         self._loaded = asyncio.Event()
         self._gone: str | None = None
         pipe.listen(session, self._on_event)
 
     @classmethod
-    async def open(cls, pipe: Pipe) -> Page:
-        """A fresh context with one empty page, scripts off; raises PipeError."""
+    async def open(cls, pipe: Pipe, *, scripts: bool, still: bool) -> Page:
+        """A fresh context with one empty page; raises PipeError.
+
+        A `still` page draws no frames, which nobody would see: printing lays the document out by
+        itself. It saves a third of the time before printing, but a script would wait for frames.
+        """
         made = await pipe.call("Target.createBrowserContext")
         context = made["browserContextId"]
         try:
-            return await cls._open_in(pipe, context)
+            return await cls._open_in(pipe, context, scripts=scripts, still=still)
         except BaseException:  # cancelled as well: nobody else knows of this context
             pipe.notify("Target.disposeBrowserContext", {"browserContextId": context})
             raise
 
     @classmethod
-    async def _open_in(cls, pipe: Pipe, context: str) -> Page:
-        made = await pipe.call(
-            "Target.createTarget", {"url": "about:blank", "browserContextId": context}
-        )
-        target = made["targetId"]
+    async def _open_in(cls, pipe: Pipe, context: str, *, scripts: bool, still: bool) -> Page:
+        facts: dict[str, Any] = {"url": "about:blank", "browserContextId": context}
+        if still and not scripts:
+            facts["enableBeginFrameControl"] = True
+        target = (await pipe.call("Target.createTarget", facts))["targetId"]
         made = await pipe.call("Target.attachToTarget", {"targetId": target, "flatten": True})
         page = cls(pipe, context, target, made["sessionId"])
+        page.reusable = not scripts  # a script could outlive its document and rewrite the next one
         await asyncio.gather(
             page._call("Page.enable"),
             page._call("Inspector.enable"),
             page._call("Fetch.enable", {"patterns": [{"urlPattern": "*"}]}),
-            page._call("Emulation.setScriptExecutionDisabled", {"value": True}),
+            page._call("Emulation.setScriptExecutionDisabled", {"value": not scripts}),
             page._call("Emulation.setEmulatedMedia", {"media": "print"}),
         )
         return page
@@ -129,12 +114,9 @@ class Page:
     ) -> Printed:
         """Prints one document; the caller holds the deadline. Raises RenderError or PipeError."""
         began = time.perf_counter()
-        self._requests = _Requests(assets)
+        self._requests = Requests(assets)
         self.documents += 1
-        if options.scripts:
-            self.reusable = False  # a script could outlive its document and rewrite the next one
-            await self._call("Emulation.setScriptExecutionDisabled", {"value": False})
-        await self._load(html)
+        await self._load(html, ask=options.scripts or _may_load_late(html))
         if options.scripts and options.wait_for:
             await self._wait_for(options.wait_for)
         self._check(options)
@@ -150,17 +132,21 @@ class Page:
             timings={"load": (loaded - began) * 1e3, "print": (printed - loaded) * 1e3},
         )
 
-    async def _load(self, html: str) -> None:
+    async def _load(self, html: str, *, ask: bool) -> None:
         self._loaded.clear()
         # The answer first: a script may overtake the content on its way and see the empty page.
         await self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
+        if not ask:
+            await self._loaded.wait()
+            self._alive()
+            return
         settled = await self._settled()
         while not settled["ready"]:
             await self._loaded.wait()
             self._loaded.clear()
             settled = await self._settled()
         for address in settled["broken"]:
-            self._requests.hole(address)
+            self._requests.note(self._requests.missing, address)
 
     async def _settled(self) -> Mapping[str, Any]:
         return await self._evaluate(_SETTLED)  # type: ignore[no-any-return]
@@ -218,9 +204,12 @@ class Page:
         return bytes(pdf)
 
     async def _call(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self._alive()
+        return await self._pipe.call(method, params, session=self._session)
+
+    def _alive(self) -> None:
         if self._gone is not None:
             raise SessionGone(self._gone)
-        return await self._pipe.call(method, params, session=self._session)
 
     def _notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._pipe.notify(method, params, session=self._session)
@@ -230,7 +219,7 @@ class Page:
     def _on_event(self, name: str, params: Mapping[str, Any]) -> None:
         match name:
             case "Fetch.requestPaused":
-                self._answer(params)
+                self._notify(*self._requests.answer(params))
             case "Page.loadEventFired":
                 self._loaded.set()
             case "Page.javascriptDialogOpening":
@@ -246,40 +235,10 @@ class Page:
         self._loaded.set()  # nobody waits for the load event of a dead page
         self._pipe.drop_session(self._session, reason)
 
-    def _answer(self, params: Mapping[str, Any]) -> None:
-        address, kind = params["request"]["url"], params.get("resourceType", "Other")
-        asset = None
-        if address.startswith(ASSET_ORIGIN) and kind != "Document":
-            name = unquote(address.removeprefix(ASSET_ORIGIN).partition("?")[0])
-            asset = self._requests.assets.get(name)
-        if asset is not None:
-            self._notify("Fetch.fulfillRequest", _fulfilment(params["requestId"], asset))
-            return
-        shown = address[:_URL_LENGTH]
-        if kind in _SEEN:
-            self._requests.hole(shown)
-        else:
-            self._requests.refused(shown)
-        # Aborted leaves the document as it is; any other reason would show an error page instead.
-        reason = "Aborted" if kind == "Document" else "BlockedByClient"
-        self._notify(
-            "Fetch.failRequest", {"requestId": params["requestId"], "errorReason": reason}
-        )
 
-
-def _fulfilment(request: str, asset: Asset) -> dict[str, Any]:
-    headers = {
-        "Content-Type": asset.media_type,
-        "Access-Control-Allow-Origin": "*",  # fonts are fetched across origins: ours is opaque
-        "Cache-Control": "no-store",  # the next document may bring another asset of this name
-        "X-Content-Type-Options": "nosniff",
-    }
-    return {
-        "requestId": request,
-        "responseCode": 200,
-        "responseHeaders": [{"name": name, "value": text} for name, text in headers.items()],
-        "body": base64.b64encode(asset.content).decode("ascii"),
-    }
+def _may_load_late(html: str) -> bool:
+    """Whether fonts or pictures may need asking after; a long document is not searched."""
+    return len(html) > _SEARCHED_LENGTH or _LATE.search(html) is not None
 
 
 def _print_fault(refused: CallRefused) -> RenderError:

@@ -32,8 +32,10 @@ class Pages:
     def __len__(self) -> int:
         return len(self._idle) + (self._spare is not None)
 
-    async def take(self, browser: Browser, pack: str | None) -> Page:
+    async def take(self, browser: Browser, pack: str | None, *, scripts: bool) -> Page:
         """A page of `browser` for a document of `pack`; raises PipeError or TimeoutError."""
+        if scripts:
+            return await browser.open_page(self._limits, scripts=True)
         for key, (owner, home, page) in reversed(self._idle.items()):
             if owner == pack and home is browser and page.reusable:
                 del self._idle[key]

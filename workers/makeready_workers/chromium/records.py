@@ -133,7 +133,7 @@ class Engine(Protocol):
         ...
 
     async def probe(self) -> str:
-        """Prints some letters, reads them back, returns the engine's version; RenderError if not."""
+        """Prints some letters, reads them back, returns the engine's version; or RenderError."""
         ...
 
     def statistics(self) -> EngineStatistics:

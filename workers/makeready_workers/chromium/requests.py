@@ -1,0 +1,69 @@
+"""What a document asks for: answered from its assets or refused, and remembered for the report."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from makeready.documents import ASSET_ORIGIN, Asset
+
+MAX_REMEMBERED = 20  # addresses of each kind
+_ADDRESS_LENGTH = 200
+_VISIBLE = frozenset(
+    {"Image", "Font", "Stylesheet", "Media"}
+)  # a reader would notice their absence
+
+
+class Requests:
+    """The requests of one document."""
+
+    def __init__(self, assets: Mapping[str, Asset]) -> None:
+        self.missing: list[str] = []
+        """What a reader of the page would miss."""
+        self.blocked: list[str] = []
+        """What was refused without harm to the page: navigations, prefetches, pings."""
+        self._assets = assets
+
+    def answer(self, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The command that answers one `Fetch.requestPaused`; navigations are always refused."""
+        request, kind = params["requestId"], params.get("resourceType", "Other")
+        address = str(params["request"]["url"])
+        if address.startswith(ASSET_ORIGIN) and kind != "Document":
+            name = unquote(address.removeprefix(ASSET_ORIGIN).partition("?")[0])
+            asset = self._assets.get(name)
+            if asset is not None:
+                return "Fetch.fulfillRequest", _fulfilment(request, asset)
+        self.note(self.missing if kind in _VISIBLE else self.blocked, address)
+        # Aborted leaves the document as it is; another reason would show an error page instead.
+        reason = "Aborted" if kind == "Document" else "BlockedByClient"
+        return "Fetch.failRequest", {"requestId": request, "errorReason": reason}
+
+    def note(self, addresses: list[str], address: str) -> None:
+        """Remembers an address once, shortened."""
+        shown = address[:_ADDRESS_LENGTH]
+        if shown not in addresses and len(addresses) < MAX_REMEMBERED:
+            addresses.append(shown)
+
+    def warnings(self) -> tuple[str, ...]:
+        """All that was missing or blocked, for people."""
+        return (
+            *(f"missing: {address}" for address in self.missing),
+            *(f"blocked: {address}" for address in self.blocked),
+        )
+
+
+def _fulfilment(request: str, asset: Asset) -> dict[str, Any]:
+    headers = {
+        "Content-Type": asset.media_type,
+        "Access-Control-Allow-Origin": "*",  # fonts are fetched across origins: ours is opaque
+        "Cache-Control": "no-store",  # the next document may bring another asset of this name
+        "X-Content-Type-Options": "nosniff",
+    }
+    return {
+        "requestId": request,
+        "responseCode": 200,
+        "responseHeaders": [{"name": name, "value": text} for name, text in headers.items()],
+        "body": base64.b64encode(asset.content).decode("ascii"),
+    }
