@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import structlog
 
 from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
@@ -35,6 +37,16 @@ _NUMBERS = itertools.count(1)
 
 def pytest_report_header() -> str:
     return f"makeready: PostgreSQL {KIND}, LISTEN {'on' if LISTEN else 'off'}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A test that sets up logs writes them to its own captured stream: none may do so after it."""
+    root = logging.getLogger()
+    handlers, level, config = list(root.handlers), root.level, structlog.get_config()
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.configure(**config)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from makeready import __version__
+from makeready.__main__ import COMMANDS, main
+from makeready.commands import doctor, machine, migrate, psql, token, work
+from makeready.commands.checks import Finding
+from makeready.commands.service import check_port
+from makeready.commands.table import text_table
+from makeready.config import Secret, Settings
+from makeready.embedded.processes import EmbeddedError
+from makeready.people import token_hash
+from tests.support.cluster import run_apart
+from tests.support.objectstore import S3
+
+type_of_options = argparse.Namespace
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"usage: makeready {command}" in text
+    assert len(text.splitlines()) > 5
+
+
+def test_without_a_command_the_overview_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name}" in text and about in text for name, about in COMMANDS.items())
+
+
+def test_an_unknown_command_is_told_from_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["nonsense"])
+
+    assert ended.value.code == 2
+    assert "invalid choice: 'nonsense'" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    assert capsys.readouterr().out == f"makeready {__version__}\n"
+
+
+def test_an_unreadable_setting_ends_a_command_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAKEREADY_TASKS", "many")
+
+    assert main(["migrate"]) == 1
+    assert capsys.readouterr().err == (
+        "makeready migrate: MAKEREADY_TASKS must be a whole number from 1 to 64\n"
+    )
+
+
+def test_a_database_that_is_away_ends_a_command_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/db")
+
+    assert main(["migrate"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("makeready migrate: ")
+    assert len(text.splitlines()) == 1
+    assert "hush" not in text
+
+
+@pytest.mark.parametrize("name", ["http", "work"])
+def test_a_service_without_a_database_says_what_to_set(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAKEREADY_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    assert main([name]) == 1
+    assert "set DATABASE_URL, or run `makeready up`" in capsys.readouterr().err
+
+
+def _options(**facts: object) -> argparse.Namespace:
+    return argparse.Namespace(**facts)
+
+
+def test_migrate_checks_without_changing(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert migrate.run(settings, _options(check=True)) == 0
+    assert capsys.readouterr().out == "the schema is current\n"
+
+
+async def test_a_printed_token_proves_its_user(
+    settings: Settings, capsys: pytest.CaptureFixture[str], db: object
+) -> None:
+    import asyncpg  # noqa: PLC0415
+
+    assert isinstance(db, asyncpg.Connection)
+    options = _options(user="anna", user_id=None, phone=None, days=1.0)
+    assert run_apart(_in_thread(settings, options)) == 0
+    printed = capsys.readouterr().out.strip()
+
+    assert re.fullmatch(r"mk_\w{40,}", printed)
+    owner = await db.fetchval("select makeready.token_user($1)", token_hash(printed))
+    assert owner is not None
+
+
+async def _in_thread(settings: Settings, options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    return await asyncio.to_thread(token.run, settings, options)
+
+
+def test_psql_runs_with_the_operators_file(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--", "-qAtc", "select count(*) >= 0 from makeready.queue_overview"]
+
+    assert psql.run(settings, _options(words=words)) == 0
+    assert "t" in capfd.readouterr().out.splitlines()
+
+
+def test_every_worker_queue_has_a_module_that_opens_a_handler() -> None:
+    for module in work.HANDLERS.values():
+        code = f"import {module}; assert callable({module}.open_handler)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_doctor_finds_all_well(
+    settings: Settings, s3: S3, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert s3.bucket == settings.s3_bucket
+    code = doctor.run(settings, _options(json=True))
+    found = [Finding(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+
+    assert [one for one in found if one.verdict == "FAIL"] == []
+    assert code == 0
+    named = {one.what for one in found}
+    assert named >= {
+        *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
+        *("browser", "fonts", "disk", "data folder"),
+    }
+
+
+def test_doctor_says_how_to_mend_what_is_away(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = dataclasses.replace(
+        settings,
+        database_url="postgresql://u:hush@127.0.0.1:1/db",
+        s3_endpoint="http://127.0.0.1:1",
+        s3_access_key="key",
+        s3_secret_key=Secret("hush"),
+        chromium=Path("/nowhere/chromium"),
+    )
+    assert doctor.run(broken, _options(json=False)) == 1
+    text = capsys.readouterr().out
+
+    for what, mend in [
+        ("FAIL database:", "DATABASE_URL"),
+        ("FAIL object storage:", "S3_ENDPOINT"),
+        ("FAIL browser:", "MAKEREADY_CHROMIUM"),
+    ]:
+        assert what in text
+        assert mend in text.split(what)[1].split("mend: ")[1].splitlines()[0]
+    assert "hush" not in text
+
+
+def test_a_running_system_is_found_by_its_note_and_not_by_a_stale_one(tmp_path: Path) -> None:
+    lone = Settings(data_dir=tmp_path)
+    up = dataclasses.replace(
+        lone, database_url="postgresql:///db?host=/run", s3_endpoint="http://127.0.0.1:9"
+    )
+    with machine.noted(up) as path:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert machine.running(lone).database_url == up.database_url
+        assert machine.running(lone).s3_endpoint == up.s3_endpoint
+        configured = dataclasses.replace(lone, database_url="postgresql://mine/db")
+        assert machine.running(configured).database_url == "postgresql://mine/db"
+        note = json.loads(path.read_text("utf-8"))
+    assert machine.running(lone) == lone
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path.write_text(json.dumps(note | {"pid": gone.pid}), encoding="utf-8")
+    assert machine.running(lone) == lone
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(EmbeddedError, match="MAKEREADY_HTTP_PORT"):
+            check_port("127.0.0.1", taken.getsockname()[1])
+
+
+def test_columns_of_numbers_are_set_to_the_right() -> None:
+    assert text_table(["name", "size"], [["a", "9 kB"], ["long", "10 kB"]]).splitlines() == [
+        "name   size",
+        "----  -----",
+        "a      9 kB",
+        "long  10 kB",
+    ]
+
+
+def test_the_program_of_the_checkout_runs_from_anywhere(tmp_path: Path) -> None:
+    program = Path(__file__).resolve().parents[2] / "bin" / "makeready"
+    words = [str(program), "--version"]
+    environ = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == f"makeready {__version__}\n"
