@@ -131,7 +131,7 @@ create table if not exists makeready.pack_documents (
   call_id       uuid        not null,
   state         text        not null constraint pack_documents_state_is_known check (state in ('queued', 'ready', 'failed')),
   type_version  text        not null,
-  attempt_count integer     not null default 0 constraint pack_documents_attempt_count_is_not_negative check (attempt_count >= 0),
+  attempts_used integer     not null default 0 constraint pack_documents_attempts_used_is_not_negative check (attempts_used >= 0),
   last_error    jsonb,
   file_id       uuid        constraint pack_documents_fk_artifact_files references makeready.artifact_files,
   created_at    timestamptz not null,
@@ -152,7 +152,7 @@ comment on column makeready.pack_documents.job_id is 'Its job; no foreign key, s
 comment on column makeready.pack_documents.call_id is 'The call that asked for it: renders of one call share it.';
 comment on column makeready.pack_documents.state is 'queued: open. ready: has a file. failed: the job ended otherwise.';
 comment on column makeready.pack_documents.type_version is 'Version of the document type when the render was asked for.';
-comment on column makeready.pack_documents.attempt_count is 'Attempts it took; while open the job knows.';
+comment on column makeready.pack_documents.attempts_used is 'Attempts it took; while open the job knows.';
 comment on column makeready.pack_documents.last_error is 'Why it failed: code, message.';
 comment on column makeready.pack_documents.file_id is 'The file it made.';
 comment on column makeready.pack_documents.created_at is 'When it was asked for.';
@@ -534,7 +534,7 @@ begin
   values (v_file, v_product, v_stored, v_row.doc_id || '.pdf', v_now);
   update makeready.pack_documents d
      set state = 'ready', file_id = v_file, finished_at = v_now,
-         attempt_count = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
+         attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
    where d.seq = v_row.seq;
   update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
   return v_verdict;
@@ -555,7 +555,7 @@ declare
 begin
   if new.finished_at is not null then
     update makeready.pack_documents d
-       set state = 'failed', attempt_count = new.attempt, finished_at = new.finished_at,
+       set state = 'failed', attempts_used = new.attempt, finished_at = new.finished_at,
            last_error = coalesce(nullif(new.error, '{}'), jsonb_build_object('code', new.state, 'message', 'the job was ' || new.state))
      where d.job_id = new.id and d.state = 'queued'
     returning * into v_row;

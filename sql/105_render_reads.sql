@@ -36,7 +36,7 @@ begin
            makeready.render_state(r.state, j.state), r.job_id, r.file_id,
            coalesce(r.file_id, (select g.file_id from makeready.pack_documents g
                                  where g.pack_id = p.id and g.doc_id = t.id and g.state = 'ready' order by g.seq desc limit 1)),
-           case r.state when 'queued' then coalesce(j.attempt, 0) else coalesce(r.attempt_count, 0) end,
+           case r.state when 'queued' then coalesce(j.attempt, 0) else coalesce(r.attempts_used, 0) end,
            makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end),
            coalesce(t.tier_by_staff, t.tier), makeready.render_is_enabled(t)
       from makeready.packs p
@@ -61,7 +61,7 @@ create or replace function makeready.render_job(person uuid, job uuid)
   set search_path = ''
 as $$
   select r.job_id, r.pack_id, r.doc_id, makeready.render_state(r.state, j.state), r.file_id,
-         case r.state when 'queued' then coalesce(j.attempt, 0) else r.attempt_count end,
+         case r.state when 'queued' then coalesce(j.attempt, 0) else r.attempts_used end,
          coalesce(j.max_attempts, q.max_attempts),
          makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end)
     from makeready.pack_documents r

@@ -1,4 +1,4 @@
-"""The render handler: with an engine of its own for what goes wrong, with Chromium for the whole."""
+"""The render handler: with a paper engine for what goes wrong, with Chromium for the whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +14,7 @@ import pytest
 
 from makeready import documents, library, render
 from makeready.config import Secret, Settings
-from makeready.db import open_pool
+from makeready.db import open_pool, pool_opened
 from makeready.documents import Asset, PrintOptions
 from makeready.errors import LeaseLost
 from makeready.jobs import JobFailed
@@ -35,7 +34,6 @@ from makeready_workers.render import BROWSER_LOSSES, RenderHandler, open_handler
 from tests.support.in_process import working
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
-from tests.support.waiting import until
 
 
 @functools.cache
@@ -301,7 +299,10 @@ async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(
     db: asyncpg.Connection, settings: Settings, s3: S3
 ) -> None:
     press, docs = Press(db), documents.registry()
-    async with open_storage(settings) as storage, _pool(settings) as pool:
+    async with (
+        open_storage(settings) as storage,
+        pool_opened(settings, "makeready_worker", size=6) as pool,
+    ):
         context = Context(settings=settings, pool=pool, storage=storage)
         async with open_handler(context) as handler, working(settings, handler) as shop:
             user = await press.user()
@@ -320,9 +321,3 @@ async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(
                 assert str(pack) not in text  # RND-023
             await storage.delete([facts.key async for facts in storage.listing()])
     assert s3.bucket == settings.s3_bucket
-
-
-def _pool(settings: Settings) -> Any:
-    from makeready.db import pool_opened
-
-    return pool_opened(settings, "makeready_worker", size=6)
