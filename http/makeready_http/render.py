@@ -54,13 +54,10 @@ async def create_pack(request: Request) -> Response:
     language, session = _pack_facts(body)
     documents = body["documents"]
     await to_thread.run_sync(_check_documents, documents)
-    made = await render.pack_create(
-        services_of(request).pool,
-        user,
-        documents,
-        language=language,
-        session=session,
-        request_key=key,
+    made = await services_of(request).write(
+        lambda db: render.pack_create(
+            db, user, documents, language=language, session=session, request_key=key
+        )
     )
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
     return JSONResponse(
@@ -77,7 +74,7 @@ async def render_pack(request: Request) -> Response:
     key, wait_s = idempotency_key(request), prefer_wait(request)
     services = services_of(request)
     _log.info("render_pack_requested", pack_id=str(pack))
-    found = await render.render_pack(services.pool, user, pack, request_key=key)
+    found = await services.write(lambda db: render.render_pack(db, user, pack, request_key=key))
     if found.jobs_created:
         services.wake(render.QUEUE)
     _log.info(
@@ -107,7 +104,9 @@ async def render_document(request: Request) -> Response:
         raise not_found("document_not_found", "doc_id", document)
     key, wait_s = idempotency_key(request), prefer_wait(request)
     services = services_of(request)
-    found = await render.render_document(services.pool, user, pack, document, request_key=key)
+    found = await services.write(
+        lambda db: render.render_document(db, user, pack, document, request_key=key)
+    )
     if found.is_new:
         services.wake(render.QUEUE)
         _log.info(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 import anyio
 import asyncpg
@@ -16,7 +17,7 @@ from starlette.requests import Request
 
 from makeready import render
 from makeready.config import Settings
-from makeready.db import Backoff, Control, close_pool, is_transient, open_pool
+from makeready.db import Backoff, Control, Executor, close_pool, is_transient, open_pool
 from makeready.listening import Listener
 from makeready.storage import Storage, open_storage
 from makeready.storage_errors import StorageError
@@ -28,6 +29,10 @@ from makeready_http.problems import RETRY_AFTER_S, Problem
 POOL_SIZE = 10
 START_PATIENCE_S = 5.0  # then the service starts without its database
 
+WRITE_TRIES = 3
+
+T = TypeVar("T")
+_ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _log = structlog.get_logger(__name__)
 
 
@@ -64,6 +69,19 @@ class Services:
         with anyio.move_on_after(timeout_s):
             await self._connected.wait()
         return self._connected.is_set()
+
+    async def write(self, call: Callable[[Executor], Awaitable[T]]) -> T:
+        """Runs one call of a function that writes; again when the database rolled it back.
+
+        Only for what is surely undone, a deadlock or a key that was purged meanwhile: a call whose
+        answer was lost may have been committed, and is the client's to repeat under its key.
+        """
+        for _ in range(WRITE_TRIES - 1):
+            try:
+                return await call(self.pool)
+            except _ROLLED_BACK as error:
+                _log.info("write_repeated", error=type(error).__name__)
+        return await call(self.pool)
 
     def wake(self, queue: str) -> None:
         """Has the workers of a queue told of new jobs. Call it after the commit."""

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import library
+from makeready import library, render
 from makeready.errors import Busy, Conflict, Gone, LeaseLost, NotFound, Rejected
 from makeready.storage_errors import ObjectMissing
 from makeready_http.problems import STATUS_OF, refusal_of
@@ -170,6 +170,28 @@ async def test_a_database_that_is_away_is_503_with_a_time(
 
     assert error_of(answer)["code"] == "queue_unavailable"
     assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    "fault", [asyncpg.DeadlockDetectedError("circle"), asyncpg.SerializationError("purged")]
+)
+async def test_a_write_that_was_rolled_back_is_repeated(
+    anna: Person, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    pack = await anna.pack("invoice")
+    faults = [fault, fault]
+    real = render.render_pack
+
+    async def unlucky(*args: Any, **options: Any) -> render.PackRender:
+        if faults:
+            raise faults.pop()
+        return await real(*args, **options)
+
+    monkeypatch.setattr(render, "render_pack", unlucky)
+    assert (await anna.post(f"/packs/{pack}/render")).json()["jobs_created"] == 1
+
+    faults += [fault] * 3
+    assert error_of(await anna.post(f"/packs/{pack}/render"))["code"] == "queue_unavailable"
 
 
 async def test_a_killed_connection_costs_one_request_at_most(
