@@ -21,11 +21,19 @@ from tests.bench.bench import Bench, Row
 from tests.bench.cluster import Cluster
 from tests.bench.device import DISK, Device, is_memory, slow_device
 from tests.bench.peers.install import install_peers
-from tests.bench.report import Figure, Line, print_lines, print_summary, write_json
-from tests.bench.rows import claims, enqueue, latency
+from tests.bench.report import Figure, Line, print_lines, print_summary, say, write_json
+from tests.bench.rows import claims, crowd, enqueue, faults, idle, latency, snapshot
 
 VAR = Path(__file__).resolve().parents[2] / "var" / "bench"
-ROWS: tuple[Row, ...] = (*claims.ROWS, *enqueue.ROWS, *latency.ROWS)
+ROWS: tuple[Row, ...] = (
+    *claims.ROWS,
+    *enqueue.ROWS,
+    *latency.ROWS,
+    *crowd.ROWS,
+    *snapshot.ROWS,
+    *faults.ROWS,
+    *idle.ROWS,
+)
 ROUNDS = 3
 
 
@@ -62,7 +70,7 @@ def chosen_devices(names: str) -> list[Device]:
     if "slow" in names.split(","):
         slow = slow_device()
         if isinstance(slow, str):
-            print(f"not measured: {slow}")
+            say(f"not measured: {slow}")
         else:
             devices.append(slow)
     return devices
@@ -72,11 +80,11 @@ async def main(asked: argparse.Namespace) -> int:
     """Runs the rows on each device; 1 when one of them could not be measured."""
     folder = VAR / "servers"
     if is_memory(folder):
-        print(f"{folder} lies in memory: a flush there is worth nothing. Use a real disk.")
+        say(f"{folder} lies in memory: a flush there is worth nothing. Use a real disk.")
         return 2
     drivers, missing = ({}, {}) if asked.no_peers else await install_peers(VAR / "peers")
     for name, why in missing.items():
-        print(f"not measured: {name}: {why}")
+        say(f"not measured: {name}: {why}")
     lines: list[Line] = []
     failures: list[str] = []
     facts: dict[str, Any] = {
@@ -100,7 +108,7 @@ async def main(asked: argparse.Namespace) -> int:
     print_summary(lines)
     path = asked.json or VAR / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     write_json(path, lines, facts)
-    print(f"\nwritten to {path}")
+    say(f"\nwritten to {path}")
     if not asked.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if failures else 0
@@ -109,21 +117,21 @@ async def main(asked: argparse.Namespace) -> int:
 async def _introduce(bench: Bench) -> list[Line]:
     commit_ms = await bench.cluster.commit_ms()
     version = await bench.cluster.version()
-    print(f"\n== PostgreSQL {version} · {bench.device} · one commit {commit_ms:.2f} ms")
+    say(f"\n== PostgreSQL {version} · {bench.device} · one commit {commit_ms:.2f} ms")
     if bench.cluster.device.flush_ms > commit_ms:
         raise SystemExit("the slow flush did not take: the server could not load its library")
     return [bench.figure("device", f"PostgreSQL {version}: one commit", commit_ms, "ms")]
 
 
 async def _measure(bench: Bench, row: Row, failures: list[str]) -> list[Line]:
-    print(f"\n{row.name}: {row.about}", flush=True)
+    say(f"\n{row.name}: {row.about}")
     began = time.perf_counter()
     try:
         lines = list(await row.measure(bench))
     except Exception as error:  # noqa: BLE001 -- a row that breaks must not cost the others
         text = f"{row.name} on {bench.device}: {type(error).__name__}: {error}"
         failures.append(text)
-        print(f"  FAILED: {text}", flush=True)
+        say(f"  FAILED: {text}")
         return []
     print_lines(lines)
     seconds = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ Facts = dict[str, Any]
 CLAIM = "select id, lease, payload from makeready.claim($1, $2, $3)"
 FINISH = "select makeready.finish($1, $2, $3)"
 FINISH_MANY = "select job_id from makeready.finish_many($1, $2, $3) where verdict <> 'ok'"
+WARM_UP = 20  # the first calls of a session plan and fill caches
 LEFT = "select count(*)::int from makeready.jobs where queue = $1 and finished_at is null"
 REGISTER = "select makeready.worker_register($1, $2, 'bench', 1, $3, $4, 'bench', '1 day', false)"
 
@@ -38,7 +40,7 @@ async def register(session: asyncpg.Connection, queue: str, tasks: int) -> UUID:
     return worker
 
 
-async def fill(url: str, queue: str, jobs: int) -> Facts:
+async def fill(url: str, queue: str, jobs: int, tasks: int = 1) -> Facts:  # noqa: ARG001
     """Enqueues jobs with nothing in them, then tidies the table as autovacuum would."""
     async with sessions(url, 1) as (session,):
         for start in range(0, jobs, 10_000):
@@ -75,17 +77,53 @@ async def drain(url: str, queue: str, tasks: int, batch: int) -> Facts:
     return {"jobs": sum(done), "seconds": elapsed, "left": left}
 
 
-async def claim_times(url: str, queue: str, jobs: int, *, most: int = 1) -> list[float]:
+async def claim_times(url: str, queue: str, jobs: int, tasks: int = 1) -> Facts:
     """Claims and finishes one after the other; what each claim took, in milliseconds."""
     took: list[float] = []
     async with sessions(url, 1) as (session,):
-        worker = await register(session, queue, 1)
+        worker = await register(session, queue, tasks)
         for _ in range(jobs):
             began = time.perf_counter()
-            found = await session.fetch(CLAIM, [queue], worker, most)
+            found = await session.fetch(CLAIM, [queue], worker, 1)
             took.append((time.perf_counter() - began) * 1000)
             for row in found:
                 await session.execute(FINISH, queue, row["id"], row["lease"])
             if not found:
                 raise RuntimeError(f"after {len(took)} claims of {jobs} nothing was left")
-    return took
+    return {"milliseconds": took}
+
+
+async def steady_times(url: str, queue: str, jobs: int) -> Facts:
+    """Claims one, finishes it, enqueues another; what each claim took, in milliseconds."""
+    took: list[float] = []
+    async with sessions(url, 1) as (session,):
+        worker = await register(session, queue, 1)
+        for turn in range(jobs + WARM_UP):
+            began = time.perf_counter()
+            found = await session.fetch(CLAIM, [queue], worker, 1)
+            elapsed = (time.perf_counter() - began) * 1000
+            if not found:
+                raise RuntimeError(f"claim {turn} of {jobs} found nothing")
+            if turn >= WARM_UP:
+                took.append(elapsed)
+            await session.execute(FINISH, queue, found[0]["id"], found[0]["lease"])
+            await session.execute("select makeready.enqueue($1)", queue)
+    return {"milliseconds": took}
+
+
+async def prune(url: str) -> Facts:
+    """Prunes without a pause until standard input closes, as the chore does with a backlog."""
+    closed = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    total = 0
+    async with sessions(url, 1) as (session,):
+        while not closed.done():
+            await session.execute(
+                "update makeready.chores set due_at = now() where chore = 'prune'"
+            )
+            gone = await session.fetchval("select makeready.chore_run('prune')")
+            if total == 0:
+                sys.stdout.write('{"ready": true}\n')
+                sys.stdout.flush()
+            total += max(gone, 0)
+            await asyncio.sleep(0.2 if gone <= 0 else 0)
+    return {"jobs": total}

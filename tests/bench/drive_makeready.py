@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -26,33 +27,31 @@ def dsn() -> str:
     return f"postgresql://{os.environ['PGUSER']}@/{quote(os.environ['PGDATABASE'])}?{query}"
 
 
-async def answer(asked: Facts) -> Facts:
-    """Does what was asked."""
-    url = dsn()
-    match asked:
-        case {"act": "fill", "queue": queue, "jobs": jobs}:
-            return await calls.fill(url, queue, jobs)
-        case {"act": "drain", "queue": queue, "tasks": tasks}:
-            return await looping.drain(url, queue, tasks)
-        case {"act": "calls", "queue": queue, "tasks": tasks, "batch": batch}:
-            return await calls.drain(url, queue, tasks, batch)
-        case {"act": "claims", "queue": queue, "jobs": jobs}:
-            return {"milliseconds": await calls.claim_times(url, queue, jobs)}
-        case {"act": "enqueue", "how": how, "clients": clients, "seconds": seconds}:
-            return await enqueuing.rate(url, how, clients, seconds)
-        case {"act": "listen", "queue": queue, "tasks": tasks}:
-            return await looping.listen(url, queue, tasks)
-        case {"act": "hold", "queue": queue, "tasks": tasks}:
-            return await looping.hold(url, queue, tasks)
-    raise SystemExit(f"unknown act {asked!r}")
+ACTS: dict[str, Callable[..., Awaitable[Facts]]] = {
+    "calls": calls.drain,
+    "claims": calls.claim_times,
+    "drain": looping.drain,
+    "enqueue": enqueuing.rate,
+    "fill": calls.fill,
+    "hold": looping.hold,
+    "keep": looping.keep,
+    "listen": looping.listen,
+    "prune": calls.prune,
+    "steady": calls.steady_times,
+}
 
 
 def main() -> None:
     """Answers the one question of the command line."""
     asked = json.loads(sys.argv[1])
+    act = ACTS[asked.pop("act")]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        facts = runner.run(answer(asked))
+        facts = runner.run(_answer(act, asked))
     sys.stdout.write(json.dumps(facts) + "\n")
+
+
+async def _answer(act: Callable[..., Awaitable[Facts]], asked: Facts) -> Facts:
+    return await act(dsn(), **asked)
 
 
 if __name__ == "__main__":

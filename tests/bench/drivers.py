@@ -11,11 +11,12 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.bench.cluster import connection_variables
 
@@ -59,26 +60,27 @@ class Driver:
     @asynccontextmanager
     async def running(self, dsn: str, act: str, **asked: Any) -> AsyncIterator[Running]:
         """Runs the program in the background; it stops when its standard input closes."""
-        process = await self._start(dsn, {"act": act, **asked}, quiet=True)
-        running = Running(self.name, process)
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await running.line()
-            yield running
-        finally:
-            await running.stop()
+        with tempfile.TemporaryFile() as errors:
+            process = await self._start(dsn, {"act": act, **asked}, errors=errors)
+            running = Running(self.name, process, errors)
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_S):
+                    await running.line()
+                yield running
+            finally:
+                await running.stop()
 
     async def _start(
-        self, dsn: str, asked: Mapping[str, Any], *, quiet: bool = False
+        self, dsn: str, asked: Mapping[str, Any], *, errors: IO[bytes] | None = None
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.command,
             json.dumps(asked),
             cwd=self.folder,
             env=os.environ | connection_variables(dsn),
-            stdin=asyncio.subprocess.PIPE if quiet else asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if errors else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL if quiet else asyncio.subprocess.PIPE,
+            stderr=errors or asyncio.subprocess.PIPE,
             limit=LINE_LIMIT_BYTES,
         )
 
@@ -86,9 +88,16 @@ class Driver:
 class Running:
     """A program in the background that writes one JSON object a line."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, errors: IO[bytes]) -> None:
         self._name = name
         self._process = process
+        self._errors = errors
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it wrote to standard error."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")[-3000:]
 
     @property
     def pid(self) -> int:
@@ -100,7 +109,8 @@ class Running:
         assert self._process.stdout is not None
         text = await self._process.stdout.readline()
         if not text:
-            raise DriveError(f"{self._name} ended with {await self._process.wait()}")
+            code = await self._process.wait()
+            raise DriveError(f"{self._name} ended with {code}: {self.last_words}")
         facts: Facts = json.loads(text)
         return facts
 

@@ -13,8 +13,9 @@ from typing import Any
 import anyio
 import asyncpg
 
+from makeready import leases
 from makeready.config import Settings
-from makeready.db import Control, pool_opened
+from makeready.db import Connection, Control, pool_opened
 from makeready.jobs import Done, Job
 from makeready.listening import Listener
 from makeready.log import configure_logging
@@ -24,9 +25,11 @@ from makeready_workers.loop import Worker
 from makeready_workers.process import SPARE_CONNECTIONS
 
 Facts = dict[str, Any]
-Work = Callable[[Job], Awaitable[None]]
+Work = Callable[[Job, HeldLease], Awaitable[Done]]
 POLL_S = 0.002  # how exactly the end of a run is noticed
 IDLE_S = 2.0  # without an end for so long, something is wrong
+KEEP_S = 0.005  # a job of the book
+DONE = Done()
 
 
 class NoopHandler:
@@ -36,10 +39,9 @@ class NoopHandler:
         self.queue = queue
         self._work = work
 
-    async def run(self, job: Job, lease: HeldLease) -> Done:  # noqa: ARG002 -- nothing is stored
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         """Does as good as nothing."""
-        await self._work(job)
-        return Done()
+        return await self._work(job, lease)
 
 
 @asynccontextmanager
@@ -77,9 +79,10 @@ async def drain(url: str, queue: str, tasks: int) -> Facts:
         "select count(*)::int from makeready.jobs where queue = $1 and state = 'queued'", queue
     )
 
-    async def note(_: Job) -> None:
+    async def note(_: Job, __: HeldLease) -> Done:
         nonlocal first_at
         first_at = first_at or time.perf_counter()
+        return DONE
 
     async with worker_running(url, queue, tasks, note) as worker:
         done = 0
@@ -100,26 +103,51 @@ async def drain(url: str, queue: str, tasks: int) -> Facts:
 async def listen(url: str, queue: str, tasks: int) -> Facts:
     """Works until standard input closes; a line for each job: its number and when it started."""
 
-    async def note(job: Job) -> None:
+    async def note(job: Job, _: HeldLease) -> Done:
         _tell({"n": job.payload["n"], "at": str(time.monotonic_ns())})
+        return DONE
 
     return await _until_told(url, queue, tasks, note)
 
 
 async def hold(url: str, queue: str, tasks: int) -> Facts:
-    """As `listen`, but the first job never ends: whoever kills this process does it in mid-job."""
+    """As `listen`, but a job ends only after a worker was lost over it.
 
-    async def note(job: Job) -> None:
+    Whoever kills this process while it holds a fresh job does it in mid-job.
+    """
+
+    async def note(job: Job, _: HeldLease) -> Done:
         _tell({"n": job.payload["n"], "at": str(time.monotonic_ns()), "lost": job.lost})
         if job.lost == 0:
             await anyio.sleep_forever()
+        return DONE
 
     return await _until_told(url, queue, tasks, note)
 
 
+async def keep(url: str, queue: str, tasks: int) -> Facts:
+    """Works until standard input closes and keeps a book of what was finished.
+
+    The entry and the finish are one transaction: a job that is finished twice is in it twice.
+    """
+
+    async def work(_: Job, lease: HeldLease) -> Done:
+        async def commit(connection: Connection, job: Job) -> str:
+            async with connection.transaction():
+                verdict = await leases.finish(connection, lease)
+                if verdict == "ok":
+                    await connection.execute("insert into public.book (job) values ($1)", job.id)
+            return verdict
+
+        await anyio.sleep(KEEP_S)
+        return Done(commit=commit)
+
+    return await _until_told(url, queue, tasks, work)
+
+
 async def _until_told(url: str, queue: str, tasks: int, work: Work) -> Facts:
     async with worker_running(url, queue, tasks, work) as worker:
-        while worker.statistics().claims == 0:
+        while worker.statistics().claims == 0:  # noqa: ASYNC110 -- a worker has no event for it
             await asyncio.sleep(POLL_S)
         _tell({"ready": True})
         await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

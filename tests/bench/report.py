@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -73,21 +74,21 @@ def median(values: Sequence[float]) -> float:
 
 
 def at_least(
-    line: str, device: str, goal: str, value: float, bound: float, *, unit: str = "/s"
+    row: str, device: str, goal: str, value: float, bound: float, *, unit: str = "/s"
 ) -> Verdict:
     """Met when the value reaches the bound; not judged when either was not measured."""
-    return _judged(line, device, goal, value, bound, unit, is_met=value >= bound)
+    return _judged(row, device, goal, value, bound, unit=unit, is_met=value >= bound)
 
 
 def at_most(
-    line: str, device: str, goal: str, value: float, bound: float, *, unit: str = "ms"
+    row: str, device: str, goal: str, value: float, bound: float, *, unit: str = "ms"
 ) -> Verdict:
     """Met when the value stays within the bound; not judged when either was not measured."""
-    return _judged(line, device, goal, value, bound, unit, is_met=value <= bound)
+    return _judged(row, device, goal, value, bound, unit=unit, is_met=value <= bound)
 
 
 def _judged(
-    row: str, device: str, goal: str, value: float, bound: float, unit: str, *, is_met: bool
+    row: str, device: str, goal: str, value: float, bound: float, *, unit: str, is_met: bool
 ) -> Verdict:
     known = math.isfinite(value) and math.isfinite(bound)
     ratio = f" ({value / bound:.2f} ×)" if known and bound else ""
@@ -97,14 +98,20 @@ def _judged(
     )
 
 
+def say(text: str = "") -> None:
+    """One line on standard output, at once: a row takes minutes."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def print_lines(lines: Iterable[Line]) -> None:
     """One line each, figures before what is made of them."""
     for line in lines:
         if isinstance(line, Figure):
             note = f"   {line.note}" if line.note else ""
-            print(f"  {line.what:<58} {line.text:>16}{note}", flush=True)
+            say(f"  {line.what:<58} {line.text:>16}{note}")
         else:
-            print(f"  -> {line.goal}: {line.measured}: {line.text}", flush=True)
+            say(f"  -> {line.goal}: {line.measured}: {line.text}")
 
 
 def print_summary(lines: Iterable[Line]) -> None:
@@ -112,13 +119,13 @@ def print_summary(lines: Iterable[Line]) -> None:
     verdicts = [line for line in lines if isinstance(line, Verdict)]
     if not verdicts:
         return
-    print("\nGoals")
+    say("\nGoals")
     for verdict in verdicts:
         where = f"{verdict.row} · {verdict.device}"
-        print(f"  {verdict.text:<10} {where:<28} {verdict.goal}: {verdict.measured}")
+        say(f"  {verdict.text:<10} {where:<28} {verdict.goal}: {verdict.measured}")
     met = sum(verdict.is_met is True for verdict in verdicts)
     missed = sum(verdict.is_met is False for verdict in verdicts)
-    print(f"  {met} met, {missed} not met, {len(verdicts) - met - missed} not judged")
+    say(f"  {met} met, {missed} not met, {len(verdicts) - met - missed} not judged")
 
 
 def write_json(path: Path, lines: Iterable[Line], facts: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class Drive:
         self.done = 0
         self.first_at = 0.0
 
-    async def run(self, n: int) -> None:
+    async def run(self, n: int) -> None:  # noqa: ARG002 -- the job's argument
         """Does nothing."""
         self.first_at = self.first_at or time.perf_counter()
         self.done += 1
