@@ -1,7 +1,7 @@
 """Around every request: its id, its two log lines, and the answer to whatever a route let through.
 
-The id is the caller's `X-Request-Id` when that is a harmless word, else a new one; it is on every
-line that is logged meanwhile and on every answer, also on the refusals of the router.
+The id is the caller's `X-Request-Id` when that is printable and short, else a new one; it is on
+every line that is logged meanwhile and on every answer, also on the refusals of the router.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from makeready.log import log_context
 from makeready_http.problems import Refusal, answer, refusal_of
 
 HEADER = "X-Request-Id"
-_HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_HARMLESS = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/health/live", "/health/ready"})
 
 _log = structlog.get_logger(__name__)

@@ -94,10 +94,10 @@ class Services:
             tasks.start_soon(self._waker.run)
             if self._listener is not None:
                 tasks.start_soon(self._listener.run)
-            await self._until_done(self._connect, "database_awaited")
+            await self._until_done(self._connect, "database")
             tasks.start_soon(self.waiting.run)
             tasks.start_soon(Upkeep(self.pool, self._upkeep, storage=self.storage).run)
-            await self._until_done(self._sync_types, "document_types_awaited")
+            await self._until_done(self._sync_types, "document_types")
             self._connected.set()
 
     async def close(self) -> None:
@@ -121,19 +121,18 @@ class Services:
             if await self.storage.ensure_bucket():
                 _log.info("s3_bucket_created", bucket=self.storage.bucket)
 
-        await self._until_done(ensure, "storage_awaited")
+        await self._until_done(ensure, "storage")
 
-    async def _until_done(self, step: Callable[[], Awaitable[None]], event: str) -> None:
+    async def _until_done(self, step: Callable[[], Awaitable[None]], name: str) -> None:
         backoff = Backoff()
         while True:
             try:
                 await step()
                 return
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next try may succeed
-                if not is_transient(error) and not isinstance(error, StorageError):
-                    _log.error(event, error=f"{type(error).__name__}: {error}")
-                else:
-                    _log.warning(event, error=type(error).__name__)
+                is_usual = is_transient(error) or isinstance(error, StorageError)
+                log = _log.warning if is_usual else _log.error
+                log("start_awaited", step=name, error=type(error).__name__)
             await anyio.sleep(backoff.pause_s())
 
 

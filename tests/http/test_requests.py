@@ -24,9 +24,9 @@ async def test_a_request_id_is_accepted_and_returned_rnd_043(service: Service) -
     assert answer.headers["x-request-id"] == "abc-1.2:3"
 
 
-@pytest.mark.parametrize("odd", ["", "a b", "x" * 101, 'a"b', "a;b"])
+@pytest.mark.parametrize("odd", ["", "a b", "x" * 129, "ключ"])
 async def test_an_odd_request_id_is_replaced_rnd_043(service: Service, odd: str) -> None:
-    answer = await service.client.get("/nothing", headers={"X-Request-Id": odd})
+    answer = await service.client.get("/nothing", headers=[(b"X-Request-Id", odd.encode())])
 
     assert str(UUID(answer.headers["x-request-id"])) != odd
 
