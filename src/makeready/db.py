@@ -131,9 +131,9 @@ async def open_pool(
     chosen["statement_timeout"] = _ms(STATEMENT_TIMEOUT_S)
 
     async def connect() -> asyncpg.Pool:
-        return await asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             settings.database_url,
-            min_size=1,
+            min_size=0,  # a floor would be restored by a task that complains all through an outage
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=ANSWER_TIMEOUT_S,
@@ -142,6 +142,12 @@ async def open_pool(
             server_settings=chosen,
             reset=_no_reset,
         )
+        try:
+            async with pool.acquire():
+                return pool
+        except BaseException:
+            pool.terminate()
+            raise
 
     return await again(connect, patience_s=patience_s)
 

@@ -115,13 +115,15 @@ class Listener:
     async def run(self) -> None:
         """Listens until cancelled; no fault of the database ends it."""
         backoff = Backoff()
+        reported = -1
         while True:
             try:
                 await self._session(backoff)
             except Exception as error:  # noqa: BLE001 -- a process must not die of its listener
-                text = f"{type(error).__name__}: {error}"
                 log = _log.info if is_transient(error) else _log.error
-                log("listener_lost", error=text)
+                if reported != self._connects:  # once an outage, not each try
+                    reported = self._connects
+                    log("listener_lost", error=f"{type(error).__name__}: {error}")
             await anyio.sleep(backoff.pause_s())
 
     async def _session(self, backoff: Backoff) -> None:

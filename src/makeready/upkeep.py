@@ -66,6 +66,7 @@ class Upkeep:
         self._pool = pool
         self._control = control
         self._storage = storage
+        self._ticks_well = True
         self._under_way: set[str] = set()
         self._room = anyio.CapacityLimiter(CHORES_AT_A_TIME)
         self._counts: Counter[str] = Counter()
@@ -99,8 +100,11 @@ class Upkeep:
             rows = await self._control.fetch("select makeready.tick()", timeout_s=TICK_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 -- the next tick comes anyhow
             self._counts["missed"] += 1
-            _note("tick_failed", error)
+            if self._ticks_well:  # once an outage, not each try
+                _note("tick_failed", error)
+            self._ticks_well = False
             return
+        self._ticks_well = True
         self._counts["ticks"] += 1
         for row in rows:
             if row[0] not in self._under_way:

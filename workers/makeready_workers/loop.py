@@ -96,6 +96,7 @@ class Worker:
         self._idle.set()
         self._stopping = asyncio.Event()
         self._strays_due: list[float] = []
+        self._claims_well = True
         self._endings = Endings(pool, control)
         facts = WorkerFacts(
             id=self.id,
@@ -192,6 +193,7 @@ class Worker:
         asked_at = asyncio.get_running_loop().time()
         self._counts["claims"] += 1
         found = await leases.claim(self._pool, self._queues, self.id, free)
+        self._claims_well = True
         self._counts["claimed"] += len(found)
         for claimed in found:
             attempt = Attempt(claimed, self._pool, asked_at=asked_at)
@@ -206,11 +208,10 @@ class Worker:
         """The claim may have been committed and its answer lost: look for such jobs, twice."""
         now = asyncio.get_running_loop().time()
         self._strays_due = [now, now + STRAYS_AFTER_S]
-        self._counts["claim_faults"] += 1
-        if is_transient(error):
-            _log.info("claim_failed", error=f"{type(error).__name__}: {error}")
-        else:
-            _log.error("claim_failed", exc_info=error)
+        if self._claims_well:  # once an outage, not each try
+            log = _log.info if is_transient(error) else _log.error
+            log("claim_failed", error=f"{type(error).__name__}: {error}")
+        self._claims_well = False
 
     async def _return_strays(self) -> None:
         now = asyncio.get_running_loop().time()
