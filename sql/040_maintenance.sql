@@ -6,6 +6,7 @@ create table if not exists makeready.chores (
   every      interval    not null constraint chores_every_is_positive check (every > '0'),
   due_at     timestamptz not null,
   is_enabled boolean     not null default true,
+  in_process boolean     not null default false,
   batch      integer     not null default 1000,
   ran_at     timestamptz,
   last_ms    float8,
@@ -18,6 +19,7 @@ comment on column makeready.chores.chore is 'Name of the function that does it: 
 comment on column makeready.chores.every is 'How often.';
 comment on column makeready.chores.due_at is 'When next. After a downtime it runs once, not once for each time missed.';
 comment on column makeready.chores.is_enabled is 'False: not run until an operator says so.';
+comment on column makeready.chores.in_process is 'True: a process with object storage does it, and takes it with chore_take; false: chore_run does it in the database.';
 comment on column makeready.chores.batch is 'Rows of one run: doubled after a quick run, halved after a slow one.';
 comment on column makeready.chores.ran_at is 'When it last ran.';
 comment on column makeready.chores.last_ms is 'How long that took, in milliseconds.';
@@ -25,13 +27,69 @@ comment on column makeready.chores.last_rows is 'Rows it dealt with.';
 comment on column makeready.chores.last_error is 'What went wrong last, null after a success.';
 comment on column makeready.chores.failures is 'Failures in a row.';
 
-create or replace function makeready.chore_create(chore_name text, period interval)
+create or replace function makeready.chore_create(chore_name text, period interval, by_process boolean default false)
   returns void language sql volatile security definer set search_path = ''
 as $$
-  insert into makeready.chores (chore, every, due_at) values (chore_name, period, makeready.now()) on conflict do nothing
+  insert into makeready.chores (chore, every, due_at, in_process)
+  values (chore_name, period, makeready.now() + case when by_process then period else interval '0' end, by_process)
+  on conflict do nothing
 $$;
-comment on function makeready.chore_create(text, interval) is
-  'Makes a function makeready.<chore_name>(integer) returning integer come round every period. A chore that exists keeps its period. Called by SQL files.';
+comment on function makeready.chore_create(text, interval, boolean) is
+  'Makes a chore come round every period: the function makeready.<chore_name>(integer) returning integer, or by_process what a process with storage does. A chore that exists keeps its period. Called by SQL files.';
+
+create or replace function makeready.chore_set(chore_name text, enabled boolean, period interval default null, because text default null)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_old makeready.chores;
+begin
+  select * into v_old from makeready.chores c where c.chore = chore_name for no key update;
+  if not found then
+    raise exception 'there is no chore %', quote_literal(chore_name)
+      using errcode = 'MR404', detail = json_build_object('chore', chore_name), hint = 'select chore from makeready.chores lists them.';
+  end if;
+  update makeready.chores c
+     set is_enabled = enabled, every = coalesce(period, c.every), due_at = least(c.due_at, makeready.now() + coalesce(period, c.every))
+   where c.chore = chore_name;
+  perform makeready.audit('chore_set', chore_name, jsonb_build_object('is_enabled', v_old.is_enabled, 'every', v_old.every),
+                          jsonb_build_object('is_enabled', enabled, 'every', coalesce(period, v_old.every)), because);
+end
+$$;
+comment on function makeready.chore_set(text, boolean, interval, text) is 'Switches a chore on or off, or changes how often it comes round.';
+
+create or replace function makeready.chore_take(chore_name text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_now timestamptz := makeready.now();
+begin
+  -- One process gets it; if that one dies on the way, it comes round again in its time.
+  update makeready.chores c set due_at = v_now + c.every, ran_at = v_now
+   where c.chore = (select x.chore from makeready.chores x
+                     where x.chore = chore_name and x.in_process and x.is_enabled and x.due_at <= v_now for update skip locked);
+  return found;
+end
+$$;
+comment on function makeready.chore_take(text) is 'True for the one process that is to do a chore outside the database now.';
+
+create or replace function makeready.chore_done(chore_name text, row_count integer, milliseconds float8)
+  returns void
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  update makeready.chores c set last_rows = row_count, last_ms = milliseconds, last_error = null, failures = 0 where c.chore = chore_name
+$$;
+comment on function makeready.chore_done(text, integer, float8) is 'Notes what a chore outside the database has done.';
 
 create table if not exists makeready.queue_minutes (
   queue       text        not null,
@@ -87,7 +145,7 @@ begin
   -- The two that come round each second are named only when they find something: idle processes stay idle.
   return query
     select c.chore from makeready.chores c
-     where c.is_enabled and c.due_at <= v_now
+     where c.is_enabled and not c.in_process and c.due_at <= v_now
        and case c.chore
              when 'promote' then exists (select from makeready.queues q where exists
                (select from makeready.jobs j where j.queue = q.queue and j.state = 'waiting' and j.run_at <= v_now))
@@ -115,7 +173,7 @@ declare
   v_ms    float8;
 begin
   select * into v_chore from makeready.chores c
-   where c.chore = chore_name and c.is_enabled and c.due_at <= v_now for update skip locked;
+   where c.chore = chore_name and c.is_enabled and not c.in_process and c.due_at <= v_now for update skip locked;
   if not found then
     return -1;
   end if;

@@ -3,6 +3,10 @@
 -- An object is stored first and entered second; its row names bucket and key. Any number of domain rows refer to it
 -- through `file_references`. A file without references is deleted in two phases: marked here, deleted in the store,
 -- then its row goes. A crash between the phases repeats the second; a marked file is never adopted again.
+--
+-- Objects that no row knows (their worker died before it published) are found by the scan `files_scan`: it lists the
+-- store first and asks here second, leaves alone what is younger than a day, and stays off after a restore until an
+-- operator has confirmed that rows and store belong together.
 
 create table if not exists makeready.files (
   id           uuid        not null constraint files_pk primary key,
@@ -159,3 +163,17 @@ begin
 end
 $$;
 comment on function makeready.files_purged(uuid[]) is 'Second phase: the objects are deleted, so the rows of marked files go.';
+
+create or replace function makeready.files_unknown(bucket_name text, object_names text[])
+  returns setof text
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select o.name from unnest(object_names) o (name)
+   where not exists (select from makeready.files f where f.bucket = bucket_name and f.object_key = o.name)
+$$;
+comment on function makeready.files_unknown(text, text[]) is 'Those of the objects that no file is made of. List the store before you ask.';
+
+select makeready.chore_create('files_scan', '24 hours', by_process => true);

@@ -148,11 +148,12 @@ create or replace function makeready.after_restore(because text default null)
 as $$
 begin
   delete from makeready.workers;
+  perform makeready.chore_set('files_scan', false, because => 'after a restore the store may be newer than the rows');
   perform makeready.audit('after_restore', 'database', null, null, because);
   return makeready.reap(1000000, false);
 end
 $$;
-comment on function makeready.after_restore(text) is 'Call it once after a restore from a backup, before workers start: whatever the backup shows as running is queued again.';
+comment on function makeready.after_restore(text) is 'Call it once after a restore from a backup, before workers start: whatever the backup shows as running is queued again, and the scan for unknown objects stays off until chore_set(''files_scan'', true).';
 
 create or replace function makeready.why(job uuid)
   returns table (reason text, detail text, fix text)

@@ -29,7 +29,8 @@ alter default privileges in schema makeready grant select on tables to makeready
 grant execute on function
   makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.announce(text, uuid[]), makeready.peek(text, uuid[]),
   makeready.tick(), makeready.chore_run(text), makeready.chore_failed(text, text), makeready.why(uuid), makeready.is_open(text, uuid),
-  makeready.session_key(uuid), makeready.files_purge_mark(integer, interval), makeready.files_purged(uuid[])
+  makeready.session_key(uuid), makeready.chore_take(text), makeready.chore_done(text, integer, float8),
+  makeready.files_unknown(text, text[]), makeready.files_purge_mark(integer, interval), makeready.files_purged(uuid[])
 to makeready_http, makeready_worker, makeready_ops;
 
 grant execute on function
@@ -51,7 +52,7 @@ to makeready_worker;
 grant execute on function
   makeready.queue_set(text, text, text, text), makeready.queue_pause(text, text), makeready.queue_resume(text, text),
   makeready.queue_close(text, text), makeready.queue_open(text, text), makeready.queue_drain(text, text),
-  makeready.lane_set(text, text, integer, text), makeready.retry(text, uuid, text),
+  makeready.lane_set(text, text, integer, text), makeready.chore_set(text, boolean, interval, text), makeready.retry(text, uuid, text),
   makeready.redrive(text, integer, text, boolean, text), makeready.job_evict(text, uuid, text),
   makeready.worker_evict(text, text), makeready.worker_drain(uuid), makeready.reap(integer, boolean), makeready.after_restore(text)
 to makeready_ops;
