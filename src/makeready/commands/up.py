@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 from dataclasses import replace
+from types import FrameType
+from typing import NoReturn
 
 import structlog
 
@@ -35,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Runs until told to stop."""
     configure_logging(settings.log_format, settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)  # until the loop listens: servers are stopped on the way
     port = settings.http_port if options.port is None else options.port
     settings = replace(settings, http_port=port or free_ports(1)[0])
     check_port(settings.http_host, settings.http_port)
@@ -45,6 +49,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         with noted(found):
             asyncio.run(_serve(found, options.workers))
     return 0
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 async def _serve(settings: Settings, workers: int) -> None:
