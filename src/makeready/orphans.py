@@ -26,8 +26,8 @@ BATCH = 1000  # objects asked for at a time
 _log = structlog.get_logger(__name__)
 
 
-class ListedStore(Protocol):
-    """What the scan needs of object storage."""
+class ObjectStore(Protocol):
+    """What upkeep needs of object storage."""
 
     @property
     def bucket(self) -> str:
@@ -40,7 +40,7 @@ class ListedStore(Protocol):
         """Deletes objects; one that is gone already is no error."""
 
 
-async def scan_if_due(pool: asyncpg.Pool, store: ListedStore) -> int | None:
+async def scan_if_due(pool: asyncpg.Pool, store: ObjectStore) -> int | None:
     """Scans when the chore is due and no other process has it; objects deleted, or None."""
     if not await pool.fetchval("select makeready.chore_take($1)", CHORE):
         return None
@@ -52,7 +52,7 @@ async def scan_if_due(pool: asyncpg.Pool, store: ListedStore) -> int | None:
     return count
 
 
-async def scan(pool: asyncpg.Pool, store: ListedStore, *, older_than: datetime) -> int:
+async def scan(pool: asyncpg.Pool, store: ObjectStore, *, older_than: datetime) -> int:
     """Deletes unknown objects last written before `older_than`, by the store's clock; how many."""
     count = 0
     for prefix in PREFIXES:
@@ -67,7 +67,7 @@ async def scan(pool: asyncpg.Pool, store: ListedStore, *, older_than: datetime) 
     return count
 
 
-async def _delete_unknown(pool: asyncpg.Pool, store: ListedStore, keys: Sequence[str]) -> int:
+async def _delete_unknown(pool: asyncpg.Pool, store: ObjectStore, keys: Sequence[str]) -> int:
     if not keys:
         return 0
     rows = await pool.fetch("select makeready.files_unknown($1, $2)", store.bucket, list(keys))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 import anyio
@@ -21,6 +20,7 @@ import asyncpg
 import structlog
 
 from makeready.db import Control, is_transient
+from makeready.orphans import ObjectStore, scan_if_due
 
 TICK_S = (0.9, 1.1)
 TICK_TIMEOUT_S = 3.0
@@ -29,19 +29,9 @@ CHORES_AT_A_TIME = 2
 PURGE_S = (50.0, 70.0)
 PURGE_FILES = 100  # marked and deleted at a time
 PURGE_TIMEOUT_S = 60.0
+SCAN_TIMEOUT_S = 3600.0  # what is left is found a day later
 
 _log = structlog.get_logger(__name__)
-
-
-class ObjectStore(Protocol):
-    """What purging needs of object storage."""
-
-    @property
-    def bucket(self) -> str:
-        """Its bucket: objects of others are out of reach."""
-
-    async def delete(self, keys: Sequence[str]) -> None:
-        """Deletes objects; one that is gone already is no error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +132,8 @@ class Upkeep:
                 with anyio.fail_after(PURGE_TIMEOUT_S):
                     while await self.purge_files(storage) == PURGE_FILES:
                         pass
+                with anyio.fail_after(SCAN_TIMEOUT_S):
+                    await scan_if_due(self._pool, storage)
             except Exception as error:  # noqa: BLE001 -- what is marked stays marked
                 _note("purge_failed", error)
 

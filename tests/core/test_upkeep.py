@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -12,13 +12,15 @@ import pytest
 
 from makeready.config import Settings
 from makeready.db import Control, pool_opened
-from makeready.upkeep import ObjectStore, Upkeep
+from makeready.orphans import ObjectStore
+from makeready.storage import ObjectFacts
+from makeready.upkeep import Upkeep
 from tests.support.core import Core
 from tests.support.waiting import until
 
 
 class Store:
-    """Object storage that only deletes."""
+    """Object storage that is empty and notes what it deletes."""
 
     bucket = "b"
 
@@ -30,6 +32,12 @@ class Store:
         if self.fault is not None:
             raise self.fault
         self.deleted += keys
+
+    async def listing(self, prefix: str = "") -> AsyncGenerator[ObjectFacts, None]:
+        objects: list[ObjectFacts] = []
+        for found in objects:
+            if found.key.startswith(prefix):
+                yield found
 
 
 @asynccontextmanager
