@@ -20,7 +20,10 @@ pytestmark = pytest.mark.timeout(120)
 
 async def _until_busy(witness: Witness, count: int) -> None:
     async def busy() -> bool:
-        statement = "select count(*) from makeready.jobs j join makeready.drill_starts s on s.token = j.lease"
+        statement = (
+            "select count(*) from makeready.jobs j"
+            " join makeready.drill_starts s on s.token = j.lease"
+        )
         return await witness.number(statement) >= count
 
     await until(busy)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class WorkerProcess:
-    """One `python -m tests.support.drill`; its log lines are read from a file."""
+    """One worker; its log lines are read from a file."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path, skip: int) -> None:
         self._process = process
@@ -60,7 +60,12 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(
-    dsn: str, folder: Path, name: str = "one", **settings: Any
+    dsn: str,
+    folder: Path,
+    name: str = "one",
+    *,
+    command: tuple[str, ...] = ("tests.support.drill",),
+    **settings: Any,
 ) -> AsyncIterator[WorkerProcess]:
     """Starts a worker and waits until it claims; kills what is left of it at the end."""
     log = folder / f"worker-{name}.log"
@@ -73,7 +78,7 @@ async def worker_process(
             "-W",
             "error",
             "-m",
-            "tests.support.drill",
+            *command,
             cwd=ROOT,
             env=inherited | environment(values | settings),
             stderr=stream,
