@@ -11,6 +11,7 @@ create or replace function makeready.claim(queue_names text[], worker uuid, max_
   set search_path = ''
   set plan_cache_mode = force_generic_plan   -- planning anew costs more than claiming
   set enable_seqscan = off
+  set enable_bitmapscan = off                -- a bitmap of the whole line, to see whether it is empty
 as $$
 declare
   v_host  text;

@@ -107,6 +107,9 @@ create or replace function makeready.first_turn(queue_name text, in_state_of_lan
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
 as $$
   -- Start-time fair queueing (Goyal, Vin, Cheng 1996) with all weights 1: an owner's next job gets the turn after its last
   -- one, but none before the turn that is being served. Both are read from the rows themselves; nothing is kept.
@@ -127,6 +130,8 @@ create or replace function makeready.admit(queue_name text, job_count integer)
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
 as $$
 declare
   v_policy makeready.queues := makeready.queue_policy(queue_name);

@@ -126,6 +126,9 @@ create or replace function makeready.tick()
   volatile
   security definer
   set search_path = ''
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_bitmapscan = off
 as $$
 declare
   v_now    timestamptz := makeready.now();
@@ -147,10 +150,12 @@ begin
     select c.chore from makeready.chores c
      where c.is_enabled and not c.in_process and c.due_at <= v_now
        and case c.chore
-             when 'promote' then exists (select from makeready.queues q where exists
-               (select from makeready.jobs j where j.queue = q.queue and j.state = 'waiting' and j.run_at <= v_now))
-             when 'expire' then exists (select from makeready.queues q where exists
-               (select from makeready.jobs j where j.queue = q.queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now))
+             when 'promote' then exists
+               (select from makeready.queues q where (select true from makeready.jobs j
+                 where j.queue = q.queue and j.state = 'waiting' and j.run_at <= v_now limit 1))
+             when 'expire' then exists
+               (select from makeready.queues q where (select true from makeready.jobs j
+                 where j.queue = q.queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now limit 1))
              else true end
      order by c.due_at;
 end
