@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pymupdf
 import pytest
+from structlog.testing import capture_logs
 
 from makeready import documents, library, render
 from makeready.config import Secret, Settings
@@ -20,8 +22,8 @@ from makeready.errors import LeaseLost
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
 from makeready.pdf import text_of
-from makeready.storage import Storage, open_storage
-from makeready.storage_errors import ObjectMissing
+from makeready.storage import ObjectFacts, Storage, open_storage
+from makeready.storage_errors import ObjectMissing, StorageUnavailable
 from makeready_workers.attempt import Attempt
 from makeready_workers.chromium.records import (
     EngineStatistics,
@@ -265,14 +267,38 @@ async def test_what_is_no_pdf_is_never_stored_rnd_021(room: Room, body: bytes) -
     assert state.status == "rendering"
 
 
-async def test_storage_that_is_away_is_a_retry(room: Room, settings: Settings) -> None:
+async def test_a_finished_document_waits_for_storage(room: Room) -> None:
+    class Shaky:
+        """Away twice, then there."""
+
+        faults = 2
+        ensure_bucket = room.storage.ensure_bucket
+
+        async def put(self, key: str, body: bytes, **options: Any) -> ObjectFacts:
+            self.faults -= 1
+            if self.faults >= 0:
+                raise StorageUnavailable("not now")
+            return await room.storage.put(key, body, **options)
+
+    shaky: Any = Shaky()
+    context = Context(settings=Settings(), pool=room.pool, storage=shaky)
+    room.handler = RenderHandler(context, shaky, room.engine)
+    with capture_logs() as lines:
+        assert await room.attempt(await room.claimed()) == "ok"
+
+    assert [line["event"] for line in lines].count("storage_awaited") == 2
+    assert len(room.engine.packs) == 1
+
+
+async def test_storage_that_stays_away_is_a_retry(room: Room, settings: Settings) -> None:
     away = dataclasses.replace(
         settings, s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key=Secret("b")
     )
     async with open_storage(away) as storage:
         context = Context(settings=away, pool=room.pool, storage=storage)
         room.handler = RenderHandler(context, storage, room.engine)
-        failure = await room.failure()
+        claimed = dataclasses.replace(await room.claimed(), limit_s=20.0)
+        failure = await room.failure(claimed)
 
     assert (failure.kind, failure.code) == ("retry", "STORAGE_ERROR")
     assert "127.0.0.1" not in failure.message

@@ -17,16 +17,22 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import anyio
 import structlog
 from anyio import to_thread
 
 from makeready import documents, pdf, render
-from makeready.db import Connection, again
+from makeready.db import Backoff, Connection, again
 from makeready.documents import DocumentType, Html, TemplateFailed
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.jobs import Done, FailKind, Job, JobFailed, Lease, Outcome
 from makeready.storage import ObjectFacts, Storage
-from makeready.storage_errors import ObjectExists, ObjectMissing, StorageError
+from makeready.storage_errors import (
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
 from makeready_workers.attempt import HeldLease
 from makeready_workers.chromium.engine import open_engine
 from makeready_workers.chromium.records import (
@@ -107,8 +113,24 @@ class RenderHandler:
             pack=str(wanted.pack_id),
         )
         checked = await _verified(printed)
-        stored = await self._store(job, lease, wanted.doc_id, printed.pdf)
+        stored = await self._stored(job, lease, wanted.doc_id, printed.pdf)
         return stored, _facts(ready, printed, checked)
+
+    async def _stored(self, job: Job, lease: HeldLease, doc_id: str, body: bytes) -> ObjectFacts:
+        """Stores as soon as storage takes it: an outage throws no finished document away.
+
+        Waits as long as the attempt has time; then the job is retried, which counts.
+        """
+        backoff = Backoff(first_s=0.2, longest_s=5.0)
+        while True:
+            try:
+                return await self._store(job, lease, doc_id, body)
+            except StorageUnavailable as error:
+                pause_s = backoff.pause_s()
+                if lease.seconds_left - pause_s < AFTERWORK_S:
+                    raise
+                _log.warning("storage_awaited", doc_id=doc_id, error=type(error).__name__)
+            await anyio.sleep(pause_s)
 
     async def _store(self, job: Job, lease: Lease, doc_id: str, body: bytes) -> ObjectFacts:
         """Stores under a key that belongs to this attempt alone.
