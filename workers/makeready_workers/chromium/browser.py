@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 
+import anyio
 import structlog
 
 from makeready.embedded.chromium import ChromiumBinary
@@ -78,14 +79,15 @@ class Browser:
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(PipeError, TimeoutError):
-            # Asked politely it reaps its own children; killed, it leaves them to pid 1, and a
-            # container without an init keeps them as zombies.
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self.pipe.call("Browser.close")
-                await asyncio.shield(self.pipe.exited)
-        await kill(self.pipe)
-        await asyncio.to_thread(self._home.remove)
+        with anyio.CancelScope(shield=True):  # bounded, and half a close leaves a browser behind
+            with contextlib.suppress(PipeError, TimeoutError):
+                # Asked politely it reaps its own children; killed, it leaves them to pid 1, and a
+                # container without an init keeps them as zombies.
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self.pipe.call("Browser.close")
+                    await asyncio.shield(self.pipe.exited)
+            await kill(self.pipe)
+            await asyncio.to_thread(self._home.remove)
 
 
 async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
@@ -115,7 +117,8 @@ async def _start_on(binary: ChromiumBinary, jail: Jail, home: Home) -> Browser:
         async with asyncio.timeout(START_TIMEOUT_S):
             facts = await pipe.call("Browser.getVersion")
     except BaseException:
-        await kill(pipe)
+        with anyio.CancelScope(shield=True):
+            await kill(pipe)
         raise
     version = str(facts["product"]).rpartition("/")[2]
     browser = Browser(
