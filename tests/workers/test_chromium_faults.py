@@ -1,0 +1,195 @@
+"""Documents that hang, crash or eat the memory, and browsers that die: the neighbours go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
+from makeready_workers.chromium import supervisor as supervisor_module
+from makeready_workers.chromium.records import MIB
+from tests.support.chromium import (
+    ENDLESS,
+    LOOSE,
+    SCRIPTS,
+    fault_of,
+    group,
+    pid_of,
+    renderers,
+    running_engine,
+    show,
+    tight,
+)
+from tests.support.waiting import until
+
+PATIENCE_S = 0.8
+GREEDY = 300 * MIB
+
+# A document, whether its scripts run, and what may become of it within PATIENCE_S.
+ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
+    "loop": (ENDLESS, True, {Fault.RENDER_TIMEOUT}),
+    "microtasks": (
+        "<script>(function f() { Promise.resolve().then(f) })()</script>",
+        True,
+        {Fault.RENDER_TIMEOUT},
+    ),
+    "late loop": (
+        "<p>x<script>onload = () => setTimeout(() => { while (1); })</script>",
+        True,
+        {Fault.RENDER_TIMEOUT},
+    ),
+    "back-tracking": (
+        "<script>/^(a+)+$/.test('a'.repeat(40) + 'b')</script>",
+        True,
+        {Fault.RENDER_TIMEOUT},
+    ),
+    "elements": (
+        "<body><script>for (;;) document.body.append(...Array(999).fill('x'))</script>",
+        True,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY, Fault.RENDER_CRASHED},
+    ),
+    "heap": (
+        "<script>const a = []; for (;;) a.push(Array(9999).fill(a.length))</script>",
+        True,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY, Fault.RENDER_CRASHED},
+    ),
+    "buffers": (
+        "<script>const a = []; for (;;) a.push(new Uint8Array(9e6).fill(1))</script>",
+        True,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY, Fault.RENDER_CRASHED},
+    ),
+    "pages": (
+        "<style>p { break-after: page }</style>" + "<p>x" * 30_000,
+        False,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY},
+    ),
+    "nesting": ("<div>" * 200_000, False, {Fault.RENDER_TIMEOUT, Fault.RENDER_CRASHED, None}),
+    "height": ('<div style="height: 1e9px">', False, {Fault.RENDER_TIMEOUT, None}),
+    "filters": (
+        '<svg width=9000 height=9000><filter id=f><feGaussianBlur stdDeviation=900 /></filter>'
+        '<rect width=9000 height=9000 filter="url(#f)"/></svg>' * 9,
+        False,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY, None},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def engine() -> AsyncIterator[ChromiumEngine]:
+    limits = tight(renderer_bytes=GREEDY, documents_per_browser=10**6)
+    async with running_engine(limits=limits) as running:
+        await show(running, "<p>warm", pack="neighbour")
+        yield running
+
+
+async def attempt(engine: ChromiumEngine, html: str, *, scripts: bool) -> Fault | None:
+    try:
+        await show(
+            engine, html, options=SCRIPTS if scripts else LOOSE, timeout_s=PATIENCE_S, pack="zoo"
+        )
+    except RenderError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize("animal", ZOO)
+async def test_a_hostile_document_ends_alone(engine: ChromiumEngine, animal: str) -> None:
+    html, scripts, ends = ZOO[animal]
+    browser, before = pid_of(engine), engine.statistics().browsers_lost
+    guilty = asyncio.create_task(attempt(engine, html, scripts=scripts))
+    printed = 0
+    while not guilty.done():
+        await show(engine, "<p>neighbour", pack="neighbour", timeout_s=5.0)
+        printed += 1
+    assert await guilty in ends
+    assert printed >= 1
+    assert (await show(engine, "<p>next", pack="zoo", timeout_s=5.0)).pages == 1
+    assert (pid_of(engine), engine.statistics().browsers_lost) == (browser, before)
+
+
+async def test_the_renderer_of_a_hanging_page_is_gone_soon_after_its_deadline(
+    engine: ChromiumEngine,
+) -> None:
+    before = set(renderers(pid_of(engine)))
+    assert await attempt(engine, ENDLESS, scripts=True) == Fault.RENDER_TIMEOUT
+    began = time.monotonic()
+    await until(
+        lambda: len(set(renderers(pid_of(engine))) - before) <= 1,  # one may be the next spare
+        timeout_s=2.0,
+        what="the end of the hanging renderer",
+    )
+    assert time.monotonic() - began < 1.0
+
+
+async def test_a_greedy_document_is_killed_by_its_memory_and_told_so(
+    engine: ChromiumEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "WATCH_STEP_S", 0.02)
+    html = """<script>
+        const a = [];
+        setInterval(() => a.push(new Uint8Array(2e7).fill(1)), 5);
+    </script>"""
+    options = replace(SCRIPTS, wait_for="window.never")
+    neighbour = show(engine, "<p>x<script>setTimeout(() => window.done = 1, 400)</script>",
+                     options=replace(SCRIPTS, wait_for="window.done"))  # fmt: skip
+    greedy = fault_of(engine, html, options=options, timeout_s=10.0)
+    code, result = await asyncio.gather(greedy, neighbour)
+    assert code == Fault.RENDER_OUT_OF_MEMORY
+    assert result.pages == 1
+    assert engine.statistics().renderers_killed >= 1
+
+
+async def test_a_killed_renderer_fails_its_own_document_at_once(engine: ChromiumEngine) -> None:
+    await until(lambda: engine._pages._spare is not None, what="the spare page")
+    before = set(renderers(pid_of(engine)))
+    options = replace(SCRIPTS, wait_for="window.never")
+    task = asyncio.create_task(fault_of(engine, "<p>x<script></script>", options=options))
+    (victim,) = await until(lambda: set(renderers(pid_of(engine))) - before, what="the renderer")
+    await asyncio.sleep(0.2)  # past the creation of the page, into the wait
+    began = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    assert await task == Fault.RENDER_CRASHED
+    assert time.monotonic() - began < 1.0
+
+
+async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_another() -> None:
+    async with running_engine() as engine:
+        await show(engine, "<p>x", pack="a")
+        first = pid_of(engine)
+        options = replace(SCRIPTS, wait_for="window.never")
+        tasks = [
+            asyncio.create_task(show(engine, "<p>x", options=options, timeout_s=10.0))
+            for _ in range(3)
+        ]
+        await until(lambda: len(renderers(first)) >= 4, what="three pages at work")
+        began = time.monotonic()
+        os.killpg(first, signal.SIGKILL)
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert time.monotonic() - began < 1.0
+        for error in errors:
+            assert isinstance(error, RenderError)
+            assert error.code == Fault.BROWSER_LOST
+            assert error.retryable
+            assert not error.counts
+        assert (await show(engine, "<p>again", pack="a")).pages == 1
+        assert pid_of(engine) != first
+        assert engine.statistics().browsers_lost == 1
+        await until(lambda: not group(first), what="the end of the killed browser")
+
+
+async def test_a_stopped_browser_is_noticed_and_replaced() -> None:
+    limits = tight(dispose_timeout_s=0.3, control_timeout_s=1.0)
+    async with running_engine(limits=limits) as engine:
+        await show(engine, "<p>x", pack="a")
+        first = pid_of(engine)
+        os.kill(first, signal.SIGSTOP)
+        assert await fault_of(engine, "<p>y", pack="a", timeout_s=0.3) == Fault.RENDER_TIMEOUT
+        await until(lambda: engine.statistics().browser_pid != first, what="the retirement")
+        assert (await show(engine, "<p>z", pack="a")).pages == 1
+        await until(lambda: not group(first), timeout_s=5.0, what="the end of the stopped one")
