@@ -110,7 +110,13 @@ def _container() -> Iterator[str]:
     except docker.errors.DockerException as error:
         pytest.skip(f"MAKEREADY_TEST_PG=testcontainers: no container engine answers ({error})")
     words = " ".join(f"-c {name}={value}" for name, value in FAST.items())
-    container = postgres.PostgresContainer(IMAGE, driver=None).with_command(f"postgres {words}")
+    data = "/var/lib/postgresql/data"
+    container = (
+        postgres.PostgresContainer(IMAGE, driver=None)
+        .with_command(f"postgres {words}")
+        .with_env("PGDATA", data)
+        .with_kwargs(tmpfs={data: "rw"})
+    )
     with container:
         yield container.get_connection_url()
 
