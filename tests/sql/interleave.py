@@ -1,9 +1,11 @@
-"""An isolation tester in Python: sessions stepped one statement at a time, up to the lock they wait for.
+"""An isolation tester in Python: sessions stepped statement by statement, up to a lock.
 
-second = await step(core.db, other, other.finish(job))   # runs until it ends or waits for a lock
-assert second.waits
-await first.commit()
-assert await second == "repeat"
+    transaction = await begin(first)
+    await first.finish(job)
+    second = await step(core.db, other, other.finish(job))   # until it ends or waits for a lock
+    assert second.waits
+    await transaction.end("commit")
+    assert await second == "repeat"
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ async def test_fail_twice_at_once(core: Core, session: Session, how: str) -> Non
 async def test_many_finished_twice_at_once_in_another_order(
     core: Core, session: Session, how: str
 ) -> None:
-    """Lock order: a bulk finish takes rows by id, so the second waits and holds none of the rest."""
+    """Lock order: a bulk finish takes rows by id, so whoever waits holds none of the rest."""
     first, second = await pair(session)
     await core.many("free", 20)
     jobs = sorted(await second.claim("free", 20), key=lambda job: job["id"])
