@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import http.client
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from makeready import storage as storage_module
 from makeready.config import Secret, Settings
 from makeready.storage import Storage, content_disposition, open_storage
 from makeready.storage_errors import (
@@ -120,6 +122,16 @@ async def test_only_new_takes_the_same_bytes_for_a_repeated_request_rnd_026(
     first = await storage.put("one", b"same", only_new=True)
 
     assert await storage.put("one", b"same", only_new=True) == first
+
+
+async def test_only_new_takes_no_stray_of_long_ago_for_its_own(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storage.put("one", b"same", only_new=True)
+    monkeypatch.setattr(storage_module, "REPEAT_WITHIN", timedelta(seconds=-60))
+
+    with pytest.raises(ObjectExists):
+        await storage.put("one", b"same", only_new=True)
 
 
 async def test_the_bucket_is_made_once_however_many_ask_rnd_031(
