@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (an attack reads best on one line)
 """What a hostile document reaches: nothing. Not this machine's ports, not its files.
 
 A listener on loopback counts connections and datagrams while documents try every way out that a
@@ -33,45 +32,59 @@ LATE_S = 0.4  # how long a connection may take to show
 PLACES = ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "user@127.0.0.1")  # noqa: S104
 
 STATIC = """
-<link rel=stylesheet href="http://{at}/1"><link rel=prefetch href="http://{at}/2"> <link
-rel=preload as=image href="http://{at}/3"><link rel=preload as=font href="http://{at}/4"> <link
-rel=modulepreload href="http://{at}/5"><link rel=dns-prefetch href="http://{at}/6"> <link
-rel=preconnect href="http://{at}/"><link rel=prerender href="http://{at}/8"> <link rel=icon
-href="http://{at}/9"><link rel=manifest href="http://{at}/10"> <style>@import "http://{at}/11";
-@font-face {{ font-family: f; src: url(http://{at}/12) }} p {{ font-family: f; background:
-url(http://{at}/13); list-style: url(http://{at}/14) inside; border-image: url(http://{at}/15) 1;
-cursor: url(http://{at}/16), auto; content: url(http://{at}/17) }} </style> <p>x<img
-src="http://{at}/18"><img srcset="http://{at}/19 1x"><picture><source
-srcset="http://{at}/20"><img></picture> <video src="http://{at}/21" poster="http://{at}/22"
-autoplay></video><audio src="http://{at}/23" autoplay></audio> <video autoplay><source
-src="http://{at}/24"><track src="http://{at}/25" default></video> <iframe
-src="http://{at}/26"></iframe><object data="http://{at}/27"></object><embed src="http://{at}/28">
-<input type=image src="http://{at}/29"><table background="http://{at}/30"><tr><td>x</table>
-<svg><image href="http://{at}/31"/><use href="http://{at}/32#a"/><feImage
-href="http://{at}/33"/></svg> <iframe srcdoc="<img src='http://{at}/34'>"></iframe> <script
-type=speculationrules>{{"prefetch": [{{"source": "list", "urls": ["http://{at}/35"]}}],
-"prerender": [{{"source": "list", "urls": ["http://{at}/36"]}}]}}</script> <script
-src="http://{at}/37"></script><script type=module src="http://{at}/38"></script>
+<link rel=stylesheet href="http://{at}/1"><link rel=prefetch href="http://{at}/2">
+<link rel=preload as=image href="http://{at}/3"><link rel=preload as=font href="http://{at}/4">
+<link rel=modulepreload href="http://{at}/5"><link rel=dns-prefetch href="http://{at}/6">
+<link rel=preconnect href="http://{at}/"><link rel=prerender href="http://{at}/8">
+<link rel=icon href="http://{at}/9"><link rel=manifest href="http://{at}/10">
+<style>@import "http://{at}/11"; @font-face {{ font-family: f; src: url(http://{at}/12) }}
+p {{ font-family: f; background: url(http://{at}/13); list-style: url(http://{at}/14) inside;
+border-image: url(http://{at}/15) 1; cursor: url(http://{at}/16), auto }}
+</style>
+<p>x<img src="http://{at}/18"><img srcset="http://{at}/19 1x">
+<picture><source srcset="http://{at}/20"><img></picture>
+<video src="http://{at}/21" poster="http://{at}/22" autoplay></video>
+<audio src="http://{at}/23" autoplay></audio>
+<video autoplay><source src="http://{at}/24"><track src="http://{at}/25" default></video>
+<iframe src="http://{at}/26"></iframe><object data="http://{at}/27"></object>
+<embed src="http://{at}/28"><input type=image src="http://{at}/29">
+<table background="http://{at}/30"><tr><td>x</table>
+<svg><image href="http://{at}/31"/><use href="http://{at}/32#a"/></svg>
+<svg><filter><feImage href="http://{at}/33"/></filter></svg>
+<iframe srcdoc="<img src='http://{at}/34'>"></iframe>
+<script type=speculationrules>{{"prefetch": [{{"source": "list", "urls": ["http://{at}/35"]}}],
+"prerender": [{{"source": "list", "urls": ["http://{at}/36"]}}]}}</script>
+<script src="http://{at}/37"></script><script type=module src="http://{at}/38"></script>
 """
 SCRIPTED = """
 <p>x<form id=f method=post action="http://{at}/41"><input name=a></form><script>
 const at = 'http://{at}/', no = () => {{}};
+const work = text => new Worker(URL.createObjectURL(new Blob([text])));
+const call = kind => {{
+  const urls = kind + ':{at}';
+  const peer = new RTCPeerConnection({{iceServers: [{{urls, username: 'a', credential: 'b'}}]}});
+  peer.createDataChannel('x');
+  peer.createOffer().then(offer => peer.setLocalDescription(offer));
+}};
 for (const act of [
-  () => fetch(at + 42).catch(no), () => fetch(at + 43, {{mode: 'no-cors', keepalive:
-  true}}).catch(no), () => {{ const x = new XMLHttpRequest(); x.open('GET', at + 44); x.send() }},
-  () => navigator.sendBeacon(at + 45, 'x'), () => {{ new Image().src = at + 46 }}, () => new
-  WebSocket('ws://{at}/47'), () => new EventSource(at + 48), () => new
-  Worker(URL.createObjectURL(new Blob(['importScripts("' + at + '49")']))), () => new
-  Worker(URL.createObjectURL(new Blob(['fetch("' + at + '50"); new WebSocket("ws://{at}/51")']))),
-  () => new SharedWorker(at + 52), () => import(at + 53).catch(no), () => window.open(at + 54), ()
-  => new WebTransport('https://{at}/55').ready.catch(no), () => navigator.serviceWorker &&
-  navigator.serviceWorker.register(at + 56).catch(no), () => {{ const s =
-  document.createElement('script'); s.src = at + 57; document.head.append(s) }}, () => {{ const a =
-  document.createElement('a'); a.href = at; a.ping = at + 58; a.click() }}, () => {{ for (const
-  kind of ['stun', 'turn']) {{
-    const peer = new RTCPeerConnection({{iceServers: [{{urls: kind + ':{at}', username: 'a',
-    credential: 'b'}}]}}); peer.createDataChannel('x'); peer.createOffer().then(offer =>
-    peer.setLocalDescription(offer)) }} }},
+  () => fetch(at + 42).catch(no),
+  () => fetch(at + 43, {{mode: 'no-cors', keepalive: true}}).catch(no),
+  () => {{ const x = new XMLHttpRequest(); x.open('GET', at + 44); x.send() }},
+  () => navigator.sendBeacon(at + 45, 'x'),
+  () => {{ new Image().src = at + 46 }},
+  () => new WebSocket('ws://{at}/47'),
+  () => new EventSource(at + 48),
+  () => work('importScripts("' + at + '49")'),
+  () => work('fetch("' + at + '50"); new WebSocket("ws://{at}/51")'),
+  () => new SharedWorker(at + 52),
+  () => import(at + 53).catch(no),
+  () => window.open(at + 54),
+  () => new WebTransport('https://{at}/55').ready.catch(no),
+  () => navigator.serviceWorker && navigator.serviceWorker.register(at + 56).catch(no),
+  () => {{ const s = document.createElement('script'); s.src = at + 57; document.head.append(s) }},
+  () => {{ const a = document.createElement('a'); a.href = at; a.ping = at + 58; a.click() }},
+  () => call('stun'),
+  () => call('turn'),
   () => f.submit(),
 ]) {{ try {{ act() }} catch (error) {{}} }}
 </script>
@@ -91,8 +104,10 @@ READING = (
     '<base href="file:///"><iframe src="{path}"></iframe><p>x',
     '<link rel=stylesheet href="{file}"><img src="{file}"><p>x',
     "<form id=f action='{file}'></form><p>x<script>f.submit()</script>",
-    "<pre id=a>x</pre><script>fetch('{file}').then(r => r.text()).then(t => a.textContent = t)</script>",
-    "<pre id=a>x</pre><script>const q = new XMLHttpRequest(); q.open('GET', '{file}', false); q.send(); a.textContent = q.responseText</script>",
+    """<pre id=a>x</pre>
+    <script>fetch('{file}').then(r => r.text()).then(t => a.textContent = t)</script>""",
+    """<pre id=a>x</pre><script>const q = new XMLHttpRequest(); q.open('GET', '{file}', false);
+    q.send(); a.textContent = q.responseText</script>""",
     "<p>x<script>window.open('{file}')</script>",
     "<frameset><frame src='{file}'></frameset>",
 )
