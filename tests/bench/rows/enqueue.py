@@ -26,10 +26,13 @@ async def measure(bench: Bench) -> Sequence[Line]:
     lines: list[Line] = []
     for clients in CLIENTS:
         rates: dict[str, list[float]] = defaultdict(list)
+        wakes: list[float] = []
         for _ in range(bench.rounds):
             for how in WAYS:
                 facts = await driver.act(url, "enqueue", how=how, clients=clients, seconds=seconds)
                 rates[how].append(facts["jobs"] / facts["seconds"])
+                if how == "wake":
+                    wakes.append(facts["wakes"] / facts["seconds"])
             if other:
                 facts = await driver.act(
                     other, "enqueue", how="graphile", clients=clients, seconds=seconds
@@ -37,9 +40,10 @@ async def measure(bench: Bench) -> Sequence[Line]:
                 rates["graphile"].append(facts["jobs"] / facts["seconds"])
         middle = {how: median(found) for how, found in rates.items()}
         named = WAYS | {"graphile": "graphile-worker's add_job (it always notifies)"}
+        notes = {"wake": f"{median(wakes):,.0f} wake-ups/s"}
         of = f"{clients} client{'s' if clients > 1 else ''}"
         lines += [
-            bench.figure("enqueue", f"{of}: {named[how]}", rate, "jobs/s")
+            bench.figure("enqueue", f"{of}: {named[how]}", rate, "jobs/s", notes.get(how, ""))
             for how, rate in middle.items()
         ]
         goal = f"{of}, with wake-up ≥ 0.9 × plain INSERT"
