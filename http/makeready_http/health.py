@@ -54,6 +54,8 @@ class Readiness:
             state = await inspect(cast("asyncpg.Connection", connection))
         if not state.is_current:
             raise Problem("queue_unavailable", f"the schema lacks {', '.join(state.pending)}")
+        if not await services.wait_connected(0):
+            raise Problem("queue_unavailable", "the registry of documents is not written yet")
         self._schema_until = time.monotonic() + KEEP_SCHEMA_S
 
 
