@@ -31,8 +31,11 @@ begin
     select q.queue, q.is_gated, q.attempt_limit
       from unnest(queue_names) with ordinality n (queue, place) join makeready.queues q on q.queue = n.queue
      where q.paused_at is null
-       -- A scalar subquery with a LIMIT: as `exists` it would become a hash of all queued rows.
-       and (not q.is_gated or (select true from makeready.jobs j where j.queue = q.queue and j.state = 'queued' limit 1))
+       -- A scalar subquery with a LIMIT: as `exists` it would become a hash of all queued rows. It looks at the tail of the
+       -- line, where the living are: under a held snapshot the dead gather at its head.
+       and (not q.is_gated or (select true from makeready.jobs j where j.queue = q.queue and j.state = 'queued'
+                                order by j.queue desc, j.lane desc, j.host desc, j.priority desc, j.turn desc, j.run_at desc, j.id desc
+                                limit 1))
      order by n.place
   loop
     if v_queue.is_gated then
@@ -135,6 +138,7 @@ declare
   v_now    timestamptz := makeready.now();     -- after the gate was granted
   v_policy makeready.queues;
   v_busy   integer[];
+  v_in     text[];           -- the lanes of those
   v_room   integer;
   v_seats  integer[];
   v_lanes  text[];
@@ -147,7 +151,8 @@ begin
     return;
   end if;
   -- A job that was claimed before the queue had a limit has no seat, and counts all the same.
-  select array_agg(coalesce(j.seat, 0)) into v_busy from makeready.jobs j where j.queue = queue_name and j.state = 'running';
+  select array_agg(coalesce(j.seat, 0)), array_agg(j.lane) into v_busy, v_in
+    from makeready.jobs j where j.queue = queue_name and j.state = 'running';
   v_room := least(max_jobs, v_policy.max_in_flight - coalesce(cardinality(v_busy), 0));
   if v_room <= 0 then
     return;
@@ -155,8 +160,8 @@ begin
   -- Lanes with room. A full one is left out: its rows at the head of the line are never read.
   select array_agg(r.lane), array_agg(r.room) into v_lanes, v_rooms
     from (select l.lane, case when l.max_in_flight is null then v_room
-                              else least(v_room, l.max_in_flight - (select count(*) from makeready.jobs j
-                                     where j.queue = queue_name and j.state = 'running' and j.lane = l.lane)) end as room
+                              else least(v_room, l.max_in_flight
+                                         - (select count(*) from unnest(v_in) b (lane) where b.lane = l.lane)) end as room
             from makeready.lanes l where l.queue = queue_name) r
    where r.room > 0;
   select array_agg(f.seat) into v_seats
