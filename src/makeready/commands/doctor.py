@@ -17,11 +17,11 @@ from dataclasses import asdict
 from makeready.commands import checks
 from makeready.commands.checks import Finding, good
 from makeready.commands.machine import machine
+from makeready.commands.migrate import brought_up
 from makeready.commands.table import text_table
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError
 from makeready.log import configure_logging
-from makeready.schema import migrate
 
 DATABASE_MEND = "see that the server runs and DATABASE_URL names it with user and password"
 LISTEN_MEND = "set DATABASE_DIRECT_URL to the server behind the pooler"
@@ -63,7 +63,7 @@ def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
     try:
         if own:
             findings.append(good("own servers", "Postgres and S3 of our own"))
-            asyncio.run(migrate(found.database_url or ""))
+            asyncio.run(brought_up(found.database_url or ""))
         yield found
     finally:
         context.__exit__(None, None, None)

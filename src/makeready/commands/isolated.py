@@ -13,12 +13,12 @@ import asyncpg
 
 from makeready import people
 from makeready.commands.machine import machine
+from makeready.commands.migrate import brought_up
 from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError, free_ports
-from makeready.schema import migrate
 
 DRAIN_GRACE_S = 5.0
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def on_own_system(
     try:
         with machine(own, die_with_parent=True) as found:
             say("Postgres and S3 run")
-            asyncio.run(migrate(found.database_url or ""))
+            asyncio.run(brought_up(found.database_url or ""))
             say("the schema is in place")
             return asyncio.run(_supervised(found, folder, work, say))
     finally:

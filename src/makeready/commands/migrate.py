@@ -1,4 +1,4 @@
-"""Brings the database to the schema of this version; safe to run from many machines at once.
+"""Brings the database to the schema and document types of this version, safely from many machines.
 
 Without a configured database it uses the one that `makeready up` runs, or starts it for a moment.
 """
@@ -10,6 +10,7 @@ import asyncio
 
 import asyncpg
 
+from makeready import render
 from makeready.commands.machine import machine
 from makeready.config import Settings
 from makeready.schema import SchemaState, inspect, migrate
@@ -32,9 +33,23 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         url = found.listener_url or ""
         if options.check:
             return _report(asyncio.run(schema_state(url)))
-        applied = asyncio.run(migrate(url))
+        applied = asyncio.run(brought_up(url))
     print("\n".join(f"applied {name}" for name in applied) or "the schema is current")
     return 0
+
+
+async def brought_up(url: str) -> list[str]:
+    """Applies the schema and then the registry, so that SQL callers can enqueue at once.
+
+    Returns the files applied. Raises SchemaError as `migrate` does.
+    """
+    applied = await migrate(url)
+    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    try:
+        await render.sync_types(connection, render.shipped_types())
+    finally:
+        await connection.close()
+    return applied
 
 
 async def schema_state(url: str) -> SchemaState:

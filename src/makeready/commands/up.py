@@ -17,12 +17,12 @@ from typing import NoReturn
 import structlog
 
 from makeready.commands.machine import machine, noted
+from makeready.commands.migrate import brought_up
 from makeready.commands.service import Client, ServiceError, check_port, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
 from makeready.embedded.processes import free_ports
 from makeready.log import configure_logging
-from makeready.schema import migrate
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     settings = replace(settings, http_port=port or free_ports(1)[0])
     check_port(settings.http_host, settings.http_port)
     with machine(settings) as found:
-        applied = asyncio.run(migrate(found.listener_url or ""))
+        applied = asyncio.run(brought_up(found.listener_url or ""))
         if applied:
             _log.info("schema_migrated", files=len(applied))
         with noted(found):
