@@ -114,8 +114,8 @@ begin
   update makeready.jobs j
      set state = 'running', lease = gen_random_uuid(), attempt = j.attempt + 1, worker_id = worker,
          started_at = v_now, run_until = least(v_now + time_limit, j.deadline_at)
-    from pick p
-   where j.queue = queue_name and j.id = p.id
+   -- By an array, not by a join: both columns are then always in the index condition, also on a table that was never analyzed.
+   where j.queue = queue_name and j.id = any (array(select p.id from pick p))
   returning j.*;
 end
 $$;
@@ -186,10 +186,9 @@ begin
      limit v_room
   )
   update makeready.jobs j
-     set state = 'running', seat = v_seats[p.place], lease = gen_random_uuid(), attempt = j.attempt + 1, worker_id = worker,
-         started_at = v_now, run_until = least(v_now + v_policy.attempt_limit, j.deadline_at)
-    from (select k.id, row_number() over () as place from pick k) p
-   where j.queue = queue_name and j.id = p.id
+     set state = 'running', seat = v_seats[array_position(array(select p.id from pick p), j.id)], lease = gen_random_uuid(),
+         attempt = j.attempt + 1, worker_id = worker, started_at = v_now, run_until = least(v_now + v_policy.attempt_limit, j.deadline_at)
+   where j.queue = queue_name and j.id = any (array(select p.id from pick p))
   returning j.*;
 end
 $$;
