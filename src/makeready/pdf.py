@@ -1,8 +1,8 @@
 """Opens a printed PDF again before anyone is told that it is ready.
 
 `inspect` and `verify` block and hold the interpreter lock all the while: PyMuPDF releases it
-nowhere and may not be used from two threads. So `verify_aside` runs them in one helper process: a
-thread with a lock would be safe too, but a long document would stop the event loop and with it the
+nowhere and may not be used from two threads. So `verify_aside` asks one helper process: a thread
+with a lock would be safe too, but a long document would stop the event loop, and with it the
 heartbeat of every job in the process. The helper costs one start (about 0.1 s) and dies with us.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import anyio
-import anyio.to_process
 import pymupdf
 
+from makeready.aside import Helper, serve
 from makeready.errors import MakereadyError
 
 SIZE_LIMIT_BYTES = 128 * 1024 * 1024
@@ -121,27 +121,36 @@ async def verify_aside(
 ) -> PdfFacts:
     """`verify` in the helper process; raises InvalidPdf or, after `ASIDE_TIMEOUT_S`, TimeoutError.
 
-    Cancellation kills the helper; the next call starts another.
+    Raises HelperLost when the PDF kills the helper. Cancellation kills it as well.
     """
-    check = functools.partial(_verdict, pdf, pages, size_limit)
-    with anyio.fail_after(ASIDE_TIMEOUT_S):
-        verdict = await anyio.to_process.run_sync(check, cancellable=True, limiter=_limiter())
-    if isinstance(verdict, list):
-        raise _invalid(verdict)
-    return verdict
+    head = json.dumps({"pages": pages, "size_limit": size_limit}).encode()
+    answer = await _helper().ask(head + b"\n" + pdf, timeout_s=ASIDE_TIMEOUT_S)
+    found = json.loads(answer)
+    if "problems" in found:
+        raise _invalid(found["problems"])
+    facts = found["facts"]
+    facts["fonts"] = tuple(FontFacts(**font) for font in facts["fonts"])
+    facts["page_size_mm"] = tuple(facts["page_size_mm"])
+    return PdfFacts(**facts)
+
+
+def serve_checks() -> None:
+    """What the helper process runs; JSON comes back, for the file may be hostile."""
+    serve(_check)
 
 
 @functools.cache
-def _limiter() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(1)
+def _helper() -> Helper:
+    return Helper("from makeready.pdf import serve_checks; serve_checks()")
 
 
-def _verdict(pdf: bytes, pages: int | None, size_limit: int) -> PdfFacts | list[str]:
-    """Runs in the helper: an exception with details does not survive the way back."""
+def _check(question: bytes) -> bytes:
+    head, _, pdf = question.partition(b"\n")
     try:
-        return verify(pdf, pages=pages, size_limit=size_limit)
+        answer = {"facts": asdict(verify(pdf, **json.loads(head)))}
     except InvalidPdf as error:
-        return [str(problem) for problem in error.details["problems"]]
+        answer = {"problems": error.details["problems"]}
+    return json.dumps(answer).encode()
 
 
 def _opened(pdf: bytes) -> Any:

@@ -1,0 +1,163 @@
+"""A helper process for blocking work that holds the interpreter lock; one question at a time.
+
+The helper is a fresh interpreter, not a fork: it inherits no connection, no secret and no pipe of
+a browser. It ends when its standard input does, also after a SIGKILL of ours, at the latest when
+its time for one question is over. An asker who is cancelled or out of time kills it, and the next
+question starts another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO
+
+import anyio
+import anyio.to_thread
+
+from makeready.errors import MakereadyError
+
+MEMORY_LIMIT_BYTES = 2 * 1024 * 1024 * 1024
+ANSWER_LIMIT_S = 120
+_LENGTH = struct.Struct(">Q")
+_STOP_TIMEOUT_S = 2.0
+_KEPT = ("PATH", "PYTHONPATH")  # all that the helper sees of our environment
+
+
+class HelperLost(MakereadyError):
+    """The helper process ended in the middle of a question."""
+
+    code = "helper_lost"
+
+
+class _Turn:
+    """One question; `is_over` once nobody waits for its answer."""
+
+    is_over = False
+
+
+class Helper:
+    """One process, started by the first question; `program` is Python that calls `serve`."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+        self._current: _Turn | None = None
+        atexit.register(self.stop)
+
+    async def ask(self, question: bytes, *, timeout_s: float) -> bytes:
+        """The answer; HelperLost when there is none, TimeoutError after `timeout_s`."""
+        mine = _Turn()
+        try:
+            with anyio.fail_after(timeout_s):
+                return await anyio.to_thread.run_sync(
+                    self._ask, mine, question, abandon_on_cancel=True
+                )
+        finally:
+            mine.is_over = True
+            if self._current is mine:  # the thread is still asking for somebody who has left
+                self._kill()
+
+    def stop(self) -> None:
+        """Ends the helper; the next question starts another."""
+        self._kill()
+
+    def _ask(self, mine: _Turn, question: bytes) -> bytes:
+        with self._turn:
+            if mine.is_over:
+                raise HelperLost
+            self._current = mine
+            try:
+                process = self._running()
+                if process.stdin is None or process.stdout is None:
+                    raise HelperLost
+                _send(process.stdin, question)
+                return _receive(process.stdout)
+            except (EOFError, OSError, ValueError) as error:
+                self._kill()
+                raise HelperLost from error
+            finally:
+                self._current = None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._kill()
+            kept = {
+                name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
+            }
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self._program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=kept,
+                start_new_session=True,  # Ctrl-C on the terminal is ours to answer
+            )
+        return self._process
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait(_STOP_TIMEOUT_S)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                _close(stream)
+
+
+def serve(answer: Callable[[bytes], bytes]) -> None:
+    """The helper's own loop: answers questions until its standard input ends."""
+    _bound_memory()
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a library prints must not mix with answers
+    while True:
+        try:
+            question = _receive(questions)
+        except EOFError:
+            return
+        # The kernel's own clock: it works while a library holds the interpreter lock, also when
+        # whoever asked is dead.
+        signal.alarm(ANSWER_LIMIT_S)
+        _send(answers, answer(question))
+        signal.alarm(0)
+
+
+def _bound_memory() -> None:
+    try:
+        import resource  # noqa: PLC0415 (not on every system)
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def _send(stream: IO[bytes], message: bytes) -> None:
+    stream.write(_LENGTH.pack(len(message)))
+    stream.write(message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes:
+    (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    return _exactly(stream, length)
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
+
+
+def _close(stream: IO[bytes]) -> None:
+    try:
+        stream.close()
+    except (OSError, ValueError):
+        return

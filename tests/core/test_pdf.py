@@ -1,0 +1,104 @@
+"""Opening a PDF again: facts, refusals, and not on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pymupdf
+import pytest
+
+from makeready import pdf
+from makeready.documents import font_files
+from makeready.pdf import InvalidPdf, inspect, text_of, verify, verify_aside
+
+
+def made(text: str = "Hello", *, pages: int = 1, embedded: bool = True) -> bytes:
+    document = pymupdf.open()
+    font = pymupdf.Font(fontbuffer=font_files()["IBMPlexSans-Regular.ttf"])
+    for _ in range(pages):
+        page = document.new_page(width=595, height=842)
+        if embedded:
+            writer = pymupdf.TextWriter(page.rect)
+            writer.append((72, 72), text, font=font)
+            writer.write_text(page)
+        else:
+            page.insert_text((72, 72), text)
+    document.set_metadata({"title": "A title"})
+    return bytes(document.tobytes())
+
+
+def problems(data: bytes, **expected: int) -> str:
+    with pytest.raises(InvalidPdf) as caught:
+        verify(data, **expected)
+    assert caught.value.details["problems"]
+    return "; ".join(caught.value.details["problems"])
+
+
+def test_a_good_pdf_is_described() -> None:
+    data = made("Привет", pages=2)
+    facts = verify(data, pages=2)
+    assert facts == inspect(data)
+    assert (facts.pages, facts.text_chars, facts.lost_chars) == (2, 12, 0)
+    assert facts.page_size_mm == pytest.approx((209.9, 297.0), abs=0.1)
+    assert facts.title == "A title"
+    assert facts.byte_count == len(data)
+    assert len(facts.sha256) == 64
+    assert facts.fonts_embedded
+    assert text_of(data).split() == ["Привет", "Привет"]
+
+
+def test_what_is_no_pdf_does_not_open() -> None:
+    assert "begin with %PDF" in problems(b"<html>")
+    assert problems(b"%PDF-1.4 and then nothing")
+    assert problems(made()[:-200])
+
+
+def test_a_pdf_without_text_is_refused() -> None:
+    assert "no text" in problems(made(" "))
+
+
+def test_a_font_that_does_not_travel_with_the_file_is_refused_by_name() -> None:
+    assert "not embedded: Helvetica" in problems(made(embedded=False))
+
+
+def test_letters_that_a_font_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "_is_lost", lambda letter: letter == "е")
+    assert "2 characters" in problems(made("Привет, нет"))
+
+
+def test_another_number_of_pages_than_was_counted_is_refused() -> None:
+    assert "1 pages, the engine counted 3" in problems(made("x"), pages=3)
+
+
+def test_the_size_is_bounded() -> None:
+    assert "100 are allowed" in problems(made(), size_limit=100)
+
+
+async def test_a_check_aside_gives_the_same_facts_in_another_process() -> None:
+    data = made("x")
+    assert await verify_aside(data, pages=1) == verify(data)
+    with pytest.raises(InvalidPdf, match="engine counted 9"):
+        await verify_aside(data, pages=9)
+
+
+async def test_a_check_aside_does_not_stop_the_event_loop() -> None:
+    data = made("слово " * 10, pages=600)
+    await verify_aside(made("warm"))
+    worst, running = 0.0, asyncio.create_task(verify_aside(data))
+    while not running.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0.005)
+        worst = max(worst, time.perf_counter() - began)
+    assert (await running).pages == 600
+    assert worst < 0.25, "PyMuPDF holds the interpreter lock, so it must not run in this process"
+
+
+async def test_a_cancelled_check_leaves_a_working_helper_behind() -> None:
+    data = made("слово " * 10, pages=600)
+    task = asyncio.create_task(verify_aside(data))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await verify_aside(made("x"))).pages == 1
