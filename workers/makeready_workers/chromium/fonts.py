@@ -16,13 +16,18 @@ from xml.sax.saxutils import escape
 from makeready.documents import font_files
 
 _SYSTEM_CONFIG = "/etc/fonts/fonts.conf"
+_GENERIC = {"sans-serif": "IBM Plex Sans", "serif": "IBM Plex Serif"}
+_ALIAS = (
+    '<alias binding="same"><family>{generic}</family><prefer><family>{family}</family></prefer>'
+    "</alias>"
+)
 _CONFIG = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig>
-  <dir>{fonts}</dir> <cachedir>{cache}</cachedir> <include ignore_missing="yes">{base}</include>
-  <alias binding="same"><family>sans-serif</family><prefer><family>IBM Plex
-  Sans</family></prefer></alias> <alias binding="same"><family>serif</family><prefer><family>IBM
-  Plex Serif</family></prefer></alias>
+  <dir>{fonts}</dir>
+  <cachedir>{cache}</cachedir>
+  <include ignore_missing="yes">{base}</include>
+  {aliases}
 </fontconfig>
 """
 
@@ -43,8 +48,12 @@ def furnish(folder: Path, uid: int | None, environment: Mapping[str, str]) -> di
         os.chown(cache, uid, uid)
     config = folder / "fonts.conf"
     base = environment.get("FONTCONFIG_FILE", _SYSTEM_CONFIG)
+    places = {"fonts": str(fonts), "cache": str(cache), "base": base}
+    aliases = "".join(
+        _ALIAS.format(generic=generic, family=family) for generic, family in _GENERIC.items()
+    )
     config.write_text(
-        _CONFIG.format(fonts=escape(str(fonts)), cache=escape(str(cache)), base=escape(base))
+        _CONFIG.format(**{name: escape(text) for name, text in places.items()}, aliases=aliases)
     )
     config.chmod(0o644)
     return {"FONTCONFIG_FILE": str(config)}
