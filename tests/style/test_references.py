@@ -64,4 +64,4 @@ def _events(path: Path) -> Iterator[str]:
 def _logs(function: ast.expr) -> bool:
     if isinstance(function, ast.Attribute):
         return function.attr in LEVELS
-    return isinstance(function, ast.Name) and function.id == "log"
+    return isinstance(function, ast.Name) and function.id in {"log", "_note"}

@@ -52,6 +52,7 @@ JOBS_REMEMBERED = 1000
 PROBLEMS_KEPT = 20
 WARNINGS_KEPT = 20
 START_PATIENCE_S = 30.0
+WARM_UP_S = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -211,7 +212,21 @@ async def open_handler(context: Context) -> AsyncIterator[RenderHandler]:
             await storage.ensure_bucket()
         except StorageError as error:
             _log.warning("storage_awaited", error=type(error).__name__)
-        yield RenderHandler(context, storage, engine)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_warm_up, engine)
+            yield RenderHandler(context, storage, engine)
+            group.cancel_scope.cancel()
+
+
+async def _warm_up(engine: Engine) -> None:
+    """Starts browser and checker, so that the first who waits does not wait for them too."""
+    try:
+        printed = await engine.render(
+            "<!doctype html><p>.</p>", {}, documents.PrintOptions(), timeout_s=WARM_UP_S
+        )
+        await pdf.verify_aside(printed.pdf)
+    except (MakereadyError, RenderError, TimeoutError) as error:
+        _log.info("render_warm_up_failed", error=f"{type(error).__name__}: {error}")
 
 
 def _prepare(wanted: render.RenderInput) -> _Prepared:
