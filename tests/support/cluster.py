@@ -32,6 +32,7 @@ TEMPLATE = "makeready_template"
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 1 << 30
 FAST = {
+    "jit": "off",  # as the connections of our processes have it
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
@@ -115,7 +116,7 @@ def _container() -> Iterator[str]:
         postgres.PostgresContainer(IMAGE, driver=None)
         .with_command(f"postgres {words}")
         .with_env("PGDATA", data)
-        .with_kwargs(tmpfs={data: "rw"})
+        .with_tmpfs_mount(data)
     )
     with container:
         yield container.get_connection_url()
