@@ -150,6 +150,7 @@ create or replace function makeready.beat(worker uuid, queue_names text[], job_i
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -162,7 +163,8 @@ begin
   return query
     select h.id, case when j.id is null then 'lost' else 'cancel' end
       from unnest(queue_names, job_ids, tokens) h (queue, id, lease)
-      left join makeready.jobs j on j.queue = h.queue and j.id = h.id and j.lease = h.lease
+      left join lateral (select k.id, k.cancel_at from makeready.jobs k       -- offset 0: one probe by key for each lease held
+                          where k.queue = h.queue and k.id = h.id and k.lease = h.lease offset 0) j on true
      where j.id is null or j.cancel_at is not null;
 end
 $$;
@@ -238,6 +240,7 @@ create or replace function makeready.worker_strays(worker uuid, known uuid[])
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_row   record;

@@ -10,6 +10,7 @@ create or replace function makeready.refuse_lost(queue_name text, job uuid)
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_job makeready.jobs;
@@ -30,6 +31,7 @@ create or replace function makeready.finish(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -62,7 +64,7 @@ create or replace function makeready.finish_many(queue_name text, job_ids uuid[]
   set search_path = ''
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
-  set enable_hashjoin = off
+  set enable_nestloop = off                  -- a hash join over the ids' own rows: it reads each once, whatever the statistics say
   set enable_mergejoin = off
 as $$
 declare
@@ -76,9 +78,9 @@ begin
     update makeready.jobs j
        set state = 'done', result = g.outcome, error = null, finished_at = v_now, final_lease = g.lease,
            lease = null, seat = null, run_until = null
-      -- In order of id, for nested loops keep it: two calls with the same jobs wait for each other, not in a circle.
+      -- In order of id on either side of the join: two calls with the same jobs wait for each other, not in a circle.
       from (select a.* from unnest(job_ids, tokens, outcomes) a (id, lease, outcome) order by a.id) g
-     where j.queue = queue_name and j.id = g.id and j.lease = g.lease
+     where j.queue = queue_name and j.id = any (job_ids) and j.id = g.id and j.lease = g.lease
        and (j.deadline_at is null or j.deadline_at > makeready.now())
     returning j.id
   )
@@ -86,10 +88,11 @@ begin
   if cardinality(v_ok) = cardinality(job_ids) then
     return query select g.id, 'ok' from unnest(job_ids) g (id);
   else
-    return query
-      select g.id, case when g.id = any (v_ok) then 'ok' when j.state = 'done' and j.final_lease = g.lease then 'repeat' else 'lost' end
+    return query      -- a job may be in the call twice, under its lease and under a former one
+      select g.id, case when j.state = 'done' and j.final_lease = g.lease then case when g.id = any (v_ok) then 'ok' else 'repeat' end
+                        else 'lost' end
         from unnest(job_ids, tokens) with ordinality g (id, lease, place)
-        left join makeready.jobs j on j.queue = queue_name and j.id = g.id
+        left join makeready.jobs j on j.queue = queue_name and j.id = any (job_ids) and j.id = g.id
        order by g.place;
   end if;
 end
@@ -150,6 +153,7 @@ create or replace function makeready.fail(queue_name text, job uuid, token uuid,
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -209,6 +213,7 @@ create or replace function makeready.report(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 begin

@@ -95,6 +95,7 @@ create or replace function makeready.is_open(queue_name text, target uuid)
   stable
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
   select exists (select from makeready.jobs j where j.queue = queue_name and j.id = target and j.state in ('waiting', 'queued', 'running'))
       or exists (select from makeready.jobs j where j.queue = queue_name and j.batch = target and j.state in ('waiting', 'queued', 'running'))
@@ -340,6 +341,7 @@ create or replace function makeready.peek(queue_name text, job_ids uuid[])
   stable
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
   select j.id, j.state, j.result, j.error from makeready.jobs j
    -- The states, not finished_at: that would invite the index of all that has ever ended.
@@ -353,6 +355,7 @@ create or replace function makeready.cancel(queue_name text, job uuid, because t
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -389,6 +392,7 @@ create or replace function makeready.give_up(queue_name text, job uuid, problem 
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
 begin

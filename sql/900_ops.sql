@@ -6,6 +6,7 @@ create or replace function makeready.retry(queue_name text, job uuid, because te
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_job makeready.jobs;
@@ -39,6 +40,7 @@ create or replace function makeready.reopen(queue_name text, job_ids uuid[])
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_now    timestamptz := makeready.now();
@@ -98,6 +100,7 @@ create or replace function makeready.job_evict(queue_name text, job uuid, becaus
   volatile
   security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_old makeready.jobs;

@@ -160,6 +160,25 @@ async def test_many_are_finished_in_one_call_each_with_its_own_verdict(
     assert await core.state(taken["id"]) == "waiting"
 
 
+async def test_a_former_lease_of_the_same_call_is_lost(core: Core) -> None:
+    """The same worker lost the job, got it again, and finishes both attempts in one batch."""
+    old = await core.running("free")
+    await core.fail(old, "interrupted")
+    (new,) = await core.claim("free")
+    for pair in ([old, new], [new, old]):
+        answers = await core.rows(
+            "finish_many",
+            queue_name="free",
+            job_ids=[job["id"] for job in pair],
+            tokens=[job["lease"] for job in pair],
+            outcomes=[{"first": job is pair[0]} for job in pair],
+        )
+        verdicts = {job["lease"]: row["verdict"] for job, row in zip(pair, answers, strict=True)}
+        assert verdicts[old["lease"]] == "lost"
+        assert verdicts[new["lease"]] in ("ok", "repeat")
+    assert plain((await core.job(new["id"]))["result"]) == {"first": False}
+
+
 async def test_ten_thousand_jobs_are_enqueued_claimed_and_finished_whole(core: Core) -> None:
     """Q1: atomicity of a large batch."""
     await core.many("free", 10_000)
