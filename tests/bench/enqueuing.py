@@ -1,9 +1,8 @@
 """Enqueueing against the plain INSERT of the same row, by the same clients.
 
 `insert` writes into a table of the same shape: same columns, checks and indexes, no partitions,
-no function. `enqueue` calls the function; `wake` also tells the workers, as a process does it:
-after the commit, over one connection that does not wait for the disk, and while one notification
-is under way the next enqueues share the following one.
+no function. `enqueue` calls the function; `wake` also tells the workers after each commit, as the
+HTTP service does: through the one waker of the process.
 """
 
 from __future__ import annotations

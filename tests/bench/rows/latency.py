@@ -1,7 +1,7 @@
 """From the call that enqueues to the handler that runs, when nothing else is going on.
 
 One client, the same for all, that enqueues and then waits for the line of the handler; both read
-the machine's monotonic clock. Makeready's client commits and then wakes, as its processes do.
+the machine's monotonic clock. Makeready's client commits and then wakes, as the HTTP service does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import asyncpg
 from makeready import jobs
 from makeready.config import Settings
 from makeready.db import Control
+from makeready.waking import Waker
 from tests.bench.bench import Bench, Row, ours
 from tests.bench.drivers import Driver
 from tests.bench.report import Line, at_most, quantile
@@ -59,13 +60,18 @@ async def _makeready(bench: Bench) -> list[float]:
     control = Control(Settings(database_url=url), "makeready_http")
     session = await asyncpg.connect(url)
 
+    waker = Waker(control)
+    sender = asyncio.create_task(waker.run())
+
     async def enqueue(n: int) -> None:
         await jobs.enqueue(session, QUEUE, {"n": n})
-        await jobs.wake(control, QUEUE)
+        waker.wake(QUEUE)
 
     try:
         return await _times(bench, driver, url, enqueue, {"queue": QUEUE, "tasks": 4})
     finally:
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
         await control.close()
         await session.close()
 
