@@ -229,23 +229,21 @@ as $$
 declare
   v_now   timestamptz := makeready.now();
   v_count integer := 0;
-  v_row   record;
+  v_moved integer;
+  v_queue text;
 begin
-  for v_row in
+  for v_queue in select q.queue from makeready.queues q loop
     with due as materialized (
-      select j.queue, j.id from makeready.queues q
-       cross join lateral (select j.queue, j.id from makeready.jobs j
-                            where j.queue = q.queue and j.state = 'waiting' and j.run_at <= v_now
-                            order by j.run_at limit max_jobs for update skip locked) j
-       limit max_jobs
-    ), moved as (
-      update makeready.jobs j set state = 'queued' from due d where j.queue = d.queue and j.id = d.id
-      returning j.queue
+      select j.id from makeready.jobs j where j.queue = v_queue and j.state = 'waiting' and j.run_at <= v_now
+       order by j.run_at limit max_jobs - v_count for update skip locked
     )
-    select m.queue, count(*) as n from moved m group by m.queue
-  loop
-    v_count := v_count + v_row.n;
-    perform makeready.wake(v_row.queue);
+    -- By an array of ids, here and in expire: a join planned on a small table would read all of it when it has grown.
+    update makeready.jobs j set state = 'queued' where j.queue = v_queue and j.id = any (array(select d.id from due d));
+    get diagnostics v_moved = row_count;
+    if v_moved > 0 then
+      perform makeready.wake(v_queue);
+      v_count := v_count + v_moved;
+    end if;
   end loop;
   return v_count;
 end
@@ -267,26 +265,26 @@ as $$
 declare
   v_now   timestamptz := makeready.now();
   v_count integer := 0;
-  v_row   record;
+  v_ended uuid[];
+  v_queue text;
 begin
-  for v_row in
+  for v_queue in select q.queue from makeready.queues q loop
     with late as materialized (
-      select j.queue, j.id from makeready.queues q
-       cross join lateral (select j.queue, j.id from makeready.jobs j
-                            where j.queue = q.queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now
-                            order by j.deadline_at limit max_jobs for update skip locked) j
-       limit max_jobs
+      select j.id from makeready.jobs j
+       where j.queue = v_queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now
+       order by j.deadline_at limit max_jobs - v_count for update skip locked
     ), ended as (
       update makeready.jobs j
          set state = 'expired', finished_at = v_now,
              error = jsonb_build_object('code', 'deadline', 'message', 'the deadline passed before it ran', 'last_error', j.error)
-        from late l where j.queue = l.queue and j.id = l.id
-      returning j.queue, j.id
+       where j.queue = v_queue and j.id = any (array(select l.id from late l))
+      returning j.id
     )
-    select e.queue, array_agg(e.id) as ids from ended e group by e.queue
-  loop
-    v_count := v_count + cardinality(v_row.ids);
-    perform makeready.announce(v_row.queue, v_row.ids);
+    select array_agg(e.id) into v_ended from ended e;
+    if v_ended is not null then
+      perform makeready.announce(v_queue, v_ended);
+      v_count := v_count + cardinality(v_ended);
+    end if;
   end loop;
   return v_count;
 end
