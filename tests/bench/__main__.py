@@ -22,7 +22,7 @@ from tests.bench.cluster import Cluster
 from tests.bench.device import DISK, Device, is_memory, slow_device
 from tests.bench.peers.install import install_peers
 from tests.bench.report import Figure, Line, print_lines, print_summary, say, write_json
-from tests.bench.rows import claims, crowd, enqueue, faults, idle, latency, snapshot
+from tests.bench.rows import claims, crowd, enqueue, faults, idle, latency, render, snapshot
 
 VAR = Path(__file__).resolve().parents[2] / "var" / "bench"
 ROWS: tuple[Row, ...] = (
@@ -33,6 +33,7 @@ ROWS: tuple[Row, ...] = (
     *snapshot.ROWS,
     *faults.ROWS,
     *idle.ROWS,
+    *render.ROWS,
 )
 ROUNDS = 3
 
