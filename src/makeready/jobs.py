@@ -279,10 +279,9 @@ def _ended(queue: str, job: UUID, state: str, result: str | None, error: str | N
 async def _hint(control: Control, query: str, *values: Any) -> None:
     try:
         await control.fetch(query, *values, timeout_s=HINT_TIMEOUT_S)
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        _log.debug("hint_lost", error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 -- a hint is never worth more than its call
+        log = _log.debug if is_transient(error) else _log.error
+        log("hint_lost", error=f"{type(error).__name__}: {error}")
 
 
 def json_text(value: Json | None) -> str | None:

@@ -102,7 +102,7 @@ async def leave(control: Control, worker: UUID) -> int:
 
 
 async def claim(
-    db: Executor,
+    db: Executor | Control,
     queues: Sequence[str],
     worker: UUID,
     most: int,
@@ -110,9 +110,11 @@ async def claim(
     timeout_s: float = CLAIM_TIMEOUT_S,
 ) -> list[Claimed]:
     """Takes up to `most` due jobs of one of the queues; WorkerGone: register or beat first."""
-    rows = await db.fetch(
-        _CLAIM + "makeready.claim($1, $2, $3) c", queues, worker, most, timeout=timeout_s
-    )
+    query = _CLAIM + "makeready.claim($1, $2, $3) c"
+    if isinstance(db, Control):  # never repeated: the first one may have been committed
+        rows = await db.fetch(query, queues, worker, most, timeout_s=timeout_s, repeat=False)
+    else:
+        rows = await db.fetch(query, queues, worker, most, timeout=timeout_s)
     return [_claimed(row) for row in rows]
 
 
@@ -138,29 +140,25 @@ async def finish_and_claim(
     return [_claimed(row) for row in rows]
 
 
-async def finish(db: Executor, lease: Lease, result: Json | None = None) -> str:
+async def finish(db: Executor | Control, lease: Lease, result: Json | None = None) -> str:
     """Ends a job as done: `ok`, or `repeat` when this lease has done so before; LeaseLost."""
-    return str(
-        await db.fetchval(
-            "select makeready.finish($1, $2, $3, $4::text::jsonb)",
-            *_lease(lease),
-            json_text(result),
-        )
-    )
+    query = "select makeready.finish($1, $2, $3, $4::text::jsonb)"
+    rows = await db.fetch(query, *_lease(lease), json_text(result))
+    return str(rows[0][0])
 
 
 async def finish_many(
-    db: Executor, queue: str, ended: Sequence[tuple[Lease, Json | None]]
+    db: Executor | Control, queue: str, ended: Sequence[tuple[Lease, Json | None]]
 ) -> dict[UUID, str]:
     """Ends many jobs of one queue: ok, repeat or lost for each."""
     rows = await db.fetch(
-        "select * from makeready.finish_many($1, $2, $3, $4::text[]::jsonb[])",
+        "select job_id, verdict from makeready.finish_many($1, $2, $3, $4::text[]::jsonb[])",
         queue,
         [lease.job_id for lease, _ in ended],
         [lease.token for lease, _ in ended],
         [json_text(result) for _, result in ended],
     )
-    return {row["job_id"]: row["verdict"] for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def fail(

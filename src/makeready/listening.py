@@ -19,7 +19,8 @@ import asyncpg
 import structlog
 
 from makeready.config import Settings
-from makeready.db import CONNECT_TIMEOUT_S, Backoff, Role, is_transient, session_settings
+from makeready.db import CONNECT_TIMEOUT_S, Role, connect, session_settings
+from makeready.faults import Backoff, database_fault, note_fault
 
 CHANNEL = "makeready"
 CANARY_EVERY_S = 5.0
@@ -118,16 +119,16 @@ class Listener:
         reported = -1
         while True:
             try:
-                await self._session(backoff)
+                with database_fault():
+                    await self._session(backoff)
             except Exception as error:  # noqa: BLE001 -- a process must not die of its listener
-                log = _log.info if is_transient(error) else _log.error
                 if reported != self._connects:  # once an outage, not each try
                     reported = self._connects
-                    log("listener_lost", error=f"{type(error).__name__}: {error}")
+                    note_fault(_log, "listener_lost", error)
             await anyio.sleep(backoff.pause_s())
 
     async def _session(self, backoff: Backoff) -> None:
-        connection = await asyncpg.connect(
+        connection = await connect(
             self._dsn,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=STATEMENT_TIMEOUT_S,

@@ -7,7 +7,6 @@ what; there is no leader. Files are purged here because only a process can delet
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ import anyio.abc
 import asyncpg
 import structlog
 
-from makeready.db import Control, is_transient
+from makeready.db import Control
+from makeready.faults import database_fault, note_fault
 from makeready.orphans import ObjectStore, scan_if_due
 
 TICK_S = (0.9, 1.1)
@@ -91,7 +91,7 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001 -- the next tick comes anyhow
             self._counts["missed"] += 1
             if self._ticks_well:  # once an outage, not each try
-                _note("tick_failed", error)
+                note_fault(_log, "tick_failed", error)
             self._ticks_well = False
             return
         self._ticks_well = True
@@ -104,14 +104,15 @@ class Upkeep:
     async def _chore(self, chore: str) -> None:
         try:
             async with self._room:
-                done = await self._pool.fetchval(
-                    "select makeready.chore_run($1)", chore, timeout=CHORE_TIMEOUT_S
-                )
+                with database_fault():
+                    done = await self._pool.fetchval(
+                        "select makeready.chore_run($1)", chore, timeout=CHORE_TIMEOUT_S
+                    )
             if done >= 0:  # else another process was faster
                 self._chores[chore] += 1
         except Exception as error:  # noqa: BLE001 -- one bad chore stops no other
             self._failures[chore] += 1
-            _note("chore_failed", error, chore=chore)
+            note_fault(_log, "chore_failed", error, chore=chore)
             await self._record_failure(chore, error)
         finally:
             self._under_way.discard(chore)
@@ -123,19 +124,19 @@ class Upkeep:
                 "select makeready.chore_failed($1, $2)", chore, f"{type(error).__name__}: {error}"
             )
         except Exception as second:  # noqa: BLE001 -- it is due again and fails again
-            _note("chore_failure_unrecorded", second, chore=chore)
+            note_fault(_log, "chore_failure_unrecorded", second, chore=chore)
 
     async def _purge_for_ever(self, storage: ObjectStore) -> None:
         while True:
             await anyio.sleep(random.uniform(*PURGE_S))  # noqa: S311
             try:
-                with anyio.fail_after(PURGE_TIMEOUT_S):
+                with anyio.fail_after(PURGE_TIMEOUT_S), database_fault():
                     while await self.purge_files(storage) == PURGE_FILES:
                         pass
                 with anyio.fail_after(SCAN_TIMEOUT_S):
                     await scan_if_due(self._pool, storage)
             except Exception as error:  # noqa: BLE001 -- what is marked stays marked
-                _note("purge_failed", error)
+                note_fault(_log, "purge_failed", error)
 
     async def purge_files(self, storage: ObjectStore) -> int:
         """Marks files that nobody refers to, deletes their objects, then their rows; how many.
@@ -158,13 +159,3 @@ class Upkeep:
             buckets = sorted({row["bucket_name"] for row in rows} - {storage.bucket})
             _log.warning("files_elsewhere", files=len(rows) - len(ours), buckets=buckets)
         return len(ours)
-
-
-def _note(event: str, error: Exception, **facts: str) -> None:
-    if isinstance(error, asyncio.CancelledError):
-        raise error
-    text = f"{type(error).__name__}: {error}"
-    if is_transient(error):
-        _log.info(event, error=text, **facts)
-    else:
-        _log.error(event, error=text, **facts)

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from makeready import jobs
-from makeready.db import is_transient
+from makeready.faults import database_fault, note_fault
 from makeready.jobs import Ended
 from makeready.listening import Listener
 
@@ -133,11 +133,10 @@ class Waiting:
     async def _read(self, queue: str, ids: list[UUID]) -> None:
         self._peeks += 1
         try:
-            with anyio.fail_after(PEEK_TIMEOUT_S):
+            with anyio.fail_after(PEEK_TIMEOUT_S), database_fault():
                 found = await jobs.peek(self._pool, queue, ids)
         except Exception as error:  # noqa: BLE001 -- the next poll looks at all of them again
-            log = _log.info if is_transient(error) else _log.error
-            log("peek_failed", error=f"{type(error).__name__}: {error}")
+            note_fault(_log, "peek_failed", error)
             return
         for ended in found:
             for end in self._waiters.get((queue, ended.job_id), ()):

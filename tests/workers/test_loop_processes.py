@@ -13,7 +13,7 @@ import pytest
 
 from makeready.config import Settings
 from tests.support.core import Core, plain
-from tests.support.in_process import working
+from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 from tests.support.worker_process import worker_process
 
@@ -164,7 +164,7 @@ async def test_a_second_signal_exits_at_once(
         worker.send(signal.SIGTERM)
         assert await worker.ended(timeout_s=1) == 130
 
-    async with working(settings):  # somebody ticks
+    async with working(settings, Scripted()):  # somebody ticks
         await _until_state(db, job, "queued")
 
 

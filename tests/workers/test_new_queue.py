@@ -26,7 +26,7 @@ async def dsn(cluster: Cluster, admin: asyncpg.Connection) -> AsyncIterator[str]
 async def test_a_queue_works_with_one_sql_file_and_one_handler(
     dsn: str, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    assert await migrate(dsn, extra=[SQL]) == ["130_drill.sql"]
+    assert "130_drill.sql" in await migrate(dsn, extra=[SQL])
     assert await migrate(dsn, extra=[SQL]) == []
 
     jobs = [await db.fetchval("select makeready.enqueue('drill')") for _ in range(3)]

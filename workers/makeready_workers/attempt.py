@@ -11,8 +11,8 @@ import anyio
 import asyncpg
 
 from makeready import leases
-from makeready.db import again
 from makeready.errors import LeaseLost
+from makeready.faults import again
 from makeready.jobs import JobFailed, Json, Lease, Outcome
 from makeready.leases import Claimed
 

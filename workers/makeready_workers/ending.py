@@ -14,15 +14,18 @@ import anyio
 import asyncpg
 
 from makeready import jobs, leases
-from makeready.db import Control, again, is_transient
+from makeready.config import Settings
+from makeready.db import Control
 from makeready.errors import LeaseLost
+from makeready.faults import again, database_fault, is_transient
 from makeready.jobs import ENDED, Commit, Done, JobFailed, Json, Lease
 from makeready_workers.attempt import Attempt
 
-CALL_TIMEOUT_S = 20.0
+CALL_TIMEOUT_S = 20.0  # of a queue's own finish, and of fail
 PATIENCE_S = 60.0
 """While the database is away nobody can take the job: a result is kept for at least so long."""
 BATCH = 64
+GAP_S = 0.005  # between notifications: under load many ends share one
 
 
 class Endings:
@@ -32,9 +35,10 @@ class Endings:
     for 60 s; and at once what is wrong with the call itself.
     """
 
-    def __init__(self, pool: asyncpg.Pool, control: Control) -> None:
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, control: Control) -> None:
         self._pool = pool
         self._control = control
+        self._finishes = Control(settings, "makeready_worker", part="finish", flush=True)
         self._finishing: list[tuple[Lease, Json | None, asyncio.Future[str]]] = []
         self._ended: dict[str, list[UUID]] = defaultdict(list)
         self._interrupted: set[str] = set()
@@ -43,9 +47,12 @@ class Endings:
 
     async def run(self) -> None:
         """Sends what has gathered, until cancelled."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._finish_for_ever)
-            group.start_soon(self._tell_for_ever)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._finish_for_ever)
+                group.start_soon(self._tell_for_ever)
+        finally:
+            await self._finishes.close()
 
     async def finish(self, attempt: Attempt, done: Done) -> str:
         """Ends a job as done: ok, repeat or lost."""
@@ -115,13 +122,13 @@ class Endings:
         self, queue: str, items: list[tuple[Lease, Json | None, asyncio.Future[str]]]
     ) -> None:
         try:
-            with anyio.fail_after(CALL_TIMEOUT_S):
+            with database_fault():
                 if len(items) == 1:
                     lease, result, _ = items[0]
-                    verdicts = {lease.job_id: await leases.finish(self._pool, lease, result)}
+                    verdicts = {lease.job_id: await leases.finish(self._finishes, lease, result)}
                 else:
                     ended = [(lease, result) for lease, result, _ in items]
-                    verdicts = await leases.finish_many(self._pool, queue, ended)
+                    verdicts = await leases.finish_many(self._finishes, queue, ended)
         except Exception as error:  # noqa: BLE001 -- handed to those who wait
             if len(items) > 1 and not is_transient(error):
                 for item in items:  # one is refused, say for a result that is too big: which?
@@ -149,3 +156,4 @@ class Endings:
                 await jobs.announce(self._control, queue, ids)
             for queue in queues:
                 await jobs.wake(self._control, queue)
+            await anyio.sleep(GAP_S)

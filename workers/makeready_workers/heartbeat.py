@@ -25,8 +25,9 @@ import structlog
 
 from makeready import leases
 from makeready.config import Settings
-from makeready.db import Backoff, Control, is_transient
+from makeready.db import Control
 from makeready.errors import Conflict, WorkerGone
+from makeready.faults import Backoff, database_fault, note_fault
 from makeready.jobs import Lease
 from makeready.leases import WorkerFacts
 
@@ -129,10 +130,11 @@ class Heartbeat:
                 self._kick.clear()
                 begun = time.monotonic()
                 try:
-                    if not is_known:
-                        await self._register(control)
-                        is_known = True
-                    await self._beat(control)
+                    with database_fault():
+                        if not is_known:
+                            await self._register(control)
+                            is_known = True
+                        await self._beat(control)
                     backoff.reset()
                     pause_s = EVERY_S - (time.monotonic() - begun)
                 except WorkerGone:
@@ -163,8 +165,7 @@ class Heartbeat:
     def _note_miss(self, error: Exception, *, since: float) -> None:
         self._missed += 1
         if self._missed_at < self._beat_at or self._missed == 1:  # once an outage, not each try
-            log = _log.info if is_transient(error) else _log.error
-            log("beat_missed", error=f"{type(error).__name__}: {error}")
+            note_fault(_log, "beat_missed", error)
         self._missed_at = time.monotonic()
         too_long = self._missed_at - since > TAKEN_PATIENCE_S + random.random()  # noqa: S311
         if isinstance(error, Conflict) and not self._registrations and too_long:

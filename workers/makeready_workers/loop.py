@@ -19,18 +19,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
-import anyio.abc
 import asyncpg
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from makeready import __version__, leases
 from makeready.config import Settings
-from makeready.db import Backoff, Control, is_transient
+from makeready.db import Control
 from makeready.errors import WorkerGone
+from makeready.faults import Backoff, database_fault, note_fault
 from makeready.jobs import Lease
 from makeready.leases import WorkerFacts
 from makeready.listening import Listener
-from makeready.log import log_context
 from makeready_workers.attempt import Attempt, Stop
 from makeready_workers.ending import Endings
 from makeready_workers.handler import Handler
@@ -66,8 +66,8 @@ class WorkerStatistics:
 class Worker:
     """Runs jobs while `run` runs; `stop` ends it gracefully.
 
-    The pool needs room for the tasks, one claim and one finish at a time. Without a listener the
-    worker polls, and a killed process is noticed by its missing heartbeats alone.
+    The pool is for handlers and their commits; claims and plain finishes have own connections.
+    Without a listener the worker polls, and only its missing heartbeats tell that it was killed.
     """
 
     def __init__(
@@ -86,9 +86,11 @@ class Worker:
         self._handlers = {handler.queue: handler for handler in handlers}
         self._queues = list(self._handlers)
         self._control = control
+        self._claims = Control(settings, "makeready_worker", part="claim")
         self._listener = listener
         self._attempts: dict[UUID, Attempt] = {}
         self._held: tuple[Lease, ...] = ()
+        self._todo: asyncio.Queue[Attempt] = asyncio.Queue()
         self._counts: Counter[str] = Counter()
         self._ends: Counter[str] = Counter()
         self._kick = asyncio.Event()
@@ -97,7 +99,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._strays_due: list[float] = []
         self._claims_well = True
-        self._endings = Endings(pool, control)
+        self._endings = Endings(settings, pool, control)
         facts = WorkerFacts(
             id=self.id,
             instance=settings.instance,
@@ -146,34 +148,35 @@ class Worker:
             helpers.start_soon(self._endings.run)
             helpers.start_soon(self._heartbeat.run)
             try:
-                async with anyio.create_task_group() as group:
-                    await self._claim_for_ever(group)
-                    await self._drain(group)
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(self._settings.tasks):
+                        tasks.start_soon(self._work_for_ever)
+                    await self._claim_for_ever()
+                    await self._drain()
+                    tasks.cancel_scope.cancel()
             finally:
                 await self._leave()
             helpers.cancel_scope.cancel()
 
-    async def _claim_for_ever(self, group: anyio.abc.TaskGroup) -> None:
+    async def _claim_for_ever(self) -> None:
         await self._registered()
-        facts = {"worker": str(self.id), "instance": self._settings.instance}
-        _log.info("worker_start", queues=self._queues, tasks=self._settings.tasks, **facts)
+        _log.info("worker_start", worker=str(self.id), queues=self._queues)
         backoff = Backoff()
         while not self._stopping.is_set():
             # Cleared before the claim: what is notified from here on causes another one.
             self._kick.clear()
             try:
-                more = await self._claim_once(group)
-                backoff.reset()
+                with database_fault():
+                    await self._claim_round()
             except WorkerGone:
                 # Stale after an outage, or cleared: a beat mends both. Or drained by an operator.
                 self._heartbeat.beat_now()
                 await self._pause(backoff.pause_s())
-                continue
             except Exception as error:  # noqa: BLE001 -- a fault slows the loop down, no more
                 self._on_claim_fault(error)
                 await self._pause(backoff.pause_s())
-                continue
-            if not more:
+            else:
+                backoff.reset()
                 with anyio.move_on_after(self._poll_s()):
                     await self._kick.wait()
 
@@ -184,33 +187,33 @@ class Worker:
         if self._heartbeat.refused is not None:
             raise self._heartbeat.refused
 
-    async def _claim_once(self, group: anyio.abc.TaskGroup) -> bool:
-        """Claims for all free tasks; True when another claim may find more at once."""
-        free = self._settings.tasks - len(self._attempts)
-        if free <= 0:
-            return False
+    async def _claim_round(self) -> None:
+        """Claims for all free tasks, from one queue after the other until nothing is left."""
         await self._return_strays()
-        asked_at = asyncio.get_running_loop().time()
-        self._counts["claims"] += 1
-        found = await leases.claim(self._pool, self._queues, self.id, free)
-        self._claims_well = True
-        self._counts["claimed"] += len(found)
-        for claimed in found:
-            attempt = Attempt(claimed, self._pool, asked_at=asked_at)
-            self._attempts[attempt.lease.token] = attempt
-            group.start_soon(self._run, attempt)
-        if found:
+        queues = list(self._queues)
+        while queues and (free := self._settings.tasks - len(self._attempts)) > 0:
+            asked_at = asyncio.get_running_loop().time()
+            self._counts["claims"] += 1
+            found = await leases.claim(self._claims, queues, self.id, free)
+            self._claims_well = True
+            if not found:
+                return
+            self._counts["claimed"] += len(found)
+            for claimed in found:
+                attempt = Attempt(claimed, self._pool, asked_at=asked_at)
+                self._attempts[attempt.lease.token] = attempt
+                self._todo.put_nowait(attempt)
             self._publish()
+            queues.remove(found[0].job.queue)  # it had no more, or has no more seats
+        if self._attempts:
             self._queues.append(self._queues.pop(0))  # the queues take turns at being first
-        return bool(found) and len(found) < free and len(self._queues) > 1
 
     def _on_claim_fault(self, error: Exception) -> None:
         """The claim may have been committed and its answer lost: look for such jobs, twice."""
         now = asyncio.get_running_loop().time()
         self._strays_due = [now, now + STRAYS_AFTER_S]
         if self._claims_well:  # once an outage, not each try
-            log = _log.info if is_transient(error) else _log.error
-            log("claim_failed", error=f"{type(error).__name__}: {error}")
+            note_fault(_log, "claim_failed", error)
         self._claims_well = False
 
     async def _return_strays(self) -> None:
@@ -222,20 +225,23 @@ class Worker:
             if count:
                 _log.warning("strays_returned", jobs=count)
 
-    async def _run(self, attempt: Attempt) -> None:
-        job = attempt.job
-        try:
-            with log_context(queue=job.queue, job_id=str(job.id), attempt=job.attempt):
+    async def _work_for_ever(self) -> None:
+        while True:
+            attempt = await self._todo.get()  # bounded by its task group
+            job = attempt.job
+            # This task's own context: the next job binds its own over it.
+            bind_contextvars(queue=job.queue, job_id=str(job.id), attempt=job.attempt)
+            try:
                 end = await run_attempt(
                     attempt, self._handlers[job.queue], self._endings, self._heartbeat
                 )
-            self._ends[end] += 1
-            if end == "unknown":
-                self._strays_due = [asyncio.get_running_loop().time()]
-        finally:
-            del self._attempts[attempt.lease.token]
-            self._publish()
-            self._kick.set()
+                self._ends[end] += 1
+                if end == "unknown":
+                    self._strays_due = [asyncio.get_running_loop().time()]
+            finally:
+                del self._attempts[attempt.lease.token]
+                self._publish()
+                self._kick.set()
 
     def _publish(self) -> None:
         # One assignment: the heartbeat's thread reads it without a lock.
@@ -253,31 +259,22 @@ class Worker:
         hears = self._listener is not None and self._listener.hears
         return random.uniform(*(POLL_HEARING_S if hears else POLL_S))  # noqa: S311
 
-    async def _drain(self, group: anyio.abc.TaskGroup) -> None:
+    async def _drain(self) -> None:
         _log.info(
             "worker_drain", running=len(self._attempts), grace_s=self._settings.drain_grace_s
         )
-        await self._say(leases.drain(self._control, self.id))
-        with anyio.move_on_after(self._settings.drain_grace_s):
-            await self._idle.wait()
-        for attempt in self._attempts.values():
-            attempt.stop(Stop.SHUTDOWN)
-        with anyio.move_on_after(ENDING_S):
-            await self._idle.wait()
-        group.cancel_scope.cancel()
+        await _say(leases.drain(self._control, self.id))
+        for patience_s in (self._settings.drain_grace_s, ENDING_S):
+            with anyio.move_on_after(patience_s):
+                await self._idle.wait()
+            for attempt in self._attempts.values():
+                attempt.stop(Stop.SHUTDOWN)
 
     async def _leave(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._say(leases.leave(self._control, self.id))
+            await self._claims.close()
+            await _say(leases.leave(self._control, self.id))
         _log.info("worker_stop", worker=str(self.id), ends=dict(self._ends))
-
-    async def _say(self, call: Coroutine[Any, Any, object]) -> None:
-        """A word to the database on the way out; unsaid, it finds out by itself."""
-        try:
-            await call
-        except Exception as error:  # noqa: BLE001 -- nothing may keep a process from ending
-            log = _log.info if is_transient(error) else _log.error
-            log("worker_goodbye_failed", error=f"{type(error).__name__}: {error}")
 
     def _on_verdicts(self, verdicts: Verdicts) -> None:
         for token, verdict in verdicts.items():
@@ -292,3 +289,11 @@ class Worker:
     def _on_cancel(self, words: list[str]) -> None:
         if any(str(lease.job_id) in words for lease in self._held):
             self._heartbeat.beat_now()  # a hint: the beat brings the verdict
+
+
+async def _say(call: Coroutine[Any, Any, object]) -> None:
+    """A word to the database on the way out; unsaid, it finds out by itself."""
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001 -- nothing may keep a process from ending
+        note_fault(_log, "worker_goodbye_failed", error)

@@ -19,7 +19,7 @@ from makeready.upkeep import Upkeep
 from makeready_workers.handler import Context, OpenHandler
 from makeready_workers.loop import Worker
 
-SPARE_CONNECTIONS = 3  # beside one a task: the claim, the shared finish, a chore
+SPARE_CONNECTIONS = 2  # beside one a task: chores
 DATABASE_PATIENCE_S = 30.0
 LAST_RESORT_S = 15.0  # a handler that cannot be cancelled must not keep a stopping process
 

@@ -7,8 +7,8 @@ import asyncio
 import asyncpg
 import structlog
 
-from makeready.db import is_away, is_transient
 from makeready.errors import LeaseLost, MakereadyError, Rejected
+from makeready.faults import is_away, is_transient
 from makeready.jobs import Done, JobFailed, Outcome
 from makeready_workers.attempt import Attempt
 from makeready_workers.ending import Endings
