@@ -38,7 +38,7 @@ comment on column makeready.queues.queue is 'Name: a lower-case word.';
 comment on column makeready.queues.max_in_flight is 'Running jobs at any moment, over all workers. Null: no limit, and no gate, seat or count is paid for.';
 comment on column makeready.queues.max_open is 'Waiting, queued and running jobs admitted; the next enqueue is refused with MR429. Null: no limit.';
 comment on column makeready.queues.is_gated is 'Whether the queue or a lane of it has a limit, so that claims go through the gate. Follows from the limits.';
-comment on column makeready.queues.is_fair is 'Owners take turns. The partition then needs an index on (owner, turn) where queued.';
+comment on column makeready.queues.is_fair is 'Owners take turns.';
 comment on column makeready.queues.attempt_limit is 'How long one attempt may run, or go without a report of progress.';
 comment on column makeready.queues.max_attempts is 'Failed attempts before a job is dead; a job may carry its own number.';
 comment on column makeready.queues.max_lost is 'Lost leases before a job is dead: the job that kills its worker. Progress resets the count.';
@@ -112,6 +112,7 @@ create table if not exists makeready.jobs (
 ) partition by list (queue);
 -- The door to Citus stays open: queue first in every key.
 create index if not exists jobs_queued on makeready.jobs (queue, lane, host, priority, turn, run_at, id) where state = 'queued';
+create index if not exists jobs_turn on makeready.jobs (queue, owner, turn) where state = 'queued' and turn > 0;
 create index if not exists jobs_running on makeready.jobs (queue, worker_id) where state = 'running';
 create unique index if not exists jobs_seat_is_unique on makeready.jobs (queue, seat) where state = 'running' and seat is not null;
 create index if not exists jobs_waiting on makeready.jobs (queue, run_at) where state = 'waiting';
@@ -123,7 +124,7 @@ comment on column makeready.jobs.queue is 'The queue: the partition key.';
 comment on column makeready.jobs.id is 'UUID version 7 made by whoever enqueues.';
 comment on column makeready.jobs.state is 'waiting: not due. queued: to be claimed. running: under a lease. done, dead, cancelled, expired: ended.';
 comment on column makeready.jobs.priority is 'Smaller first.';
-comment on column makeready.jobs.turn is 'Place in line inside a priority; see queues.is_fair.';
+comment on column makeready.jobs.turn is 'Place in line inside a priority, from 1 on in a fair queue; 0 in others.';
 comment on column makeready.jobs.run_at is 'Not before this time.';
 comment on column makeready.jobs.deadline_at is 'Never claimed and never finished after this time.';
 comment on column makeready.jobs.lane is 'The lane, '''' for the default one.';

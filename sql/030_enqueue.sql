@@ -117,10 +117,10 @@ as $$
   select greatest(
     coalesce((select j.turn from makeready.jobs j
                where j.queue = queue_name and j.state = 'queued' and j.lane = in_state_of_lane and j.host = on_host and j.priority = rank
-               order by j.turn limit 1), 0),
+               order by j.turn limit 1), 1),
     coalesce((select j.turn + 1 from makeready.jobs j
-               where j.queue = queue_name and j.state = 'queued' and j.owner = for_owner
-               order by j.turn desc limit 1), 0))
+               where j.queue = queue_name and j.state = 'queued' and j.turn > 0 and j.owner = for_owner
+               order by j.turn desc limit 1), 1))
 $$;
 comment on function makeready.first_turn(text, text, text, integer, text) is
   'The turn of an owner''s next job in a fair queue: after the owner''s own queued jobs, not before what is served now. Two simultaneous enqueues of one owner may share a turn, which costs nobody anything.';

@@ -24,7 +24,6 @@ create table if not exists makeready.render_jobs partition of makeready.jobs for
   with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
         autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 comment on table makeready.render_jobs is 'Jobs of the queue render: each prints one document of a pack.';
-create index if not exists render_jobs_turn_of_owner on makeready.render_jobs (owner, turn) where state = 'queued';
 select makeready.queue_create('render', '{"is_fair": "true", "attempt_limit": "4 minutes", "max_attempts": "5",
                                           "retry_base": "1 second", "retry_factor": "2", "retry_cap": "60 seconds"}');
 

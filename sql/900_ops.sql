@@ -57,7 +57,7 @@ begin
          turn = case when v_policy.is_fair
                      then makeready.first_turn(queue_name, j.lane, j.host, j.priority, j.owner) + l.place else 0 end
     from line l
-   where j.queue = queue_name and j.id = l.id and j.state in ('dead', 'cancelled', 'expired', 'waiting');
+   where j.queue = queue_name and j.id = any (job_ids) and j.id = l.id and j.state in ('dead', 'cancelled', 'expired', 'waiting');
   get diagnostics v_count = row_count;
   return v_count;
 end

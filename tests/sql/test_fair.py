@@ -48,8 +48,8 @@ async def test_one_by_one_and_in_bulk_give_the_same_turns(core: Core) -> None:
         " where queue = 'fair' group by owner"
     )
     assert {row["owner"]: row["turns"] for row in turns} == {
-        "bulk": [0, 1, 2, 3],
-        "single": [0, 1, 2, 3],
+        "bulk": [1, 2, 3, 4],
+        "single": [1, 2, 3, 4],
     }
 
 
@@ -80,4 +80,4 @@ async def test_a_redriven_job_gets_a_turn_of_its_owner(core: Core) -> None:
     await core.many("fair", 5, owner_key="other")
     await order(core, 3)
     await core.call("retry", queue_name="fair", job=job["id"])
-    assert (await core.job(job["id"]))["turn"] == 3
+    assert (await core.job(job["id"]))["turn"] == 4

@@ -8,7 +8,6 @@ create table makeready.free_jobs partition of makeready.jobs for values in ('fre
 create table makeready.limited_jobs partition of makeready.jobs for values in ('limited') with (fillfactor = 70);
 create table makeready.bounded_jobs partition of makeready.jobs for values in ('bounded') with (fillfactor = 70);
 create table makeready.fair_jobs partition of makeready.jobs for values in ('fair') with (fillfactor = 70);
-create index fair_jobs_turn on makeready.fair_jobs (owner, turn) where state = 'queued';
 
 select makeready.queue_create('free', '{"retry_jitter": 0}');
 select makeready.queue_create('limited', '{"max_in_flight": 3, "retry_jitter": 0}');
