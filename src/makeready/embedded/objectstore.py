@@ -27,6 +27,7 @@ from botocore.credentials import Credentials
 
 from makeready.embedded.processes import (
     EmbeddedError,
+    command_of,
     die_with_parent,
     end,
     free_ports,
@@ -259,9 +260,7 @@ class EmbeddedObjectStore:
         with suppress(OSError, ValueError):
             left = json.loads(self._pid_file.read_text("utf-8"))
             pid: int = left["pid"]
-            words = ["ps", "-o", "command=", "-p", str(pid)]
-            shown = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-            if is_alive(pid) and str(self._folder) in shown:
+            if is_alive(pid) and str(self._folder) in command_of(pid):
                 end(pid, None, STOP_STEPS)
             self._sweep(left["ports"])
 

@@ -162,6 +162,17 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def command_of(pid: int) -> str:
+    """The command line of a process, empty when there is none: ids are used again."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " ")
+        except OSError:
+            return ""
+    words = ["ps", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that are free now; all are held open until the last one is known.
 
