@@ -149,13 +149,11 @@ begin
             hint = 'An operator opens it with makeready.queue_open.';
   end if;
   if v_policy.max_open is not null then
-    -- In any snapshot a job is in exactly one state, so a claim or a retry meanwhile changes nothing. Never a full count.
-    select count(*) into v_open
-      from (select from makeready.jobs j where j.queue = queue_name and j.state = 'queued' limit v_policy.max_open) a;
-    select v_open + count(*) into v_open
-      from (select from makeready.jobs j where j.queue = queue_name and j.state = 'running' limit v_policy.max_open) a;
-    select v_open + count(*) into v_open
-      from (select from makeready.jobs j where j.queue = queue_name and j.state = 'waiting' limit v_policy.max_open) a;
+    -- One statement, so one snapshot, in which each job is in exactly one state whatever moves meanwhile. Never a full count.
+    select (select count(*) from (select from makeready.jobs j where j.queue = queue_name and j.state = 'queued' limit v_policy.max_open) a)
+         + (select count(*) from (select from makeready.jobs j where j.queue = queue_name and j.state = 'running' limit v_policy.max_open) a)
+         + (select count(*) from (select from makeready.jobs j where j.queue = queue_name and j.state = 'waiting' limit v_policy.max_open) a)
+      into v_open;
     if v_open + job_count > v_policy.max_open then
       raise exception 'queue % is full: % of % jobs are open', queue_name, v_open, v_policy.max_open
         using errcode = 'MR429',

@@ -194,3 +194,41 @@ async def test_a_lane_holds_while_many_claim_from_several_queues(
         for n, person in enumerate(people):
             group.create_task(claim(person, ["limited", "free"][:: (-1) ** n]))
     assert worst == 2
+
+
+@pytest.mark.slow
+async def test_jobs_that_change_state_are_not_overlooked_by_admission(
+    core: Core, session: Session
+) -> None:
+    """Running to queued, waiting to queued: each job is counted in one and the same snapshot."""
+    await core.set("bounded", max_open=12, max_in_flight=12)
+    await core.many("bounded", 8)
+    for _ in range(4):
+        await core.db.execute("select makeready.enqueue('bounded', due => 'infinity')")
+    race = Race()
+    race.until -= SECONDS / 3
+    admitted: list[UUID] = []
+
+    async def move(person: Core) -> None:
+        person.me = await person.worker()
+        while race.goes_on:
+            for job in await person.claim("bounded", 2):
+                await person.fail(job, "interrupted")
+            await person.call("promote", max_jobs=10)
+            await person.db.execute(
+                "update makeready.jobs set state = 'waiting' where id in (select id from"
+                " makeready.jobs where state = 'queued' limit 2 for update skip locked)"
+            )
+
+    async def try_to_enter(person: Core) -> None:
+        while race.goes_on:
+            try:
+                admitted.append(await person.enqueue("bounded"))
+            except Busy:
+                race.refused += 1
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(10):
+            group.create_task((move if n % 2 else try_to_enter)(await session()))
+    assert admitted == []
+    assert race.refused > 50
