@@ -21,6 +21,7 @@ async def main() -> None:
         device="disk",
         folder=VAR / "servers",
         is_quick=False,
+        rounds=3,
         is_slow=False,
         scaled=lambda full, _quick: full,
         figure=lambda row, what, value, unit, note="": Figure(
