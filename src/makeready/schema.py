@@ -35,7 +35,7 @@ OWNER = "makeready_owner"
 LOCK_KEY = 0x6D616B65_72656164  # "makeread"
 LOCK_POLL_S = 0.2
 LOCK_WAIT_S = 300.0
-STATEMENT_LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT = "5s"
 
 _PROLOGUE = """
 do $$
@@ -48,10 +48,14 @@ exception when duplicate_object or unique_violation then null;
 end $$;
 do $$
 begin
-  if not pg_catalog.pg_has_role(current_user, 'makeready_owner', 'member') then
+  -- Since PostgreSQL 16 whoever creates a role may grant it, but is not in it yet.
+  set role makeready_owner;
+  reset role;
+exception when insufficient_privilege then
+  begin
     execute pg_catalog.format('grant makeready_owner to %I', current_user);
-  end if;
-exception when unique_violation then null;
+  exception when unique_violation then null;
+  end;
 end $$;
 create schema if not exists makeready authorization makeready_owner;
 """
@@ -173,8 +177,7 @@ async def _apply(connection: asyncpg.Connection, files: Sequence[SqlFile]) -> li
     pending = [file for file in files if _is_pending(file, applied)]
     if not pending:
         return []
-    await connection.execute(_PROLOGUE)
-    await connection.execute(f"set role {OWNER}; set lock_timeout = '{STATEMENT_LOCK_TIMEOUT}'")
+    await _become_owner(connection)
     await connection.execute(_LEDGER)
     migrations = [file for file in pending if file.kind == "migration"]
     if applied:
@@ -188,6 +191,19 @@ async def _apply(connection: asyncpg.Connection, files: Sequence[SqlFile]) -> li
             if file.kind == "subject":
                 await _run(connection, file)
     return [file.name for file in pending]
+
+
+async def _become_owner(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute(_PROLOGUE)
+        await connection.execute(f"set role {OWNER}; set lock_timeout = '{LOCK_TIMEOUT}'")
+    except asyncpg.InsufficientPrivilegeError as error:
+        user = await connection.fetchval("select current_user")
+        text = (
+            f"{user} may not bring up this database: {error}; an administrator runs"
+            f" `grant {OWNER} to {user}`, or lets {user} create roles and own the database"
+        )
+        raise SchemaError(text) from error
 
 
 def _refuse_edited(files: Sequence[SqlFile], applied: dict[str, str]) -> None:
