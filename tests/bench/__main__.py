@@ -34,6 +34,7 @@ ROWS: tuple[Row, ...] = (
     *faults.ROWS,
     *idle.ROWS,
     *render.ROWS,
+    *render.ROWS,
 )
 ROUNDS = 3
 

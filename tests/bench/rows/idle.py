@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import asyncpg
@@ -43,7 +44,15 @@ async def measure(bench: Bench) -> Sequence[Line]:
         bench.figure("idle", "queries of an idle worker process", queries, "/s", most),
         bench.figure("idle", "WAL of an idle worker process, after a checkpoint", wal, "kB/min"),
         at_most("idle", bench.device, "≤ 3 queries/s", queries, QUERIES_PER_S, unit="/s"),
-        at_most("idle", bench.device, "≤ 100 kB WAL/min", wal, WAL_KB_PER_MIN, unit="kB/min"),
+        # Whole pages after a checkpoint come once: a shorter run would count them several times.
+        at_most(
+            "idle",
+            bench.device,
+            "≤ 100 kB WAL/min",
+            math.nan if bench.is_quick else wal,
+            WAL_KB_PER_MIN,
+            unit="kB/min",
+        ),
     ]
 
 
