@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from makeready.numerals import LARGEST, english, russian, russian_form
+
 LANGUAGES = ("ru", "en")
 
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 
-_LARGEST = 10**12  # amounts in words end below a trillion
 _CENT = Decimal("0.01")
 
 _MONTHS_RU = [
@@ -47,82 +48,6 @@ _MONTHS_EN = [
     "November",
     "December",
 ]
-_UNITS_RU = [
-    "ноль",
-    "один",
-    "два",
-    "три",
-    "четыре",
-    "пять",
-    "шесть",
-    "семь",
-    "восемь",
-    "девять",
-    "десять",
-    "одиннадцать",
-    "двенадцать",
-    "тринадцать",
-    "четырнадцать",
-    "пятнадцать",
-    "шестнадцать",
-    "семнадцать",
-    "восемнадцать",
-    "девятнадцать",
-]
-_TENS_RU = [
-    "-",
-    "-",
-    "двадцать",
-    "тридцать",
-    "сорок",
-    "пятьдесят",
-    "шестьдесят",
-    "семьдесят",
-    "восемьдесят",
-    "девяносто",
-]
-_HUNDREDS_RU = [
-    "-",
-    "сто",
-    "двести",
-    "триста",
-    "четыреста",
-    "пятьсот",
-    "шестьсот",
-    "семьсот",
-    "восемьсот",
-    "девятьсот",
-]
-_SCALES_RU = (
-    ("миллиард", "миллиарда", "миллиардов"),
-    ("миллион", "миллиона", "миллионов"),
-    ("тысяча", "тысячи", "тысяч"),
-)
-_UNITS_EN = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS_EN = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SCALES_EN = ("billion", "million", "thousand")
-
 _SHORT_WORD_RU = re.compile(r"(?<![\w-])([а-яёА-ЯЁ]{1,2}|для|над|под|при|без|или) (?=\S)")
 _DASH = re.compile(r" ([—–]) ")
 _AFTER_NUMBER = re.compile(
@@ -216,7 +141,7 @@ class Wording:
     def plural(self, count: int, forms: list[str]) -> str:
         """The form that goes with a count: Russian has three (1, 2, 5), English two (1, 2)."""
         if self._russian:
-            return _form_ru(count, (forms[0], forms[1], forms[2]))
+            return russian_form(count, (forms[0], forms[1], forms[2]))
         return forms[0] if count == 1 else forms[-1]
 
     def in_words(self, value: Decimal | float, currency: str) -> str:
@@ -224,14 +149,14 @@ class Wording:
         exact = Decimal(str(value)).quantize(_CENT, ROUND_HALF_UP)
         whole = int(exact)
         cents = int((exact - whole) * 100)
-        if not 0 <= whole < _LARGEST:
+        if not 0 <= whole < LARGEST:
             raise ValueError(f"{value} can't be written in words")
         names = CURRENCIES[currency]
         if self._russian:
-            words = f"{_words_ru(whole)} {_form_ru(whole, names.whole_ru)}"
-            words += f" {cents:02d}{NBSP}{_form_ru(cents, names.cents_ru)}"
+            words = f"{russian(whole)} {russian_form(whole, names.whole_ru)}"
+            words += f" {cents:02d}{NBSP}{russian_form(cents, names.cents_ru)}"
         else:
-            words = f"{_words_en(whole)} {names.whole_en[whole != 1]}"
+            words = f"{english(whole)} {names.whole_en[whole != 1]}"
             words += f" and {cents:02d}{NBSP}{names.cents_en[cents != 1]}"
         return words[0].upper() + words[1:]
 
@@ -253,58 +178,3 @@ def cents(value: Decimal | float) -> Decimal:
 def groups(text: str) -> str:
     """A long code in groups of four, so that people can read it aloud."""
     return NBSP.join(text[at : at + 4] for at in range(0, len(text), 4))
-
-
-def _form_ru(count: int, forms: tuple[str, str, str]) -> str:
-    tail = abs(count) % 100
-    if 10 < tail < 20:
-        return forms[2]
-    last = tail % 10
-    if last == 1:
-        return forms[0]
-    return forms[1] if 1 < last < 5 else forms[2]
-
-
-def _words_ru(number: int) -> str:
-    if number == 0:
-        return _UNITS_RU[0]
-    words = []
-    for power, forms in zip((3, 2, 1), _SCALES_RU, strict=True):
-        part = number // 1000**power % 1000
-        if part:
-            words += [*_below_thousand_ru(part, feminine=power == 1), _form_ru(part, forms)]
-    return " ".join([*words, *_below_thousand_ru(number % 1000, feminine=False)])
-
-
-def _below_thousand_ru(number: int, *, feminine: bool) -> list[str]:
-    words = [_HUNDREDS_RU[number // 100]] if number >= 100 else []
-    rest = number % 100
-    if rest >= 20:
-        words.append(_TENS_RU[rest // 10])
-        rest %= 10
-    if rest:
-        unit = _UNITS_RU[rest]
-        words.append({"один": "одна", "два": "две"}.get(unit, unit) if feminine else unit)
-    return words
-
-
-def _words_en(number: int) -> str:
-    if number == 0:
-        return _UNITS_EN[0]
-    words = []
-    for power, scale in zip((3, 2, 1), _SCALES_EN, strict=True):
-        part = number // 1000**power % 1000
-        if part:
-            words += [*_below_thousand_en(part), scale]
-    return " ".join([*words, *_below_thousand_en(number % 1000)])
-
-
-def _below_thousand_en(number: int) -> list[str]:
-    words = [_UNITS_EN[number // 100], "hundred"] if number >= 100 else []
-    rest = number % 100
-    if rest >= 20:
-        ten, unit = _TENS_EN[rest // 10], rest % 10
-        words.append(f"{ten}-{_UNITS_EN[unit]}" if unit else ten)
-    elif rest:
-        words.append(_UNITS_EN[rest])
-    return words
