@@ -91,7 +91,7 @@ async def test_a_rung_that_does_not_hold_gives_way_to_the_next() -> None:
         assert browser.jail == good
     finally:
         await browser.close()
-    assert not group(browser.pid)
+    await until(lambda: not group(browser.pid), timeout_s=2.0, what="the end of its children")
 
 
 async def test_no_rung_that_holds_is_an_error_that_costs_no_attempt_and_says_why() -> None:

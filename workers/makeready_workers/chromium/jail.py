@@ -159,8 +159,7 @@ async def launch(binary: ChromiumBinary, jail: Jail, home: Home) -> Pipe:
 async def kill(pipe: Pipe) -> None:
     """Ends the browser with all its processes; waits for its exit for at most `EXIT_TIMEOUT_S`."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if not pipe.exited.done():
-            os.killpg(pipe.pid, signal.SIGKILL)
+        os.killpg(pipe.pid, signal.SIGKILL)  # also when only a straggler of it is left
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(EXIT_TIMEOUT_S):
             await asyncio.shield(pipe.exited)
