@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from makeready.embedded.postgres import EmbeddedPostgres
+from makeready.faults import BROKEN
 from makeready.schema import migrate
 from tests.support.drill import SQL
 from tests.support.waiting import until
@@ -60,7 +62,7 @@ class Witness:
             try:
                 statement = "select count(*) from makeready.jobs where finished_at is null"
                 return await self.number(statement) == 0
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except (OSError, asyncpg.PostgresError, *BROKEN):
                 return False  # it is away, as it should be
 
         await until(ended, timeout_s=timeout_s, what="the end of all jobs")
@@ -80,6 +82,31 @@ class Witness:
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
+
+
+@asynccontextmanager
+async def limit_watched(dsn: str, limit: int) -> AsyncIterator[None]:
+    """Fails the test when more jobs are in work at a time than the limit, or never so many."""
+    most = 0
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal most
+        observer = Witness(dsn)
+        while not stop.is_set():
+            try:
+                statement = "select count(*) from makeready.jobs where state = 'running'"
+                most = max(most, await observer.number(statement))
+            except (OSError, asyncpg.PostgresError, *BROKEN):
+                await asyncio.sleep(0.05)  # it is away
+            await asyncio.sleep(0.003)
+        await observer.close()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        yield
+        stop.set()
+    assert most == limit
 
 
 @pytest.fixture

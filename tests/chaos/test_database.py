@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from makeready.embedded.postgres import EmbeddedPostgres
-from tests.chaos.conftest import Witness
+from tests.chaos.conftest import Witness, limit_watched
 from tests.support.waiting import until
 from tests.support.worker_process import WorkerProcess, worker_process
 
@@ -145,38 +145,19 @@ async def test_a_limit_holds_through_kills_of_workers_and_restarts_of_the_server
     server: EmbeddedPostgres, dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
     await witness.value("select makeready.queue_set('drill', 'max_in_flight', '3')")
-    most = 0
-    stop = asyncio.Event()
+    async with limit_watched(dsn, 3), worker_process(dsn, tmp_path, "steady") as steady:
+        await witness.enqueue(60, do="sleep", seconds=0.2)
+        for round_ in range(3):
+            async with worker_process(dsn, tmp_path, "shaky") as shaky:
+                await asyncio.sleep(1)
+                if round_ == 1:
+                    await asyncio.to_thread(server.kill)
+                    await asyncio.to_thread(server.start)
+                shaky.send(signal.SIGKILL)
+                await shaky.ended()
+        await witness.until_all_ended(timeout_s=60)
+        assert steady.is_alive
 
-    async def watch() -> None:
-        nonlocal most
-        observer = Witness(dsn)
-        while not stop.is_set():
-            try:
-                statement = "select count(*) from makeready.jobs where state = 'running'"
-                most = max(most, await observer.number(statement))
-            except Exception:  # noqa: BLE001 -- it is away
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.002)
-        await observer.close()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(watch())
-        async with worker_process(dsn, tmp_path, "steady") as steady:
-            await witness.enqueue(60, do="sleep", seconds=0.2)
-            for round_ in range(3):
-                async with worker_process(dsn, tmp_path, "shaky") as shaky:
-                    await asyncio.sleep(1)
-                    if round_ == 1:
-                        await asyncio.to_thread(server.kill)
-                        await asyncio.to_thread(server.start)
-                    shaky.send(signal.SIGKILL)
-                    await shaky.ended()
-            await witness.until_all_ended(timeout_s=60)
-            assert steady.is_alive
-        stop.set()
-
-    assert most == 3
     assert await witness.done_once() == 60
 
 

@@ -21,11 +21,12 @@ from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from makeready.embedded.postgres import EmbeddedPostgres
 from makeready.storage import open_storage
-from tests.chaos.conftest import Witness
+from tests.chaos.conftest import Witness, limit_watched
 from tests.support.waiting import until
 
 PACKS = 8
 DOCS = ("invoice", "letter", "report")
+LIMIT = 3  # below the tasks of two workers
 STORE_AWAY_S = 10.0
 TIMEOUT_S = 100.0
 
@@ -98,6 +99,7 @@ async def ask(dsn: str) -> list[UUID]:
     db = await asyncpg.connect(dsn)
     try:
         await render.sync_types(db, render.shipped_types())
+        await db.execute(f"select makeready.queue_set('render', 'max_in_flight', '{LIMIT}')")
         user = await people.user_create(db, "Анна")
         data = {name: documents.sample(documents.document_type(name), "ru") for name in DOCS}
         packs = [
@@ -163,10 +165,11 @@ async def test_a_killed_worker_in_mid_pack_costs_no_document(
     dsn: str, witness: Witness, workers: Workers, store: EmbeddedObjectStore
 ) -> None:
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(limit_watched(dsn, LIMIT))
         victim = await stack.enter_async_context(workers.one())
         await ask(dsn)
-        await until_ready(witness, 3)
         await stack.enter_async_context(workers.one())
+        await until_ready(witness, 3)
         victim.send_signal(signal.SIGKILL)
         await until_ready(witness, PACKS * len(DOCS))
 
@@ -180,7 +183,7 @@ async def test_a_database_that_restarts_in_mid_pack_costs_no_document(
     workers: Workers,
     store: EmbeddedObjectStore,
 ) -> None:
-    async with workers.one():
+    async with limit_watched(dsn, LIMIT), workers.one(), workers.one():
         await ask(dsn)
         await until_ready(witness, 3)
         server.kill()
@@ -195,7 +198,7 @@ async def test_a_database_that_restarts_in_mid_pack_costs_no_document(
 async def test_a_store_that_is_away_for_ten_seconds_costs_no_document(
     dsn: str, witness: Witness, workers: Workers, store: EmbeddedObjectStore
 ) -> None:
-    async with workers.one():
+    async with limit_watched(dsn, LIMIT), workers.one(), workers.one():
         await ask(dsn)
         await until_ready(witness, 3)
         store.kill()
