@@ -164,7 +164,7 @@ def is_alive(pid: int) -> bool:
 
 def command_of(pid: int) -> str:
     """The command line of a process, empty when there is none: ids are used again."""
-    if sys.platform == "linux":
+    if Path("/proc/self").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " ")
         except OSError:
