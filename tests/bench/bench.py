@@ -46,6 +46,15 @@ class Bench:
             await driver.act(url, "install", tasks=4)
         return url
 
+    async def fill(self, driver: Driver, url: str, **asked: Any) -> None:
+        """Has the driver enqueue jobs, then vacuums: what is measured next starts tidy."""
+        await driver.act(url, "fill", **asked)
+        session = await self.cluster.connect(driver.database)
+        try:
+            await session.execute("vacuum analyze")
+        finally:
+            await session.close()
+
     def figure(self, row: str, what: str, value: float, unit: str, note: str = "") -> Figure:
         """A figure of this device."""
         return Figure(row=row, device=self.device, what=what, value=value, unit=unit, note=note)
@@ -84,7 +93,7 @@ async def compete(bench: Bench, contenders: Sequence[Contender]) -> dict[str, fl
     for _ in range(bench.rounds):
         for contender in contenders:
             url = urls[contender.driver.name]
-            await contender.driver.act(url, "fill", jobs=contender.jobs, **contender.fill)
+            await bench.fill(contender.driver, url, jobs=contender.jobs, **contender.fill)
             facts = await contender.driver.act(url, **contender.drain)
             _check(contender, facts)
             rates[contender.label].append(facts["jobs"] / facts["seconds"])

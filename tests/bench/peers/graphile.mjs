@@ -103,7 +103,6 @@ const acts = {
   },
   fill: async () => {
     await fill(asked.jobs);
-    await pool.query("vacuum analyze graphile_worker._private_jobs");
     return {};
   },
   drain: () => drain(),

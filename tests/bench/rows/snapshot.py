@@ -42,15 +42,15 @@ async def _one(bench: Bench, driver: Driver, asked: Mapping[str, Any]) -> tuple[
     url = await bench.database(driver)
     count = bench.scaled(500, 100)
     busy = bench.scaled(20_000, 3_000)
-    await driver.act(url, "fill", jobs=count, tasks=1, **asked)
+    await bench.fill(driver, url, jobs=count, tasks=1, **asked)
     facts = await driver.act(url, "claims", jobs=count, tasks=1, **asked)
     before = median(facts["milliseconds"])
     holder = await asyncpg.connect(url)
     try:
         await holder.execute(HELD)
-        await driver.act(url, "fill", jobs=busy, tasks=4, **asked)
+        await bench.fill(driver, url, jobs=busy, tasks=4, **asked)
         await driver.act(url, "drain", tasks=4, **asked)
-        await driver.act(url, "fill", jobs=count, tasks=1, **asked)
+        await bench.fill(driver, url, jobs=count, tasks=1, **asked)
         facts = await driver.act(url, "claims", jobs=count, tasks=1, **asked)
     finally:
         await holder.close()
