@@ -22,7 +22,7 @@ do $$
 declare
   v_role text;
 begin
-  foreach v_role in array array['makeready_http', 'makeready_worker', 'makeready_ops', 'makeready_read'] loop
+  foreach v_role in array array['makeready_app', 'makeready_http', 'makeready_worker', 'makeready_ops', 'makeready_read'] loop
     begin
       if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
         reset role;                       -- the owner may not create roles; whoever migrates may
@@ -33,6 +33,17 @@ begin
       null;                               -- another database of the cluster was faster
     end;
   end loop;
+end $$;
+
+-- Views show what other sessions do only to members of these; who migrates a managed server may not be able to grant them.
+do $$
+begin
+  reset role;
+  grant pg_read_all_stats to makeready_owner;
+  grant pg_signal_backend to makeready_ops;
+  set role makeready_owner;
+exception when insufficient_privilege then
+  raise notice 'not granted: pg_read_all_stats to makeready_owner, pg_signal_backend to makeready_ops';
 end $$;
 
 comment on schema makeready is 'Makeready: jobs on nothing but PostgreSQL. Operators start with makeready.queue_overview and makeready.why(job).';
@@ -107,7 +118,7 @@ create index if not exists audit_log_recent on makeready.audit_log (target, id);
 comment on table makeready.audit_log is 'Who changed what by hand: policy, pauses, retries, people. Append only.';
 comment on column makeready.audit_log.id is 'Order of entry.';
 comment on column makeready.audit_log.at is 'When, by the database clock.';
-comment on column makeready.audit_log.actor is 'Setting makeready.actor where the caller states it (a staff account), else the database user.';
+comment on column makeready.audit_log.actor is 'The database user; before it, with via, whom the caller states in the setting makeready.actor.';
 comment on column makeready.audit_log.action is 'Name of the function that did it.';
 comment on column makeready.audit_log.target is 'What was changed: a queue, a lane, a job, a worker, a person.';
 comment on column makeready.audit_log.before is 'The values before.';
@@ -124,7 +135,7 @@ create or replace function makeready.audit(what text, about text, old_values jso
 as $$
   insert into makeready.audit_log (at, actor, action, target, before, after, reason, request_id)
   values (makeready.now(),
-          coalesce(nullif(current_setting('makeready.actor', true), ''), session_user),
+          coalesce(nullif(current_setting('makeready.actor', true), '') || ' via ', '') || session_user,
           audit.what, audit.about, audit.old_values, audit.new_values, audit.because,
           nullif(current_setting('makeready.request_id', true), ''))
 $$;

@@ -27,7 +27,7 @@ comment on column makeready.workers.tasks is 'Jobs it runs at a time.';
 comment on column makeready.workers.queues is 'Queues it claims from.';
 comment on column makeready.workers.version is 'Version of the code.';
 comment on column makeready.workers.stale_after is 'Without a beat for so long it counts as lost.';
-comment on column makeready.workers.locks_session is 'Whether its listening session holds the lock session_key(id).';
+comment on column makeready.workers.locks_session is 'Whether its listening session held the lock session_key(id) at the last beat: only then does its absence mean anything.';
 comment on column makeready.workers.started_at is 'When it registered.';
 comment on column makeready.workers.beat_at is 'Last heartbeat.';
 comment on column makeready.workers.draining_at is 'Since when it claims no more.';
@@ -91,7 +91,7 @@ declare
 begin
   -- Of two processes with one name the second waits here for the first to commit, and then finds it alive.
   insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
-  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session, v_now, v_now)
+  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session and makeready.session_is_open(worker), v_now, v_now)
   on conflict do nothing;
   if found then
     return 0;
@@ -100,7 +100,7 @@ begin
   -- Again by the same process, after an outage: it stays what it was, draining included.
   update makeready.workers w
      set host = host_name, pid = process_id, tasks = task_count, queues = queue_names, version = code_version,
-         stale_after = stale_time, locks_session = has_session, beat_at = v_now
+         stale_after = stale_time, locks_session = has_session and makeready.session_is_open(worker), beat_at = v_now
    where w.id = worker and w.instance = instance_name;
   if found then
     return 0;
@@ -118,7 +118,7 @@ begin
   end if;
   delete from makeready.workers w where w.instance = instance_name;
   insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
-  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session, v_now, v_now);
+  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session and makeready.session_is_open(worker), v_now, v_now);
   return makeready.reap(1000, false);      -- the predecessor's jobs have no worker now
 end
 $$;
@@ -145,7 +145,7 @@ $$;
 comment on function makeready.worker_leave(uuid) is 'Strikes a stopping process off the list; jobs it still held are taken back now. Returns how many.';
 
 create or replace function makeready.beat(worker uuid, queue_names text[], job_ids uuid[], tokens uuid[])
-  returns table (job_id uuid, verdict text)
+  returns table (job_id uuid, verdict text, token uuid)
   language plpgsql
   volatile
   security definer
@@ -154,14 +154,14 @@ create or replace function makeready.beat(worker uuid, queue_names text[], job_i
   set plan_cache_mode = force_generic_plan
 as $$
 begin
-  update makeready.workers w set beat_at = makeready.now() where w.id = worker;
+  update makeready.workers w set beat_at = makeready.now(), locks_session = makeready.session_is_open(worker) where w.id = worker;
   if not found then
     raise exception 'worker % is not registered', worker
       using errcode = 'MR002', detail = json_build_object('worker', worker),
             hint = 'Register again and beat again: leases that nobody took are still good.';
   end if;
   return query
-    select h.id, case when j.id is null then 'lost' else 'cancel' end
+    select h.id, case when j.id is null then 'lost' else 'cancel' end, h.lease      -- a worker may hold two leases of one job
       from unnest(queue_names, job_ids, tokens) h (queue, id, lease)
       left join lateral (select k.id, k.cancel_at from makeready.jobs k       -- offset 0: one probe by key for each lease held
                           where k.queue = h.queue and k.id = h.id and k.lease = h.lease offset 0) j on true
@@ -170,6 +170,33 @@ end
 $$;
 comment on function makeready.beat(uuid, text[], uuid[], uuid[]) is
   'Heartbeat of a process, once a second, with the leases it holds; answers only bad news: lost (drop it) or cancel (stop it). MR002: register again.';
+
+create or replace function makeready.reap_one(queue_name text, job uuid, attempt_number integer, worker uuid, claimed_at timestamptz,
+    next_state text, problem jsonb, moment timestamptz)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+  set plan_cache_mode = force_generic_plan
+as $$
+begin
+  update makeready.jobs j
+     set state = next_state, lost = j.lost + 1, attempt = j.attempt - 1, error = problem,
+         lease = null, seat = null, run_until = null, run_at = moment,
+         finished_at = case when next_state <> 'queued' then moment end
+   where j.queue = queue_name and j.id = job;
+  insert into makeready.attempts (queue, job_id, attempt, outcome, error, worker_id, started_at, ended_at)
+  values (queue_name, job, attempt_number, 'lost', problem, worker, claimed_at, moment);
+  if next_state = 'queued' then
+    perform makeready.wake(queue_name);
+  else
+    perform makeready.announce(queue_name, array[job]);
+  end if;
+end
+$$;
+comment on function makeready.reap_one(text, uuid, integer, uuid, timestamptz, text, jsonb, timestamptz) is
+  'Takes one job back whose row reap has locked. Internal.';
 
 create or replace function makeready.reap(max_jobs integer default 1000, by_heartbeat boolean default true)
   returns integer
@@ -180,53 +207,42 @@ create or replace function makeready.reap(max_jobs integer default 1000, by_hear
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set lock_timeout = '100ms'
 as $$
 declare
-  v_now   timestamptz := makeready.now();
-  v_lost  uuid[];
-  v_count integer := 0;
-  v_row   record;
+  v_now     timestamptz := makeready.now();
+  v_lost    uuid[];
+  v_count   integer := 0;
+  v_blocked integer := 0;
+  v_job     record;
 begin
   -- Suspects first: nearly always none, and then no job is read beyond the running ones.
   if by_heartbeat then
     select array_agg(w.id) into v_lost from makeready.workers w where makeready.worker_is_lost(w, v_now);
   end if;
-  for v_row in
-    with gone as materialized (
-      select j.queue, j.id, j.attempt, j.lost, j.worker_id, j.started_at, j.run_until, j.cancel_at, j.deadline_at
-        from makeready.jobs j
-       where j.state = 'running'
-         and ((by_heartbeat and j.run_until < v_now) or j.worker_id = any (v_lost)
-              or not exists (select from makeready.workers w where w.id = j.worker_id))
-       order by j.queue, j.id limit max_jobs for update of j skip locked
-    ), fate as materialized (
-      select g.*,
-             case when g.cancel_at is not null  then 'cancelled'
-                  when g.deadline_at <= v_now   then 'expired'
-                  when g.lost + 1 >= q.max_lost then 'dead'
-                  else 'queued' end as next_state,
-             jsonb_build_object('code', 'lease_lost', 'message',
-               case when g.run_until < v_now then 'the attempt ran too long' else 'the worker is gone' end,
-               'worker', g.worker_id, 'lost', g.lost + 1) as problem
-        from gone g join makeready.queues q on q.queue = g.queue
-    ), noted as (
-      insert into makeready.attempts (queue, job_id, attempt, outcome, error, worker_id, started_at, ended_at)
-      select f.queue, f.id, f.attempt, 'lost', f.problem, f.worker_id, f.started_at, v_now from fate f
-    )
-    update makeready.jobs j
-       set state = f.next_state, lost = j.lost + 1, attempt = j.attempt - 1, error = f.problem,
-           lease = null, seat = null, run_until = null, run_at = v_now,
-           finished_at = case when f.next_state <> 'queued' then v_now end
-      from fate f
-     where j.queue = f.queue and j.id = f.id
-    returning j.queue, j.id, j.state
+  for v_job in
+    select j.queue, j.id, j.attempt, j.lost, j.worker_id, j.started_at, j.run_until, j.cancel_at, j.deadline_at, q.max_lost
+      from makeready.jobs j join makeready.queues q on q.queue = j.queue
+     where j.state = 'running'
+       and ((by_heartbeat and j.run_until < v_now) or j.worker_id = any (v_lost)
+            or not exists (select from makeready.workers w where w.id = j.worker_id))
+     order by j.queue, j.id limit max_jobs for update of j skip locked
   loop
-    v_count := v_count + 1;
-    if v_row.state = 'queued' then
-      perform makeready.wake(v_row.queue);
-    else
-      perform makeready.announce(v_row.queue, array[v_row.id]);
-    end if;
+    begin
+      perform makeready.reap_one(v_job.queue, v_job.id, v_job.attempt, v_job.worker_id, v_job.started_at,
+        case when v_job.cancel_at is not null          then 'cancelled'
+             when v_job.deadline_at <= v_now           then 'expired'
+             when v_job.lost + 1 >= v_job.max_lost     then 'dead'
+             else 'queued' end,
+        jsonb_build_object('code', 'lease_lost', 'message',
+          case when v_job.run_until < v_now then 'the attempt ran too long' else 'the worker is gone' end,
+          'worker', v_job.worker_id, 'lost', v_job.lost + 1), v_now);
+      v_count := v_count + 1;
+    exception when lock_not_available then
+      -- Somebody's open transaction holds the row of the job's domain: this job waits for them, the others do not.
+      v_blocked := v_blocked + 1;
+      exit when v_blocked >= 5;
+    end;
   end loop;
   return v_count;
 end

@@ -30,12 +30,12 @@ comment on column makeready.chores.failures is 'Failures in a row.';
 create or replace function makeready.chore_create(chore_name text, period interval, by_process boolean default false)
   returns void language sql volatile security definer set search_path = ''
 as $$
-  insert into makeready.chores (chore, every, due_at, in_process)
-  values (chore_name, period, makeready.now() + case when by_process then period else interval '0' end, by_process)
+  insert into makeready.chores (chore, every, due_at, in_process, is_enabled)
+  values (chore_name, period, makeready.now(), by_process, not by_process)
   on conflict do nothing
 $$;
 comment on function makeready.chore_create(text, interval, boolean) is
-  'Makes a chore come round every period: the function makeready.<chore_name>(integer) returning integer, or by_process what a process with storage does. A chore that exists keeps its period. Called by SQL files.';
+  'Makes a chore come round every period: the function makeready.<chore_name>(integer) returning integer, or by_process what a process with storage does, once an operator has switched it on. A chore that exists keeps its period. Called by SQL files.';
 
 create or replace function makeready.chore_set(chore_name text, enabled boolean, period interval default null, because text default null)
   returns void

@@ -5,8 +5,9 @@
 -- then its row goes. A crash between the phases repeats the second; a marked file is never adopted again.
 --
 -- Objects that no row knows (their worker died before it published) are found by the scan `files_scan`: it lists the
--- store first and asks here second, leaves alone what is younger than a day, and stays off after a restore until an
--- operator has confirmed that rows and store belong together.
+-- store first and asks here second and leaves alone what is younger than a day. It is off until an operator has confirmed
+-- that this database alone keeps its documents in the bucket, and off again after a restore: the store of another
+-- database, or one that is newer than the rows, would lose what it needs.
 
 create table if not exists makeready.files (
   id           uuid        not null constraint files_pk primary key,
@@ -176,4 +177,4 @@ as $$
 $$;
 comment on function makeready.files_unknown(text, text[]) is 'Those of the objects that no file is made of. List the store before you ask.';
 
-select makeready.chore_create('files_scan', '24 hours', by_process => true);
+select makeready.chore_create('files_scan', '24 hours', by_process => true);      -- made switched off, see above

@@ -598,6 +598,6 @@ grant execute on function makeready.render_types_sync(jsonb) to makeready_http, 
 grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) to makeready_http;
 grant execute on function makeready.render_pack(uuid, uuid, text) to makeready_http;
 grant execute on function makeready.render_document(uuid, uuid, text, text) to makeready_http;
-grant execute on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) to makeready_http, makeready_ops;
+grant execute on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) to makeready_app, makeready_http, makeready_ops;
 grant execute on function makeready.render_input(uuid) to makeready_worker, makeready_ops;
 grant execute on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) to makeready_worker;

@@ -1,5 +1,6 @@
 -- Who may do what. PUBLIC may do nothing. Tables are written by nobody: the functions do, and each role calls its own.
 --
+--   makeready_app     an application of yours: enqueues and cancels in its own transactions, wakes, looks how jobs ended
 --   makeready_http    enqueues, waits, cancels; reads what a person asks for through functions
 --   makeready_worker  claims, beats, finishes, and keeps house
 --   makeready_ops     everything an operator calls by hand, and reads all views and tables
@@ -8,7 +9,7 @@
 -- A queue's own file grants its own functions.
 
 revoke all on schema makeready from public;
-grant usage on schema makeready to makeready_http, makeready_worker, makeready_ops, makeready_read;
+grant usage on schema makeready to makeready_app, makeready_http, makeready_worker, makeready_ops, makeready_read;
 do $$
 declare
   v_function regprocedure;
@@ -33,13 +34,14 @@ grant execute on function
   makeready.files_unknown(text, text[]), makeready.files_purge_mark(integer, interval), makeready.files_purged(uuid[])
 to makeready_http, makeready_worker, makeready_ops;
 
+grant execute on function makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.peek(text, uuid[]) to makeready_app;
 grant execute on function
   makeready.enqueue(text, jsonb, uuid, integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
   makeready.enqueue_many(text, jsonb[], uuid[], integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
   makeready.enqueue_once(text, text, text, bytea, text, jsonb, uuid, integer, timestamptz, timestamptz, text, text, text, uuid, integer, boolean),
   makeready.request_take(text, text, text, bytea, text, uuid, interval),
   makeready.cancel(text, uuid, text), makeready.give_up(text, uuid, jsonb)
-to makeready_http, makeready_worker, makeready_ops;
+to makeready_app, makeready_http, makeready_worker, makeready_ops;
 
 grant execute on function
   makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean),

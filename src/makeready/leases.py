@@ -79,15 +79,14 @@ async def beat(
 ) -> dict[UUID, str]:
     """Heartbeat; returns bad news only, by token: `lost` or `cancel`. WorkerGone: register."""
     rows = await control.fetch(
-        "select job_id, verdict from makeready.beat($1, $2, $3, $4)",
+        "select token, verdict from makeready.beat($1, $2, $3, $4)",
         worker,
         [lease.queue for lease in held],
         [lease.job_id for lease in held],
         [lease.token for lease in held],
         timeout_s=timeout_s,
     )
-    tokens = {lease.job_id: lease.token for lease in held}
-    return {tokens[row[0]]: row[1] for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def drain(control: Control, worker: UUID) -> None:
@@ -150,7 +149,7 @@ async def finish(db: Executor | Control, lease: Lease, result: Json | None = Non
 async def finish_many(
     db: Executor | Control, queue: str, ended: Sequence[tuple[Lease, Json | None]]
 ) -> dict[UUID, str]:
-    """Ends many jobs of one queue: ok, repeat or lost for each."""
+    """Ends many jobs of one queue: ok, repeat or lost for each, by token."""
     rows = await db.fetch(
         "select job_id, verdict from makeready.finish_many($1, $2, $3, $4::text[]::jsonb[])",
         queue,
@@ -158,7 +157,7 @@ async def finish_many(
         [lease.token for lease, _ in ended],
         [json_text(result) for _, result in ended],
     )
-    return {row[0]: row[1] for row in rows}
+    return {lease.token: row[1] for (lease, _), row in zip(ended, rows, strict=True)}
 
 
 async def fail(

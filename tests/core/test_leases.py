@@ -110,7 +110,7 @@ async def test_many_ends_in_one_call_each_get_a_verdict(core: Core, worker: UUID
     verdicts = await leases.finish_many(
         core.db, "free", [(first, {"a": 1}), (second, None), (third, None)]
     )
-    assert verdicts == {first.job_id: "ok", second.job_id: "repeat", third.job_id: "lost"}
+    assert verdicts == {first.token: "ok", second.token: "repeat", third.token: "lost"}
 
 
 async def test_finish_and_claim_is_one_call_for_queues_without_a_limit(

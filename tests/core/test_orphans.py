@@ -52,10 +52,8 @@ async def test_one_process_a_day_scans_and_none_after_a_restore(
 ) -> None:
     async with open_storage(settings) as storage, asyncpg.create_pool(dsn, min_size=1) as pool:
         await storage.ensure_bucket()
-        assert await scan_if_due(pool, storage) is None, "not on the first day"
-        await db.execute(
-            "update makeready.chores set due_at = makeready.now() where chore = 'files_scan'"
-        )
+        assert await scan_if_due(pool, storage) is None, "off until an operator says so"
+        await db.execute("select makeready.chore_set('files_scan', true, because => 'our bucket')")
         assert await scan_if_due(pool, storage) == 0
         assert await scan_if_due(pool, storage) is None
         await db.execute("select makeready.after_restore('of last night')")

@@ -27,13 +27,24 @@ async def last_audit(core: Core) -> asyncpg.Record:
     return row
 
 
+async def test_an_evicted_job_that_was_to_be_cancelled_is_cancelled(core: Core) -> None:
+    job = await core.running("free")
+    await core.cancel("free", job["id"])
+    assert await core.call("job_evict", queue_name="free", job=job["id"]) == "cancelled"
+    assert await core.state(job["id"]) == "cancelled"
+
+
 async def test_a_changed_setting_is_audited_with_before_and_after(core: Core) -> None:
     """Promise 10: policy is data, changed by audited functions."""
     await core.db.execute("set makeready.actor = 'anna'; set makeready.request_id = 'r-1'")
     call = {"queue_name": "limited", "setting": "max_in_flight", "new_value": "8"}
     await core.call("queue_set", **call, because="new machine")
     row = await last_audit(core)
-    assert (row["actor"], row["action"], row["target"]) == ("anna", "queue_set", "limited")
+    assert (row["actor"], row["action"], row["target"]) == (
+        "anna via postgres",
+        "queue_set",
+        "limited",
+    )
     assert plain(row["before"]) == {"max_in_flight": 3}
     assert plain(row["after"]) == {"max_in_flight": "8"}
     assert (row["reason"], row["request_id"]) == ("new machine", "r-1")

@@ -182,12 +182,66 @@ async def test_a_session_that_is_gone_counts_after_one_missed_beat(
     life = await session()
     worker = await core.worker(session=True)
     await life.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
+    await core.beat(worker)
     await core.enqueue("free")
     await core.claim("free", 1, worker)
     await clock.advance(2)
     assert await core.reap() == 0  # its session is there: slow, not dead
     await life.db.execute("select pg_advisory_unlock_all()")
     assert await core.reap() == 1
+
+
+async def test_a_worker_that_never_had_its_session_is_judged_by_its_beats_alone(
+    core: Core, clock: Clock
+) -> None:
+    """A missing lock says nothing about a process that did not hold it at its last beat."""
+    worker = await core.worker(session=True)  # wants the lock, and does not get it
+    await core.enqueue("free")
+    await core.claim("free", 1, worker)
+    await clock.advance(9)
+    assert await core.reap() == 0
+    await clock.advance(2)
+    assert await core.reap() == 1
+
+
+async def test_a_held_row_of_the_domain_holds_up_its_own_job_only(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """The trigger of a queue waits for its row; nobody else's job waits for the trigger."""
+    await core.db.execute(
+        "create table public.domain (n int); insert into public.domain values (1);"
+        " grant all on public.domain to makeready_owner;"
+        " create function public.touch() returns trigger language plpgsql as"
+        " $$ begin update public.domain set n = n + 1; return null; end $$;"
+        " create trigger touches after update of state on makeready.limited_jobs for each row"
+        " when (new.state = 'dead') execute function public.touch()"
+    )
+    await core.set("limited", max_lost=1)
+    stuck, free = await core.running("limited"), await core.running("free")
+    await clock.advance(60)
+    other = await session()
+    async with other.db.transaction():
+        await other.db.execute("update public.domain set n = n")
+        assert await core.reap() == 1
+        assert await core.state(free["id"]) == "queued"
+        assert await core.state(stuck["id"]) == "running"
+    assert await core.reap() == 1
+    assert await core.state(stuck["id"]) == "dead"
+
+
+async def test_two_leases_of_one_job_are_told_apart(core: Core) -> None:
+    """Evicted and claimed again by the same worker: only the former lease is lost."""
+    old = await core.running("free")
+    await core.call("job_evict", queue_name="free", job=old["id"])
+    (new,) = await core.claim("free")
+    answers = await core.rows(
+        "beat",
+        worker=core.me,
+        queue_names=["free", "free"],
+        job_ids=[old["id"], new["id"]],
+        tokens=[old["lease"], new["lease"]],
+    )
+    assert [(row["token"], row["verdict"]) for row in answers] == [(old["lease"], "lost")]
 
 
 async def test_a_worker_that_only_lost_its_session_is_not_shot(core: Core, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from makeready.errors import LeaseLost, NotFound
 from tests.sql.conftest import Session
 from tests.support.core import Core
 
-ROLES = ("makeready_http", "makeready_worker", "makeready_ops", "makeready_read")
+ROLES = ("makeready_app", "makeready_http", "makeready_worker", "makeready_ops", "makeready_read")
 CALLER = {"enqueue", "enqueue_many", "enqueue_once", "request_take", "cancel", "give_up"}
 SHARED = {
     "now",
@@ -57,6 +57,7 @@ OPERATOR = {
     "after_restore",
 }
 EXPECTED = {
+    "makeready_app": {"now", "uuid7", "wake", "peek"} | CALLER,
     "makeready_http": SHARED | CALLER,
     "makeready_worker": SHARED | CALLER | WORKER,
     "makeready_ops": SHARED | CALLER | OPERATOR,

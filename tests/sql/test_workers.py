@@ -35,6 +35,7 @@ async def test_a_restarted_process_takes_over_at_once(core: Core, session: Sessi
     old = await core.worker(instance="a", session=True)
     life = await session()
     await hold_session(life, old)
+    await core.beat(old)
     await core.many("free", 2)
     jobs = await core.claim("free", 2, old)
     await life.db.execute("select pg_advisory_unlock_all()")  # killed
@@ -51,6 +52,7 @@ async def test_a_live_incumbent_keeps_its_name(core: Core, session: Session) -> 
     old = await core.worker(instance="a", session=True)
     life = await session()
     await hold_session(life, old)
+    await core.beat(old)
     await core.enqueue("free")
     (job,) = await core.claim("free", 1, old)
     with pytest.raises(Conflict) as refusal:

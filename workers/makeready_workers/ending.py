@@ -125,7 +125,7 @@ class Endings:
             with database_fault():
                 if len(items) == 1:
                     lease, result, _ = items[0]
-                    verdicts = {lease.job_id: await leases.finish(self._finishes, lease, result)}
+                    verdicts = {lease.token: await leases.finish(self._finishes, lease, result)}
                 else:
                     ended = [(lease, result) for lease, result, _ in items]
                     verdicts = await leases.finish_many(self._finishes, queue, ended)
@@ -140,7 +140,7 @@ class Endings:
         else:
             for lease, _, answer in items:
                 if not answer.done():
-                    answer.set_result(verdicts[lease.job_id])
+                    answer.set_result(verdicts[lease.token])
 
     def _announce(self, lease: Lease) -> None:
         self._ended[lease.queue].append(lease.job_id)
