@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import time
@@ -37,6 +38,7 @@ ROWS: tuple[Row, ...] = (
     *render.ROWS,
 )
 ROUNDS = 3
+BUSY_SHARE = 0.5  # of the cores, before the run has begun
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -87,6 +89,11 @@ async def main(asked: argparse.Namespace) -> int:
     drivers, missing = ({}, {}) if asked.no_peers else await install_peers(VAR / "peers")
     for name, why in missing.items():
         say(f"not measured: {name}: {why}")
+    load = os.getloadavg()[0]
+    if load > BUSY_SHARE * (os.cpu_count() or 1):
+        say(
+            f"this machine is busy (load average {load:.1f}): do not quote the figures of this run"
+        )
     lines: list[Line] = []
     failures: list[str] = []
     facts: dict[str, Any] = {
