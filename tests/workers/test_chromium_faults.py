@@ -82,7 +82,8 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
 
 @pytest.fixture(scope="module")
 async def engine() -> AsyncIterator[ChromiumEngine]:
-    limits = tight(renderer_bytes=GREEDY, documents_per_browser=10**6)
+    # Nothing else may replace the browser: it must be the same one in the end.
+    limits = tight(renderer_bytes=GREEDY, documents_per_browser=10**6, browser_bytes=1 << 40)
     async with running_engine(limits=limits) as running:
         await show(running, "<p>warm", pack="neighbour")
         yield running
@@ -143,6 +144,13 @@ async def test_a_greedy_document_is_killed_by_its_memory_and_told_so(
     assert code == Fault.RENDER_OUT_OF_MEMORY
     assert result.pages == 1
     assert engine.statistics().renderers_killed >= 1
+
+
+async def test_a_document_of_too_many_pages_is_told_so() -> None:
+    html = "<style>p { break-after: page }</style>" + "<p>страница" * 30_000
+    async with running_engine(limits=tight(renderer_bytes=200 * MIB)) as engine:
+        assert await fault_of(engine, html) == Fault.RENDER_OUT_OF_MEMORY
+        assert (await show(engine, "<p>next")).pages == 1
 
 
 async def test_a_killed_renderer_fails_its_own_document_at_once(engine: ChromiumEngine) -> None:

@@ -160,6 +160,10 @@ class ChromiumEngine:
         except TimeoutError as error:
             stuck = page is None
             raise _late(page, timeout_s) from error
+        except RenderError as error:  # also a print that fails because its helper was killed
+            if error.code == Fault.RENDER_CRASHED and explains_crash(browser):
+                raise _too_greedy() from error
+            raise
         except PipeError as error:
             raise _broken(browser, error) from error
         finally:
@@ -273,8 +277,12 @@ def _broken(browser: Browser, error: PipeError) -> RenderError:
     if isinstance(error, BrowserGone) or not browser.is_alive:
         return RenderError(Fault.BROWSER_LOST, str(error))
     if explains_crash(browser):
-        return RenderError(
-            Fault.RENDER_OUT_OF_MEMORY,
-            "the document needs more memory than it may have: split it, or print fewer rows",
-        )
+        return _too_greedy()
     return RenderError(Fault.RENDER_CRASHED, str(error))
+
+
+def _too_greedy() -> RenderError:
+    return RenderError(
+        Fault.RENDER_OUT_OF_MEMORY,
+        "the document needs more memory than it may have: split it, or print fewer rows",
+    )
