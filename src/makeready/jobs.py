@@ -126,7 +126,10 @@ class JobFailed(Exception):
         super().__init__(f"{code}: {message}")
         self.kind: FailKind = kind
         self.code = code
-        self.message = message
+        # What PostgreSQL cannot store must not keep a job from failing.
+        self.message = (
+            message.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        )
         self.retry_after = retry_after
         self.evidence = dict(evidence or {})
 

@@ -97,7 +97,15 @@ async def _finish(attempt: Attempt, done: Done, endings: Endings) -> str:
 
 
 async def _fail(attempt: Attempt, failure: JobFailed, endings: Endings) -> str:
-    state = await endings.fail(attempt, failure)
+    try:
+        state = await endings.fail(attempt, failure)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        # Without an end the job would be given back uncounted, and fail like this for ever.
+        _log.error("job_failure_refused", exc_info=error)
+        text = "its failure could not be written down; the log of the worker has the details"
+        state = await endings.fail(attempt, JobFailed(failure.kind, "internal_error", text))
     log = _log.info if failure.kind in ("snooze", "interrupted", "cancelled") else _log.warning
     log("job_failed", kind=failure.kind, code=failure.code, state=state, ms=_ms(attempt))
     return state
