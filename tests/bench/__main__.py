@@ -119,6 +119,8 @@ async def main(asked: argparse.Namespace) -> int:
     write_json(path, lines, facts)
     say(f"\nwritten to {path}")
     if not asked.keep:
+        for server in folder.iterdir():  # a link where the server's user cannot reach this folder
+            shutil.rmtree(server.resolve(), ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if failures else 0
 
