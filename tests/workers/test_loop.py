@@ -125,7 +125,7 @@ async def test_work_starts_at_the_next_poll_without_a_notification(
     handler = Scripted()
     async with working(settings, handler, listen=listen):
         await core.enqueue()
-        await until(lambda: handler.jobs, timeout_s=2)
+        await until(lambda: handler.jobs, timeout_s=4)
 
 
 async def test_a_failure_is_retried_with_the_pause_of_the_queue(

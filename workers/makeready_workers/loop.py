@@ -38,7 +38,7 @@ from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
 from makeready_workers.running import run_attempt
 
 POLL_S = (0.9, 1.1)
-POLL_HEARING_S = (1.2, 1.6)  # the poll is then only for hints that got lost
+POLL_HEARING_S = (1.4, 1.8)  # the poll is then only for hints that got lost
 LISTEN_PATIENCE_S = 3.0  # before registering: a session lock from the first beat on
 ENDING_S = 5.0  # for the last calls of attempts that are interrupted at the end of the grace
 STRAYS_AFTER_S = 5.0  # above lock_timeout: by then a claim whose socket was cut has ended
