@@ -22,8 +22,9 @@ from typing import Any
 import jinja2
 
 from makeready.errors import MakereadyError, NotFound, Rejected
+from makeready.shapes import problem
 from makeready.templating import TemplateSandbox
-from makeready.validation import check_schema, find_problems, problem
+from makeready.validation import check_schema, find_problems
 from makeready.wording import LANGUAGES
 
 ASSET_ORIGIN = "https://pack.invalid/"  # answered by the engine, never by a network

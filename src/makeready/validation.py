@@ -1,131 +1,173 @@
-"""JSON Schema with answers for people: all problems at once, each with its place and a hint."""
+"""JSON Schema with answers for people: all problems at once, each with its place and a hint.
+
+A schema is compiled into functions, since a value of 4 MB, well meant or hostile, has to be
+judged within a second. Known is the part of draft 2020-12 that document types use: any other
+keyword is an error when a type is loaded, never ignored.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import ValidationError
-from referencing import Registry
+from jsonschema import Draft202012Validator
 
-MAX_PROBLEMS = 100
-_SHOWN = 60  # characters of a wrong value
+from makeready.shapes import (
+    Check,
+    Findings,
+    Path,
+    all_of,
+    classes_of,
+    cut,
+    names_of,
+    one_of,
+    problems_of,
+    required,
+    scalar,
+    shown,
+    sized,
+    typed,
+)
 
-_CODES = {
-    "additionalProperties": "unknown_field",
-    "const": "not_allowed",
-    "enum": "not_allowed",
-    "format": "bad_format",
-    "maxItems": "too_many",
-    "maxLength": "too_long",
-    "maximum": "out_of_range",
-    "exclusiveMaximum": "out_of_range",
-    "minItems": "too_few",
-    "minLength": "too_short",
-    "minimum": "out_of_range",
-    "exclusiveMinimum": "out_of_range",
-    "pattern": "bad_format",
-    "required": "missing_field",
-    "type": "wrong_type",
-    "uniqueItems": "repeated",
+_NOTES = frozenset({"$schema", "$defs", "title", "description"})
+_WITH = {  # keywords that are read together with another one
+    "type": {"minLength", "maxLength", "pattern", "format"}
+    | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "items": {"minItems", "maxItems"},
+    "properties": {"additionalProperties", "required"},
+    "required": set[str](),
+    "if": {"then"},
 }
 
 
 def find_problems(schema: Mapping[str, Any], instance: Any) -> list[dict[str, str]]:
-    """All problems of `instance`, by path, at most `MAX_PROBLEMS`; empty when it fits.
+    """All problems of `instance`, by path, but at most `shapes.MAX_PROBLEMS`; none when it fits.
 
     A problem is {code, path, message, hint}; a path such as `lines[2].price`, empty for the whole.
+    The time is that of reading the instance once, whatever it holds. Raises ValueError for a
+    schema with a keyword that is not known here.
     """
-    found = [
-        problem for error in _validator(schema).iter_errors(instance) for problem in _split(error)
-    ]
-    return sorted(found, key=lambda problem: problem["path"])[:MAX_PROBLEMS]
-
-
-def problem(code: str, path: str, message: str, hint: str) -> dict[str, str]:
-    """One problem in the shape of the error contract."""
-    return {"code": code, "path": path, "message": message, "hint": hint}
+    found = problems_of(_check(json.dumps(schema)), instance)
+    return sorted(found, key=lambda problem: problem["path"])
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raises jsonschema's SchemaError when the schema itself is wrong."""
+    """Raises jsonschema's SchemaError when the schema is wrong, ValueError when unsupported."""
     Draft202012Validator.check_schema(schema)
+    _check(json.dumps(schema))
 
 
-def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
-    # An empty registry: a reference to an address must never be fetched.
-    return Draft202012Validator(schema, registry=Registry(), format_checker=_formats())
+@functools.lru_cache(maxsize=64)
+def _check(schema: str) -> Check:
+    found = json.loads(schema)
+    return _Compiler(found).check(found)
 
 
-@functools.cache
-def _formats() -> FormatChecker:
-    return FormatChecker(["date", "email"])
+class _Compiler:
+    """One schema with its `$defs`."""
 
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._known: dict[str, list[Check]] = {}
 
-def _split(error: ValidationError) -> Iterator[dict[str, str]]:
-    """One error of jsonschema names all unknown fields of an object; people want each."""
-    path, schema = _path(error.absolute_path), _mapping(error.schema)
-    properties, given = _mapping(schema.get("properties")), _mapping(error.instance)
-    if error.validator == "required":
-        # One error for each name, but only its message says which.
-        for name in schema.get("required", ()):
-            if name not in given and error.message.startswith(repr(name)):
-                hint = _described(_mapping(properties.get(name)))
-                yield problem("missing_field", _join(path, name), f"{name} is missing", hint)
-    elif error.validator == "additionalProperties":
-        hint = f"known fields: {', '.join(sorted(properties))}"
-        for name in sorted(set(given) - set(properties)):
-            yield problem("unknown_field", _join(path, name), f"{name} is not a field here", hint)
-    else:
-        yield _plain(path, error)
+    def check(self, schema: Any) -> Check:
+        """The check of a part of the schema."""
+        if schema is True:
+            return all_of([])
+        makers: dict[str, Callable[[Mapping[str, Any]], Check]] = {
+            "$ref": lambda part: self._reference(part["$ref"]),
+            "type": scalar,
+            "enum": lambda part: one_of(part, part["enum"]),
+            "const": lambda part: one_of(part, [part["const"]]),
+            "required": required,
+            "properties": self._object,
+            "items": self._list,
+            "allOf": lambda part: all_of([self.check(each) for each in part["allOf"]]),
+            "if": self._if,
+            "anyOf": self._any,
+        }
+        keywords = [keyword for keyword in makers if keyword in schema]
+        if not isinstance(schema.get("additionalProperties", True), bool):
+            raise ValueError("additionalProperties is true or false")  # noqa: TRY004
+        left = set(schema) - _NOTES - set(keywords)
+        left -= {word for keyword in keywords for word in _WITH.get(keyword, ())}
+        if left:
+            raise ValueError(f"unsupported in a schema: {', '.join(sorted(left))}")
+        every = all_of([makers[keyword](schema) for keyword in keywords])
+        return typed(schema, every) if "type" in schema else every
 
+    def _reference(self, address: str) -> Check:
+        if address not in self._known:
+            target: Any = self._root
+            for step in address.removeprefix("#/").split("/"):
+                target = target[step]
+            self._known[address] = []  # found by a definition that refers to itself
+            self._known[address].append(self.check(target))
+        found = self._known[address]
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+        def check(value: Any, path: Path, findings: Findings) -> None:
+            found[0](value, path, findings)
 
+        return check
 
-def _plain(path: str, error: ValidationError) -> dict[str, str]:
-    keyword, wanted = str(error.validator), error.validator_value
-    shown = json.dumps(error.instance, ensure_ascii=False, default=str)
-    if len(shown) > _SHOWN:
-        shown = shown[:_SHOWN] + "…"
-    message = {
-        "type": f"{shown} is not of type {_listed(wanted)}",
-        "enum": f"{shown} is not one of the allowed values",
-        "minItems": f"{_count(error)} entries are too few",
-        "maxItems": f"{_count(error)} entries are too many",
-        "minLength": f"{_count(error)} characters are too few",
-        "maxLength": f"{_count(error)} characters are too many",
-    }.get(keyword, f"{shown} does not fit {keyword}")
-    described = _described(_mapping(error.schema))
-    expected = f"expected {keyword}: {_listed(wanted)}"
-    hint = f"{described}; {expected}" if described else expected
-    return problem(_CODES.get(keyword, "invalid"), path, message, hint)
+    def _list(self, schema: Mapping[str, Any]) -> Check:
+        entry = self.check(schema["items"])
+        is_sized = sized(schema, "Items", "entries")
 
+        def check(value: Any, path: Path, findings: Findings) -> None:
+            if isinstance(value, list) and is_sized(value, path, findings):
+                for place, each in enumerate(value):
+                    entry(each, (path, place), findings)
 
-def _described(schema: Mapping[str, Any]) -> str:
-    return str(schema.get("description", ""))
+        return check
 
+    def _object(self, schema: Mapping[str, Any]) -> Check:
+        fields = {name: self.check(part) for name, part in schema["properties"].items()}
+        is_closed = not schema.get("additionalProperties", True)
+        hint = f"known fields: {', '.join(sorted(fields))}"
 
-def _listed(wanted: Any) -> str:
-    if isinstance(wanted, list):
-        return ", ".join(map(str, wanted))
-    return str(wanted)
+        def check(value: Any, path: Path, findings: Findings) -> None:
+            if not isinstance(value, dict):
+                return
+            for name, field in fields.items():
+                if name in value:
+                    field(value[name], (path, name), findings)
+            if is_closed and not value.keys() <= fields.keys():
+                for name in value:
+                    if name not in fields:
+                        text = f"{cut(name)} is not a field here"
+                        findings.add("unknown_field", (path, name), text, hint)
 
+        return check
 
-def _count(error: ValidationError) -> int:
-    return len(error.instance) if hasattr(error.instance, "__len__") else 0
+    def _if(self, schema: Mapping[str, Any]) -> Check:
+        condition, consequence = self.check(schema["if"]), self.check(schema["then"])
 
+        def check(value: Any, path: Path, findings: Findings) -> None:
+            if not problems_of(condition, value, path, 1):
+                consequence(value, path, findings)
 
-def _path(parts: Any) -> str:
-    path = ""
-    for part in parts:
-        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, part)
-    return path
+        return check
 
+    def _any(self, schema: Mapping[str, Any]) -> Check:
+        """Alternatives of different types: that of the value says what is wrong with it."""
+        by_class: dict[type, Check] = {}
+        for part in schema["anyOf"]:
+            for each in classes_of(part):
+                if each in by_class:
+                    raise ValueError("anyOf wants alternatives that differ in their type")
+                by_class[each] = self.check(part)
+        wanted = ", ".join(name for part in schema["anyOf"] for name in names_of(part))
+        hint = f"expected type: {wanted}"
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else str(name)
+        def check(value: Any, path: Path, findings: Findings) -> None:
+            chosen = by_class.get(type(value))
+            if chosen is None:
+                text = f"{shown(value)} is not of type {wanted}"
+                findings.add("wrong_type", path, text, hint)
+            else:
+                chosen(value, path, findings)
+
+        return check
