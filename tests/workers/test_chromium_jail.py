@@ -132,7 +132,7 @@ async def test_a_browser_without_sandbox_is_logged_as_a_warning() -> None:
     with capture_logs() as lines:
         browser = await start(find_chromium(SETTINGS), rungs)
         await browser.close()
-    assert [line["log_level"] for line in lines if line["event"] == "chromium.sandbox_off"] == [
+    assert [line["log_level"] for line in lines if line["event"] == "chromium_sandbox_off"] == [
         "warning"
     ]
 

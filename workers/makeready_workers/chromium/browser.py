@@ -125,7 +125,7 @@ async def _start_on(binary: ChromiumBinary, jail: Jail, home: Home) -> Browser:
         pipe, home, jail, version=f"chromium {version}", still_pages=binary.is_headless_shell
     )
     _log.info(
-        "chromium.started",
+        "chromium_started",
         pid=browser.pid,
         version=version,
         network_namespace=jail.namespace,

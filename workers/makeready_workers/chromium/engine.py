@@ -198,7 +198,7 @@ async def open_engine(
     rungs = ladder(no_sandbox=settings.chromium_no_sandbox)
     swept = await asyncio.to_thread(sweep)
     if swept:
-        _log.info("chromium.swept", homes=swept)
+        _log.info("chromium_swept", homes=swept)
     async with _home(rungs[0].uid) as home, _tasks() as tasks:
         if own_fonts:
             fonts = await asyncio.to_thread(furnish, home.path, rungs[0].uid, chromium.env)

@@ -141,7 +141,7 @@ async def launch(binary: ChromiumBinary, jail: Jail, home: Home) -> Pipe:
         script_heap_mb=SCRIPT_HEAP_MB,
     )
     if not jail.sandbox:
-        _log.warning("chromium.sandbox_off", setting="MAKEREADY_CHROMIUM_NO_SANDBOX")
+        _log.warning("chromium_sandbox_off", setting="MAKEREADY_CHROMIUM_NO_SANDBOX")
     with home.stderr.open("wb") as stderr:
         _, pipe = await asyncio.get_running_loop().subprocess_exec(
             Pipe,

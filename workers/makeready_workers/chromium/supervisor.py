@@ -144,12 +144,12 @@ class Supervisor:
         try:
             new = await self._started()
         except RenderError as error:  # the old one goes on; the next document tries again
-            _log.warning("chromium.replacement_failed", reason=str(error))
+            _log.warning("chromium_replacement_failed", reason=str(error))
             return
         finally:
             self._replacing = False
         _log.info(
-            "chromium.replaced",
+            "chromium_replaced",
             pid=old.pid,
             documents=old.documents,
             private_mb=old.private_bytes >> 20,
@@ -171,7 +171,7 @@ class Supervisor:
             return
         browser.retiring = True
         self.lost += 1
-        _log.warning("chromium.lost", pid=browser.pid, documents=browser.documents)
+        _log.warning("chromium_lost", pid=browser.pid, documents=browser.documents)
         if browser.active == 0:
             self._tasks.start_soon(self._close, browser)
 
@@ -194,7 +194,7 @@ class Supervisor:
                     os.kill(pid, signal.SIGKILL)
                     browser.killed_at.append(time.monotonic())
                     self.renderers_killed += 1
-                    _log.warning("chromium.renderer_killed", pid=pid, browser=browser.pid)
+                    _log.warning("chromium_renderer_killed", pid=pid, browser=browser.pid)
         elif (
             browser is self.current
             and time.monotonic() - self._idle_since > self._limits.idle_browser_s
