@@ -145,20 +145,12 @@ class Settings:
     log_level: str = _setting(
         "info", values.choice(*_LOG_LEVELS), "Least severe level that is written."
     )
-    debug: bool = _setting(
-        False, values.boolean, "Opens the debug routes. Never in production.", "DEBUG"
-    )
+    debug: bool = _setting(False, values.boolean, "`/health/s3` asks the store too.", "DEBUG")
     presign_ttl_s: int = _setting(
         600,
         values.integer(1, 604800),
         "Seconds that a presigned link stays valid.",
         "S3_PRESIGN_TTL_S",
-    )
-    alert_webhook_url: Secret | None = _setting(
-        None,
-        values.secret_url("http", "https"),
-        "Alerts are posted here as JSON.",
-        "ALERT_WEBHOOK_URL",
     )
 
     @classmethod

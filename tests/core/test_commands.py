@@ -230,3 +230,11 @@ def test_the_program_of_the_checkout_runs_from_anywhere(tmp_path: Path) -> None:
     )
 
     assert done.stdout == f"makeready {__version__}\n"
+
+
+def test_psql_is_not_told_the_password_where_everybody_can_read_it() -> None:
+    url, password = psql.without_password(
+        "postgresql://ops:p%40ss@db:5432/makeready?sslmode=require"
+    )
+    assert (url, password) == ("postgresql://ops@db:5432/makeready?sslmode=require", "p@ss")
+    assert psql.without_password("postgresql:///makeready") == ("postgresql:///makeready", None)

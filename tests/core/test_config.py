@@ -35,7 +35,6 @@ def test_a_canonical_name_wins_over_its_alias() -> None:
         ("S3_ENDPOINT", "minio:9000/", "s3_endpoint", "minio:9000"),
         ("S3_SECRET_KEY", "hush", "s3_secret_key", Secret("hush")),
         ("DEBUG", "1", "debug", True),
-        ("ALERT_WEBHOOK_URL", "https://a/b", "alert_webhook_url", Secret("https://a/b")),
     ],
 )
 def test_aliases_are_read(name: str, text: str, field: str, expected: object) -> None:

@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from makeready.commands import checks
 from makeready.commands.checks import Finding, good
-from makeready.commands.machine import machine
+from makeready.commands.machine import machine, running
 from makeready.commands.migrate import brought_up
 from makeready.commands.table import text_table
 from makeready.config import Settings
@@ -52,7 +52,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 @contextmanager
 def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
     """Our own servers, where others are not configured; what cannot start becomes a finding."""
-    own = settings.database_url is None
+    own = (
+        running(settings).database_url is None
+    )  # the schema of a running system is looked at, not changed
     try:
         context = machine(settings)
         found = context.__enter__()

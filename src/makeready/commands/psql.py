@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from makeready.commands.machine import machine
 from makeready.config import Settings
@@ -33,13 +34,26 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             "PSQLRC": str(operations / "psqlrc"),
             "MAKEREADY_OPS": str(operations),
         }
+        url, password = without_password(found.database_url or "")
+        if password is not None:
+            environ["PGPASSWORD"] = password
         # A psql that gets Ctrl-C cancels a query; it must not end us before it.
-        child = subprocess.Popen([program, *words, found.database_url or ""], env=environ)
+        child = subprocess.Popen([program, *words, url], env=environ)
         while True:
             try:
                 return child.wait()
             except KeyboardInterrupt:
                 continue
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """The URL as everybody may see it in the list of processes, and the password apart."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, None
+    host = parts.netloc.rpartition("@")[2]
+    shown = parts._replace(netloc=f"{parts.username or ''}@{host}")
+    return urlunsplit(shown), unquote(parts.password)
 
 
 def find_psql() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,9 @@ class Supervisor:
     ) -> None:
         self._children = tuple(children)
         self._environ = {**os.environ, **environ}
+        # A child that is started again has its predecessor's name, and takes its jobs over at once.
+        default = f"{socket.gethostname()}-{os.getpid()}"
+        self._place = self._environ.get("MAKEREADY_INSTANCE", default)
         self._grace_s = grace_s
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -130,7 +134,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=self._environ,
+                env=self._environ | {"MAKEREADY_INSTANCE": f"{self._place}-{child.name}"},
                 start_new_session=True,  # Ctrl-C reaches us alone; we tell the children
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
