@@ -25,11 +25,12 @@ async def test_a_claim_returns_the_job_running_under_a_new_lease(core: Core) -> 
     assert dict(await core.job(job)) == dict(claimed)
 
 
-async def test_each_claim_gives_a_lease_of_its_own(core: Core) -> None:
+@pytest.mark.parametrize("queue", ["free", "limited"])
+async def test_each_claim_gives_a_lease_of_its_own(core: Core, queue: str) -> None:
     """A counter or the worker's id would come back; a random token does not."""
-    job = await core.running("free")
+    job = await core.running(queue)
     assert await core.fail(job, "interrupted") == "queued"
-    (again,) = await core.claim("free")
+    (again,) = await core.claim(queue)
     assert (again["id"], again["worker_id"]) == (job["id"], job["worker_id"])
     assert again["lease"] != job["lease"]
 

@@ -141,6 +141,7 @@ async def test_many_are_finished_in_one_call_each_with_its_own_verdict(
 ) -> None:
     """R2: not running → unchanged."""
     await core.many("free", 3)
+    stolen = await core.running("free")
     late = await core.enqueue("free", deadline=await core.call("now") + seconds(5))
     jobs = {job["id"]: job for job in await core.claim("free", 4)}
     done, taken, good = (job for job in jobs.values() if job["id"] != late)
@@ -151,11 +152,12 @@ async def test_many_are_finished_in_one_call_each_with_its_own_verdict(
     answers = await core.rows(
         "finish_many",
         queue_name="free",
-        job_ids=[job["id"] for job in asked] + [uuid4()],
-        tokens=[job["lease"] for job in asked] + [uuid4()],
-        outcomes=[{"n": n} for n in range(5)],
+        job_ids=[job["id"] for job in asked] + [stolen["id"], uuid4()],
+        tokens=[job["lease"] for job in asked] + [uuid4(), uuid4()],
+        outcomes=[{"n": n} for n in range(6)],
     )
-    assert [row["verdict"] for row in answers] == ["repeat", "lost", "ok", "lost", "lost"]
+    assert [row["verdict"] for row in answers] == ["repeat", "lost", "ok", "lost", "lost", "lost"]
+    assert await core.state(stolen["id"]) == "running"
     assert plain((await core.job(good["id"]))["result"]) == {"n": 2}
     assert await core.state(taken["id"]) == "waiting"
 

@@ -93,6 +93,25 @@ async def test_request_then_purge_of_its_key(
 
 
 @BOTH
+async def test_two_that_renew_an_expired_key(
+    core: Core, session: Session, clock: Clock, how: str
+) -> None:
+    """The second one sees what the first has made of it: one job, not two."""
+    first, second = await pair(session)
+    _, old, _ = await once(core)
+    await clock.advance(25 * 3600)
+    transaction = await begin(first)
+    verdict, job, _ = await once(first)
+    assert verdict == "created"
+    asking = await step(core.db, second, once(second))
+    assert asking.waits
+    await transaction.end(how)
+    verdict, found, _ = await asking
+    assert (verdict, found == job) == (("joined", True) if how == "commit" else ("created", False))
+    assert found != old
+
+
+@BOTH
 async def test_register_then_register_of_a_new_name(
     core: Core, session: Session, how: str
 ) -> None:
