@@ -95,12 +95,6 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-def secret_url(*schemes: str) -> Callable[[str], Secret]:
-    """As `url`, for one that must not be shown."""
-    parse = url(*schemes)
-    return lambda text: Secret(parse(text))
-
-
 def endpoint(text: str) -> str:
     """An S3 endpoint, with or without its scheme."""
     if any(mark in text for mark in " ?#@") or not text.strip("/"):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 from makeready.commands.http import configured
 from makeready.commands.machine import running
@@ -17,8 +18,20 @@ from makeready.config import Settings
 from makeready.log import configure_logging
 from makeready.storage import open_storage
 
-HANDLERS = {"render": "makeready_workers.render"}
-"""Each queue's module of `makeready_workers`, which offers `open_handler`."""
+
+def handlers() -> list[str]:
+    """Queues with a handler: the modules of `makeready_workers` that offer `open_handler`.
+
+    Their text is looked at, so that `--help` imports no browser engine.
+    """
+    spec = importlib.util.find_spec("makeready_workers")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
+    return sorted(
+        path.stem
+        for folder in folders
+        for path in folder.glob("[a-z]*.py")
+        if "def open_handler(" in path.read_text("utf-8")
+    )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "queues",
         nargs="*",
         metavar="QUEUE",
-        choices=[[], *HANDLERS],
-        help=f"queues to work on; without any, all: {', '.join(HANDLERS)}",
+        choices=[[], *handlers()],
+        help=f"queues to work on; without any, all: {', '.join(handlers())}",
     )
     parser.add_argument("--tasks", type=int, help="jobs to run at a time (MAKEREADY_TASKS)")
 
@@ -39,13 +52,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.tasks is not None:
         settings = replace(settings, tasks=options.tasks)
     configure_logging(settings.log_format, settings.log_level)
-    asyncio.run(_work(settings, options.queues or list(HANDLERS)))
+    asyncio.run(_work(settings, options.queues or handlers()))
     return 0
 
 
 async def _work(settings: Settings, queues: list[str]) -> None:
     from makeready_workers.process import work  # noqa: PLC0415 – only this command needs it
 
-    openers = {name: importlib.import_module(HANDLERS[name]).open_handler for name in queues}
+    openers = {
+        name: importlib.import_module(f"makeready_workers.{name}").open_handler for name in queues
+    }
     async with open_storage(settings) as storage:
         await work(settings, openers, storage=storage)
