@@ -150,6 +150,7 @@ create or replace function makeready.beat(worker uuid, queue_names text[], job_i
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
@@ -204,6 +205,7 @@ create or replace function makeready.reap(max_jobs integer default 1000, by_hear
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
@@ -256,6 +258,7 @@ create or replace function makeready.worker_strays(worker uuid, known uuid[])
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -1,7 +1,8 @@
 -- Claim: the next jobs of a queue, each under a new lease.
 --
 -- A limit is counted behind the queue's claim gate, in a statement of its own; see docs/decisions/0002-gate-and-seat.md.
--- The plans are pinned: a handful of rows by their keys in the order of one index, whatever the statistics say.
+-- The plans are pinned: a handful of rows by their keys in the order of one index, whatever the statistics say. What is
+-- switched off counts as very expensive before PostgreSQL 18 and would be compiled each time, hence jit = off.
 
 create or replace function makeready.claim(queue_names text[], worker uuid, max_jobs integer default 1)
   returns setof makeready.jobs
@@ -10,6 +11,7 @@ create or replace function makeready.claim(queue_names text[], worker uuid, max_
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan   -- planning anew costs more than claiming
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off                -- a bitmap of the whole line, to see whether it is empty
 as $$
@@ -85,6 +87,7 @@ create or replace function makeready.claim_freely(queue_name text, worker uuid, 
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set jit = off
   set enable_seqscan = off                   -- a handful of rows by their keys in index order, whatever stale statistics say
   set enable_bitmapscan = off
   set enable_sort = off
@@ -128,6 +131,7 @@ create or replace function makeready.claim_seats(queue_name text, worker uuid, h
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_sort = off

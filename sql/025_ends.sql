@@ -10,6 +10,7 @@ create or replace function makeready.refuse_lost(queue_name text, job uuid)
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -31,6 +32,7 @@ create or replace function makeready.finish(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
@@ -63,6 +65,7 @@ create or replace function makeready.finish_many(queue_name text, job_ids uuid[]
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set jit = off
   set enable_seqscan = off
   set enable_nestloop = off                  -- a hash join over the ids' own rows: it reads each once, whatever the statistics say
   set enable_mergejoin = off
@@ -153,6 +156,7 @@ create or replace function makeready.fail(queue_name text, job uuid, token uuid,
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
@@ -213,6 +217,7 @@ create or replace function makeready.report(queue_name text, job uuid, token uui
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$

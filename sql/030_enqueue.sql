@@ -95,6 +95,7 @@ create or replace function makeready.is_open(queue_name text, target uuid)
   stable
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
   select exists (select from makeready.jobs j where j.queue = queue_name and j.id = target and j.state in ('waiting', 'queued', 'running'))
@@ -108,6 +109,7 @@ create or replace function makeready.first_turn(queue_name text, in_state_of_lan
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_sort = off
@@ -131,6 +133,7 @@ create or replace function makeready.admit(queue_name text, job_count integer)
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
 as $$
@@ -339,6 +342,7 @@ create or replace function makeready.peek(queue_name text, job_ids uuid[])
   stable
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
   select j.id, j.state, j.result, j.error from makeready.jobs j
@@ -353,6 +357,7 @@ create or replace function makeready.cancel(queue_name text, job uuid, because t
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
@@ -390,6 +395,7 @@ create or replace function makeready.give_up(queue_name text, job uuid, problem 
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$

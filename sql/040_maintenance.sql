@@ -127,6 +127,7 @@ create or replace function makeready.tick()
   security definer
   set search_path = ''
   set plan_cache_mode = force_generic_plan
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
 as $$
@@ -220,6 +221,7 @@ create or replace function makeready.promote(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_sort = off
@@ -256,6 +258,7 @@ create or replace function makeready.expire(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_sort = off
@@ -297,6 +300,7 @@ create or replace function makeready.prune(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_sort = off

@@ -6,6 +6,7 @@ create or replace function makeready.retry(queue_name text, job uuid, because te
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -40,6 +41,7 @@ create or replace function makeready.reopen(queue_name text, job_ids uuid[])
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
 declare
@@ -100,6 +102,7 @@ create or replace function makeready.job_evict(queue_name text, job uuid, becaus
   volatile
   security definer
   set search_path = ''
+  set jit = off
   set enable_seqscan = off
 as $$
 declare

@@ -48,20 +48,22 @@ def test_every_log_event_is_in_the_event_reference() -> None:
 
 
 def _events(path: Path) -> Iterator[str]:
-    """First arguments of `_log.info("…")` and its like."""
+    """Event names: first arguments of `_log.info("…")` and its like, second ones of note_fault."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if (
-            isinstance(node, ast.Call)
-            and _logs(node.func)
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
-            and isinstance(node.args[0].value, str)
-            and re.fullmatch(r"[a-z][a-z0-9_]*", node.args[0].value)
-        ):
-            yield node.args[0].value
+        if isinstance(node, ast.Call):
+            place = _place_of_event(node.func)
+            named = node.args[place] if place is not None and len(node.args) > place else None
+            if (
+                isinstance(named, ast.Constant)
+                and isinstance(named.value, str)
+                and re.fullmatch(r"[a-z][a-z0-9_]*", named.value)
+            ):
+                yield named.value
 
 
-def _logs(function: ast.expr) -> bool:
+def _place_of_event(function: ast.expr) -> int | None:
     if isinstance(function, ast.Attribute):
-        return function.attr in LEVELS
-    return isinstance(function, ast.Name) and function.id in {"log", "_note"}
+        return 0 if function.attr in LEVELS else None
+    if isinstance(function, ast.Name):
+        return {"log": 0, "note_fault": 1}.get(function.id)
+    return None

@@ -50,7 +50,7 @@ class Supervisor:
     ) -> None:
         self._children = tuple(children)
         self._environ = {**os.environ, **environ}
-        # A child that is started again has its predecessor's name, and takes its jobs over at once.
+        # A child that is started again has its predecessor's name: it takes its jobs over at once.
         default = f"{socket.gethostname()}-{os.getpid()}"
         self._place = self._environ.get("MAKEREADY_INSTANCE", default)
         self._grace_s = grace_s
