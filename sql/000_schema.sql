@@ -48,18 +48,17 @@ end $$;
 
 comment on schema makeready is 'Makeready: jobs on nothing but PostgreSQL. Operators start with makeready.queue_overview and makeready.why(job).';
 
--- The one function with neither a pinned path nor definer's rights: so it is inlined where it is called, and all its
--- names are qualified instead. It is on every hot path, often twice.
+-- The one function with neither a pinned path nor definer's rights: so it is inlined where it is called. It is on every
+-- hot path, often twice. Tests put one in its place that they can move; here nothing can.
 create or replace function makeready.now()
   returns timestamptz
   language sql
   volatile
 as $$
   select pg_catalog.clock_timestamp()
-         operator(pg_catalog.+) coalesce(nullif(pg_catalog.current_setting('makeready.clock_offset', true), '')::pg_catalog.interval, '0'::pg_catalog.interval)
 $$;
 comment on function makeready.now() is
-  'The only clock. Read it into a variable after a lock was granted. Tests move it with the setting makeready.clock_offset (an interval).';
+  'The only clock. Read it into a variable after a lock was granted.';
 
 -- RFC 9562, section 5.7: 48 bits of Unix milliseconds, version 7, variant 2, the rest random.
 create or replace function makeready.uuid7()

@@ -134,6 +134,8 @@ as $$
 declare
   v_now    timestamptz := makeready.now();
   v_reaper makeready.reaper;
+  -- One stale time, and at most a minute: no single worker's patience may hold up everybody's recovery.
+  v_patience interval := (select least(greatest('10 seconds', max(w.stale_after)), '1 minute') from makeready.workers w);
 begin
   -- Once a second for all processes together: who finds the row locked or fresh goes on to the chores.
   select * into v_reaper from makeready.reaper r where r.ran_at <= v_now - interval '0.5 seconds' or r.ran_at > v_now
@@ -141,15 +143,17 @@ begin
   if found then
     perform set_config('synchronous_commit', 'off', true);
     if v_reaper.ran_at < v_now - interval '3 seconds' then
-      v_reaper.trusts_after := v_now + greatest('10 seconds', (select max(w.stale_after) from makeready.workers w));
+      v_reaper.trusts_after := v_now + v_patience;
     end if;
+    -- A clock that ran ahead and came back must not keep it waiting.
+    v_reaper.trusts_after := least(v_reaper.trusts_after, v_now + v_patience);
     update makeready.reaper r set ran_at = v_now, trusts_after = v_reaper.trusts_after;
     perform makeready.reap(1000, v_now >= v_reaper.trusts_after);
   end if;
   -- The two that come round each second are named only when they find something: idle processes stay idle.
   return query
     select c.chore from makeready.chores c
-     where c.is_enabled and not c.in_process and c.due_at <= v_now
+     where c.is_enabled and not c.in_process and (c.due_at <= v_now or c.due_at > v_now + greatest(c.every, '10 minutes'))
        and case c.chore
              when 'promote' then exists
                (select from makeready.queues q where (select true from makeready.jobs j
@@ -179,7 +183,9 @@ declare
   v_ms    float8;
 begin
   select * into v_chore from makeready.chores c
-   where c.chore = chore_name and c.is_enabled and not c.in_process and c.due_at <= v_now for update skip locked;
+   where c.chore = chore_name and c.is_enabled and not c.in_process
+     and (c.due_at <= v_now or c.due_at > v_now + greatest(c.every, '10 minutes'))      -- the clock was ahead
+     for update skip locked;
   if not found then
     return -1;
   end if;

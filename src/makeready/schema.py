@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from makeready import __version__
 from makeready.errors import MakereadyError
 
 if TYPE_CHECKING:
@@ -65,9 +67,21 @@ create table if not exists makeready.schema_files (
   kind       text        not null
              constraint schema_files_kind_is_known check (kind in ('subject', 'migration')),
   checksum   text        not null,
+  version    text        not null,
   applied_at timestamptz not null default pg_catalog.now()
 );
+comment on table makeready.schema_files is 'The files of sql/ that this database was made from.';
+comment on column makeready.schema_files.name is 'Path below sql/.';
+comment on column makeready.schema_files.kind is
+  'subject: repeatable, applied when its checksum changes. migration: applied once.';
+comment on column makeready.schema_files.checksum is 'SHA-256 of the text applied, in hex.';
+comment on column makeready.schema_files.version is 'Version of Makeready that applied it.';
+comment on column makeready.schema_files.applied_at is 'When it was applied last.';
 """
+
+
+Ledger = dict[str, tuple[str, str]]
+"""Checksum and version of each file applied, by name."""
 
 
 class SchemaError(MakereadyError):
@@ -100,12 +114,14 @@ class SchemaState:
     pending: tuple[str, ...]
     """Files that `migrate` would apply."""
     unknown: tuple[str, ...]
-    """Files that a newer version has applied."""
+    """Files that this version does not have."""
+    is_newer: bool = False
+    """A newer version was here: its schema serves this one too, and is not taken back."""
 
     @property
     def is_current(self) -> bool:
         """True when nothing has to be applied."""
-        return not self.pending
+        return self.is_newer or not self.pending
 
 
 def sql_directory() -> Path:
@@ -133,15 +149,17 @@ async def inspect(connection: asyncpg.Connection, extra: Sequence[Path] = ()) ->
     files = sql_files(extra)
     applied = await _ledger(connection)
     return SchemaState(
-        pending=tuple(f.name for f in files if _is_pending(f, applied)),
-        unknown=tuple(sorted(set(applied) - {f.name for f in files})),
+        pending=tuple(file.name for file in files if _is_pending(file, applied)),
+        unknown=tuple(sorted(set(applied) - {file.name for file in files})),
+        is_newer=_is_newer(applied),
     )
 
 
 async def migrate(dsn: str, extra: Sequence[Path] = ()) -> list[str]:
     """Applies what is missing and returns the names of the files applied.
 
-    Safe to call from many processes at once. All subjects are applied in one transaction. Raises
+    Safe to call from many processes at once. All subjects are applied in one transaction. Where a
+    newer version has been, nothing is: during an upgrade old processes still start. Raises
     SchemaError when a migration that already ran was edited, when a file fails, or when the lock
     is not to be had in 300 s.
     """
@@ -173,6 +191,8 @@ async def _lock(connection: asyncpg.Connection) -> None:
 
 async def _apply(connection: asyncpg.Connection, files: Sequence[SqlFile]) -> list[str]:
     applied = await _ledger(connection)
+    if _is_newer(applied):
+        return []
     _refuse_edited(files, applied)
     pending = [file for file in files if _is_pending(file, applied)]
     if not pending:
@@ -206,11 +226,11 @@ async def _become_owner(connection: asyncpg.Connection) -> None:
         raise SchemaError(text) from error
 
 
-def _refuse_edited(files: Sequence[SqlFile], applied: dict[str, str]) -> None:
+def _refuse_edited(files: Sequence[SqlFile], applied: Ledger) -> None:
     edited = [
         file.name
         for file in files
-        if file.kind == "migration" and applied.get(file.name, file.checksum) != file.checksum
+        if file.kind == "migration" and file.name in applied and _is_pending(file, applied)
     ]
     if edited:
         text = f"{', '.join(edited)}: edited after it had run; restore it, write a new migration"
@@ -236,21 +256,32 @@ async def _run(connection: asyncpg.Connection, file: SqlFile) -> None:
 
 async def _record(connection: asyncpg.Connection, file: SqlFile) -> None:
     await connection.execute(
-        "insert into makeready.schema_files (name, kind, checksum) values ($1, $2, $3)"
-        " on conflict (name) do update"
-        " set checksum = excluded.checksum, applied_at = pg_catalog.now()",
+        "insert into makeready.schema_files (name, kind, checksum, version)"
+        " values ($1, $2, $3, $4) on conflict (name) do update set checksum = excluded.checksum,"
+        " version = excluded.version, applied_at = pg_catalog.now()",
         file.name,
         file.kind,
         file.checksum,
+        __version__,
     )
 
 
-async def _ledger(connection: asyncpg.Connection) -> dict[str, str]:
+async def _ledger(connection: asyncpg.Connection) -> Ledger:
     if await connection.fetchval("select to_regclass('makeready.schema_files')") is None:
         return {}
-    rows = await connection.fetch("select name, checksum from makeready.schema_files")
-    return {row["name"]: row["checksum"] for row in rows}
+    rows = await connection.fetch("select name, checksum, version from makeready.schema_files")
+    return {row["name"]: (row["checksum"], row["version"]) for row in rows}
 
 
-def _is_pending(file: SqlFile, applied: dict[str, str]) -> bool:
-    return applied.get(file.name) != file.checksum
+def _is_pending(file: SqlFile, applied: Ledger) -> bool:
+    checksum, _ = applied.get(file.name, (None, None))
+    return checksum != file.checksum
+
+
+def _is_newer(applied: Ledger) -> bool:
+    own = _numbers(__version__)
+    return any(_numbers(version) > own for _, version in applied.values())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall("[0-9]+", version)[:3])

@@ -1,12 +1,24 @@
-"""One clock for everything, moved by a setting, read after a lock was granted."""
+"""One clock for everything, read after a lock was granted; only the tests' own can be moved."""
 
 from __future__ import annotations
 
 import asyncio
 
+from makeready.schema import sql_directory
 from tests.sql.conftest import Session
 from tests.support.clock import Clock
 from tests.support.core import Core, seconds
+
+
+def test_the_shipped_clock_is_the_server_s_and_follows_no_setting() -> None:
+    """Whoever may run SQL could otherwise prune what is young, or stop the recovery of jobs."""
+    assert (
+        "current_setting"
+        not in (sql_directory() / "000_schema.sql")
+        .read_text("utf-8")
+        .split("makeready.now()")[1]
+        .split("comment on function")[0]
+    )
 
 
 async def test_the_clock_follows_its_setting(core: Core, clock: Clock) -> None:

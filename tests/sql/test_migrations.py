@@ -92,7 +92,9 @@ async def test_a_current_database_is_left_alone(dsn: str) -> None:
 
 
 @pytest.mark.slow
-async def test_running_every_file_again_changes_nothing(dsn: str) -> None:
+async def test_running_every_file_again_changes_nothing(empty: str) -> None:
+    dsn = empty
+    await migrate(dsn)
     before = await fingerprint(dsn)
     connection = await asyncpg.connect(dsn)
     await connection.execute("set role makeready_owner")
@@ -103,7 +105,9 @@ async def test_running_every_file_again_changes_nothing(dsn: str) -> None:
 
 
 @pytest.mark.slow
-async def test_every_file_runs_in_psql_too(dsn: str) -> None:
+async def test_every_file_runs_in_psql_too(empty: str) -> None:
+    dsn = empty
+    await migrate(dsn)
     before = await fingerprint(dsn)
     psql = find_binaries() / "psql"
     if not psql.is_file():
@@ -263,3 +267,18 @@ async def test_a_migration_gives_up_rather_than_stop_the_claims(
             await migrate(dsn, [folder])
     later = await step(core.db, core, migrate(dsn, [folder]))
     assert await later == ["migrations/9001_x.sql"]
+
+
+async def test_an_older_process_leaves_a_newer_schema_alone(empty: str) -> None:
+    """A rolling upgrade: old processes go on, and start, beside new ones."""
+    await migrate(empty)
+    connection = await asyncpg.connect(empty)
+    try:
+        await connection.execute(
+            "update makeready.schema_files set version = '99.0.0', checksum = 'x'"
+        )
+        assert await migrate(empty) == []
+        state = await inspect(connection)
+        assert (state.is_newer, state.is_current) == (True, True)
+    finally:
+        await connection.close()

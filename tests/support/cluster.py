@@ -28,6 +28,7 @@ from makeready.schema import migrate
 T = TypeVar("T")
 KIND = os.environ.get("MAKEREADY_TEST_PG", "embedded")
 IMAGE = os.environ.get("MAKEREADY_TEST_IMAGE", "postgres:18")
+MOVING_CLOCK = Path(__file__).with_name("moving_clock.sql")
 TEMPLATE = "makeready_template"
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 1 << 30
@@ -122,11 +123,20 @@ def _container() -> Iterator[str]:
         yield container.get_connection_url()
 
 
+async def _let_the_clock_move(dsn: str) -> None:
+    template = await asyncpg.connect(dsn)
+    try:
+        await template.execute(MOVING_CLOCK.read_text("utf-8"))
+    finally:
+        await template.close()
+
+
 async def _make_template(cluster: Cluster) -> None:
     admin = await asyncpg.connect(cluster.admin_dsn)
     try:
         await admin.execute(f"create database {TEMPLATE}")
         await migrate(cluster.dsn(TEMPLATE))
+        await _let_the_clock_move(cluster.dsn(TEMPLATE))
         await admin.execute(f"alter database {TEMPLATE} is_template true")
     finally:
         await admin.close()
