@@ -117,12 +117,13 @@ async def claim(
     return [_claimed(row) for row in rows]
 
 
-async def return_strays(db: Executor, worker: UUID, known: Sequence[UUID]) -> int:
+async def return_strays(db: Executor | Control, worker: UUID, known: Sequence[UUID]) -> int:
     """Gives back what this worker has claimed without getting the answer; `known` are its tokens.
 
     Only while no claim of this worker is under way. Returns how many jobs.
     """
-    return int(await db.fetchval("select makeready.worker_strays($1, $2)", worker, known))
+    rows = await db.fetch("select makeready.worker_strays($1, $2)", worker, known)
+    return int(rows[0][0])
 
 
 async def finish_and_claim(

@@ -49,20 +49,20 @@ async def test_work_goes_on_over_connections_that_are_cut_all_the_time(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
     assert settings.database_url
-    await core.many("drill", 60)
+    await core.many("drill", 160)
     with proxied(settings.database_url) as proxy:
         handler = Scripted("drill", _finishes_apart)
         async with working(replace(settings, database_url=proxy.dsn), handler):
 
             async def all_done() -> bool:
                 proxy.cut()
-                await asyncio.sleep(0.15)
-                return await _states(db) == {"done": 60}
+                await asyncio.sleep(0.4)  # enough to connect and to ask, on a busy machine too
+                return await _states(db) == {"done": 160}
 
-            await until(all_done, timeout_s=40)
+            await until(all_done, timeout_s=50)
 
-    assert proxy.cuts > 3
-    assert await db.fetchval("select count(*) from makeready.drill_results") == 60
+    assert proxy.cuts >= 3
+    assert await db.fetchval("select count(*) from makeready.drill_results") == 160
     assert await _counted(db) == (0, 0)
 
 

@@ -220,7 +220,7 @@ class Worker:
         now = asyncio.get_running_loop().time()
         if self._strays_due and self._strays_due[0] <= now:
             known = [lease.token for lease in self._held]
-            count = await leases.return_strays(self._pool, self.id, known)
+            count = await leases.return_strays(self._claims, self.id, known)
             self._strays_due = [due for due in self._strays_due if due > now]
             if count:
                 _log.warning("strays_returned", jobs=count)
