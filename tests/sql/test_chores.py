@@ -166,6 +166,27 @@ async def test_expire_ends_what_waits_and_spares_what_runs(core: Core, clock: Cl
     assert plain((await core.job(queued))["error"])["code"] == "deadline"
 
 
+@pytest.mark.parametrize("chore", ["promote", "expire", "prune"])
+async def test_a_sweep_is_bounded_and_waits_for_no_row(
+    core: Core, session: Session, clock: Clock, chore: str
+) -> None:
+    """What another session holds is left for the next time."""
+    now = await core.call("now")
+    times = {"promote": {"due": now + seconds(5)}, "expire": {"deadline": now + seconds(5)}}
+    jobs = await core.many("free", 4, **times.get(chore, {}))
+    if chore == "prune":
+        for job in jobs:
+            await core.cancel("free", job)
+    await clock.advance(30 * 86400)
+    other = await session()
+    async with other.db.transaction():
+        await other.db.execute("select from makeready.jobs where id = $1 for update", jobs[0])
+        await core.db.execute("set lock_timeout = '1s'")
+        assert await core.call(chore, max_jobs=2) == 2
+        assert await core.call(chore, max_jobs=10) == 1
+    assert await core.call(chore, max_jobs=10) == 1
+
+
 async def test_prune_keeps_each_end_for_its_own_time(core: Core, clock: Clock) -> None:
     await core.set("free", keep_done="1 hour", keep_dead="2 hours")
     await core.many("free", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -154,6 +155,25 @@ async def test_two_that_take_over_from_a_dead_process(
     else:
         assert await registering == 1
         assert await owner(core) == rival
+
+
+async def test_of_two_heirs_that_wait_for_one_row_one_gets_the_name(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """Both found the dead process before either had taken its place."""
+    holder, first, second = await session(), await session(), await session()
+    await core.worker(instance="a")
+    await clock.advance(60)
+    transaction = await begin(holder)
+    await holder.db.execute("select from makeready.workers for update")
+    one = await step(core.db, first, first.register(uuid4(), instance="a"))
+    other = await step(core.db, second, second.register(uuid4(), instance="a"))
+    assert one.waits
+    assert other.waits
+    await transaction.end("commit")
+    answers = await asyncio.gather(one, other, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert [type(answer) for answer in refused] in ([Conflict], [asyncpg.SerializationError])
 
 
 async def owner(core: Core) -> UUID:

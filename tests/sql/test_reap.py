@@ -187,7 +187,10 @@ async def test_a_session_that_is_gone_counts_after_one_missed_beat(
     await core.claim("free", 1, worker)
     await clock.advance(2)
     assert await core.reap() == 0  # its session is there: slow, not dead
+    await core.beat(worker)
     await life.db.execute("select pg_advisory_unlock_all()")
+    assert await core.reap() == 0  # it has missed no beat yet
+    await clock.advance(2)
     assert await core.reap() == 1
 
 
