@@ -14,9 +14,11 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from makeready_http.problems import Problem, invalid_request, not_found
+from makeready_http.services import services_of
 
 JSON_MAX_BYTES = 8 << 20
 PAGE_DEFAULT = 50
@@ -24,6 +26,8 @@ PAGE_MAX = 200
 WAIT_MAX_S = 60.0
 KEY_MAX = 255
 LINGER_S = 1.0
+BODY_TIMEOUT_S = 15.0
+BODY_BYTES_PER_S = 32 << 10  # a body that comes faster than this has all the time it needs
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -33,9 +37,14 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGN
 async def read_json(request: Request, *, max_bytes: int = JSON_MAX_BYTES) -> dict[str, Any]:
     """The body, a JSON object.
 
-    413 as soon as the declared or the received length is over the limit; 400 when it is no JSON.
+    413 as soon as the declared or the received length is over the limit; 408 when it comes too
+    slowly; 400 when it is no JSON. Parsed in a thread, since nothing else may wait for it.
     """
     raw = await _read(request, max_bytes)
+    return await to_thread.run_sync(_parse, raw, limiter=services_of(request).heavy)
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
     try:
         found = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -97,13 +106,22 @@ async def _read(request: Request, max_bytes: int) -> bytes:
             if not is_asked_first:
                 await _linger(chunks)
             raise _too_large(max_bytes, int(declared))
-        async for chunk in chunks:
-            received += chunk
-            if len(received) > max_bytes:
-                await _linger(chunks)
-                raise _too_large(max_bytes, len(received))
+        with anyio.move_on_after(BODY_TIMEOUT_S) as patience:
+            async for chunk in chunks:
+                received += chunk
+                if len(received) > max_bytes:
+                    await _linger(chunks)
+                    raise _too_large(max_bytes, len(received))
+                patience.deadline += len(chunk) / BODY_BYTES_PER_S
     except ClientDisconnect:
         raise invalid_request("The body ended early.", field="body", reason="aborted") from None
+    if patience.cancelled_caught:
+        raise Problem(
+            "upload_timeout",
+            "The body came too slowly.",
+            details={"received_bytes": len(received)},
+            headers={"Connection": "close"},
+        )
     return bytes(received)
 
 

@@ -71,9 +71,9 @@ def _failure(found: library.RenderJob, ended: Ended | None) -> Problem:
     details = {"job_id": str(found.job_id)}
     if ended is not None and ended.state == "cancelled":
         return Problem("job_cancelled", "The job was cancelled.", details=details)
-    code = (found.last_error or "unknown").partition(":")[0]
+    code, _, why = (found.last_error or "unknown").partition(": ")
     return Problem(
         "render_failed",
-        "The document could not be rendered.",
+        f"The document could not be rendered: {why}" if why else "The document was not rendered.",
         details=details | {"reason": code.lower()},
     )

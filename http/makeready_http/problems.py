@@ -28,6 +28,7 @@ from makeready.errors import (
     NotFound,
     Rejected,
 )
+from makeready.shapes import cut
 from makeready.storage_errors import StorageError
 
 RETRY_AFTER_S = 2
@@ -51,7 +52,6 @@ STATUS_OF: Mapping[str, int] = {
     "media_not_found": 404,
     "table_not_found": 404,
     "user_not_found": 404,
-    "session_not_found": 404,
     "method_not_allowed": 405,
     "upload_timeout": 408,
     "already_in_progress": 409,
@@ -133,7 +133,7 @@ def invalid_request(message: str, *, field: str, reason: str) -> Problem:
 
 def not_found(code: str, name: str, value: object) -> Problem:
     """Unknown, or not yours; `name` is the detail that carries the id."""
-    return Problem(code, "Unknown, or not yours.", details={name: str(value)})
+    return Problem(code, "Unknown, or not yours.", details={name: cut(str(value))})
 
 
 def refusal_of(error: BaseException, correlation_id: str) -> Refusal:

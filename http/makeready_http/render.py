@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +29,7 @@ from starlette.responses import JSONResponse, Response
 from makeready import documents as registry
 from makeready import library, render
 from makeready.errors import NotFound, Rejected
+from makeready.shapes import MAX_PROBLEMS, cut
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
@@ -46,19 +49,38 @@ _PACK_FIELDS = frozenset({"language", "documents", "session_id"})
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PackFacts:
+    """What a new pack is made of."""
+
+    language: str
+    session: UUID | None
+    documents: Mapping[str, Any]
+
+
 async def create_pack(request: Request) -> Response:
     """Makes a pack; all data is checked first, and every problem of it is named."""
     user = await current_user(request)
     body = await read_json(request)
     key = idempotency_key(request)
-    language, session = _pack_facts(body)
-    documents = body["documents"]
-    await to_thread.run_sync(_check_documents, documents)
-    made = await services_of(request).write(
-        lambda db: render.pack_create(
-            db, user, documents, language=language, session=session, request_key=key
+    services = services_of(request)
+    facts = await to_thread.run_sync(_pack_facts, body, limiter=services.heavy)
+    documents = facts.documents
+    try:
+        made = await services.write(
+            lambda db: render.pack_create(
+                db,
+                user,
+                documents,
+                language=facts.language,
+                session=facts.session,
+                request_key=key,
+            )
         )
-    )
+    except NotFound as error:
+        if error.details.get("code") != "session_not_found":
+            raise
+        raise _refused([_problem("unknown_session", "session_id", error.message)]) from None
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
     return JSONResponse(
         {"ok": True, "pack_id": str(made.pack_id), "documents": sorted(documents)},
@@ -147,7 +169,9 @@ async def download(request: Request) -> Response:
     if found is None:
         raise not_found("file_not_found", "file_id", file_id)
     valid_s = services.settings.presign_ttl_s
-    link = await services.storage.presign(found.key, valid_s=valid_s, filename=found.filename)
+    link = await services.storage.presign(
+        found.key, bucket=found.bucket, valid_s=valid_s, filename=found.filename
+    )
     _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
     return JSONResponse(
         {"ok": True, "url": link, "expires_in_sec": valid_s},
@@ -171,16 +195,17 @@ async def my_packs(request: Request) -> Response:
     return listed("packs", [pack_item(row) for row in rows], limit, "pack_id")
 
 
-def _pack_facts(body: Mapping[str, Any]) -> tuple[str, UUID | None]:
-    """Language and session of a new pack; raises Rejected with every problem of the frame."""
+def _pack_facts(body: Mapping[str, Any]) -> _PackFacts:
+    """Checks the body of a new pack, first its frame, then the data. Takes up to a second."""
+    unknown = (name for name in body if name not in _PACK_FIELDS)
     problems = [
-        _problem("unknown_field", name, f"{name} is no field of a pack")
-        for name in sorted(set(body) - _PACK_FIELDS)
+        _problem("unknown_field", cut(name), f"{cut(name)} is no field of a pack")
+        for name in sorted(islice(unknown, MAX_PROBLEMS))
     ]
     language, session = body.get("language", "ru"), body.get("session_id")
     if language not in render.LANGUAGES:
         problems.append(_problem("not_allowed", "language", "the language is ru or en"))
-    documents = body.get("documents")
+    documents: Any = body.get("documents")
     if not isinstance(documents, dict) or not documents:
         text = "documents is an object with the data of at least one document"
         problems.append(_problem("missing_field", "documents", text))
@@ -189,8 +214,9 @@ def _pack_facts(body: Mapping[str, Any]) -> tuple[str, UUID | None]:
     except (AttributeError, TypeError, ValueError):
         problems.append(_problem("bad_format", "session_id", "the session is no id"))
     if problems:
-        raise Rejected("the pack cannot be made of this", details={"problems": problems})
-    return language, session_id
+        raise _refused(problems)
+    _check_documents(documents)
+    return _PackFacts(language=language, session=session_id, documents=documents)
 
 
 def _check_documents(documents: Mapping[str, Any]) -> None:
@@ -201,14 +227,21 @@ def _check_documents(documents: Mapping[str, Any]) -> None:
             registry.check_data(registry.document_type(doc_id), data)
         except NotFound:
             raise Problem(
-                "document_not_found", f"There is no document {doc_id}.", details={"doc_id": doc_id}
+                "document_not_found",
+                f"There is no document {cut(doc_id)}.",
+                details={"doc_id": cut(doc_id)},
             ) from None
         except Rejected as error:
             for found in error.details["problems"]:
                 path = f"documents.{doc_id}" + (f".{found['path']}" if found["path"] else "")
                 problems.append({**found, "path": path})
     if problems:
-        raise Rejected("the data does not fit", details={"problems": problems})
+        raise _refused(problems)
+
+
+def _refused(problems: list[dict[str, Any]]) -> Rejected:
+    text = "the pack cannot be made of this"
+    return Rejected(text, details={"problems": problems[:MAX_PROBLEMS]})
 
 
 def _problem(code: str, path: str, message: str) -> dict[str, Any]:

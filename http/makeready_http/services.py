@@ -30,6 +30,7 @@ POOL_SIZE = 10
 START_PATIENCE_S = 5.0  # then the service starts without its database
 
 WRITE_TRIES = 3
+HEAVY = 2  # bodies parsed and checked at a time; more would only share the same processor
 
 T = TypeVar("T")
 _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -42,6 +43,7 @@ class Services:
     def __init__(self, settings: Settings, storage: Storage) -> None:
         self.settings = settings
         self.storage = storage
+        self.heavy = anyio.CapacityLimiter(HEAVY)
         self.control = Control(settings, "makeready_http")
         self._upkeep = Control(settings, "makeready_http", part="upkeep")
         self._listener = Listener(settings, "makeready_http") if settings.listen else None

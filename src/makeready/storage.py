@@ -180,12 +180,18 @@ class Storage:
                 first = left[0].get("Key", "")
                 raise StorageUnavailable(f"{len(left)} objects were not deleted, first {first}")
 
-    async def presign(self, key: str, *, valid_s: int, filename: str | None = None) -> str:
-        """A link that lets whoever holds it read the object for `valid_s` s. Needs no network."""
-        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+    async def presign(
+        self, key: str, *, valid_s: int, filename: str | None = None, bucket: str | None = None
+    ) -> str:
+        """A link that lets whoever holds it read the object for `valid_s` s. Needs no network.
+
+        `bucket` is that of a file which was stored while another bucket was in use.
+        """
+        bucket = self.bucket if bucket is None else bucket
+        wanted: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if filename is not None:
             wanted["ResponseContentDisposition"] = content_disposition(filename)
-        log = _log.bind(bucket=self.bucket, key=key)
+        log = _log.bind(bucket=bucket, key=key)
         try:
             link = await self.signer.generate_presigned_url(
                 "get_object", Params=wanted, ExpiresIn=min(valid_s, LINK_MAX_S)
@@ -269,13 +275,14 @@ _session = functools.cache(get_session)  # reading botocore's models takes 0.25 
 
 
 def _client(settings: Settings, endpoint: str | None) -> Any:
-    secret = settings.s3_secret_key
+    key, secret = settings.s3_access_key, settings.s3_secret_key
+    is_complete = bool(key and secret)  # half of a pair is a fault to the client: like none
     return _session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key,
-        aws_secret_access_key=secret.reveal() if secret else None,
+        aws_access_key_id=key if is_complete else None,
+        aws_secret_access_key=secret.reveal() if secret and is_complete else None,
         config=AioConfig(
             signature_version="s3v4",
             s3={"addressing_style": "path"},

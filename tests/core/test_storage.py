@@ -173,6 +173,14 @@ async def test_a_link_is_signed_for_the_public_endpoint_rnd_027(
         await storage.delete(["a.pdf"])
 
 
+async def test_a_link_may_be_to_another_bucket_rnd_027(storage: Storage) -> None:
+    own = await storage.presign("renders/a.pdf", valid_s=60)
+    other = await storage.presign("renders/a.pdf", valid_s=60, bucket="before")
+
+    assert urlsplit(own).path == f"/{storage.bucket}/renders/a.pdf"
+    assert urlsplit(other).path == "/before/renders/a.pdf"
+
+
 async def test_a_link_opens_nothing_else_rnd_028(storage: Storage) -> None:
     await storage.put("mine.pdf", PDF)
     await storage.put("yours.pdf", b"secret")

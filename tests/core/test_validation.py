@@ -19,12 +19,11 @@ from makeready.shapes import MAX_PROBLEMS
 from makeready.validation import check_schema, find_problems
 
 PRINTABLE = st.text(
-    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff")
+    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"),
 )
-SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | PRINTABLE | st.sampled_from(["2026-02-30", "2026-11-22", "table", "RUB", "#aabbcc", 0, 1, 1.0])
-)  # fmt: skip
+KNOWN = ["2026-02-30", "2026-11-22", "table", "RUB", "#aabbcc", 0, 1, 1.0]
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | PRINTABLE | st.sampled_from(KNOWN)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PRINTABLE, inner, max_size=3),

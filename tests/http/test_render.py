@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -87,6 +88,19 @@ async def test_a_ready_document_is_downloaded_by_a_link_rnd_021_rnd_028(
     assert (body["ok"], body["expires_in_sec"]) == (True, 600)
     status, pdf = await asyncio.to_thread(fetch, body["url"])
     assert (status, pdf[:4]) == (200, b"%PDF")
+
+
+async def test_a_file_is_downloaded_from_the_bucket_it_was_stored_in_rnd_028(
+    anna: Person, press: Press, storage: Storage, db: asyncpg.Connection
+) -> None:
+    pack = await anna.pack("invoice")
+    await anna.post(f"/packs/{pack}/render")
+    await finished(press, storage)
+    await db.execute("update makeready.files set bucket = 'of-last-year'")
+    (row,) = (await anna.get("/me/files")).json()["files"]
+    link = (await anna.get(f"/files/{row['file_id']}/download")).json()["url"]
+
+    assert urlsplit(link).path.startswith("/of-last-year/renders/")
 
 
 async def test_a_document_is_rendered_anew_and_gets_a_new_file_rnd_005(
@@ -320,6 +334,7 @@ async def test_prefer_wait_says_why_a_document_failed(anna: Person, press: Press
     assert (answer.status_code, code(answer)) == (422, "render_failed")
     details = answer.json()["error"]["details"]
     assert details == {"job_id": str(claimed.job.id), "reason": "template_error"}
+    assert answer.json()["error"]["message"] == "The document could not be rendered: so"
 
 
 async def test_prefer_wait_says_when_the_job_was_cancelled(anna: Person, press: Press) -> None:

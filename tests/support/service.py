@@ -6,7 +6,7 @@ import asyncio
 import http.client
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -16,8 +16,8 @@ import httpx2
 import uvicorn
 
 from makeready import documents, people
+from makeready.commands.http import server_config
 from makeready.config import Settings
-from makeready_http.app import create_app
 from tests.support.waiting import until
 
 START_TIMEOUT_S = 10.0
@@ -65,22 +65,9 @@ def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Starts the service as `makeready http` does; ends it when the block ends."""
-    app = create_app(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=0,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    settings = replace(settings, http_host="127.0.0.1", http_port=0, drain_grace_s=2)
+    config = server_config(settings)
+    server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server._serve(None))
         try:
@@ -89,7 +76,7 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             async with httpx2.AsyncClient(base_url=url, timeout=15) as client:
-                yield Service(url=url, app=app, client=client)
+                yield Service(url=url, app=config.app, client=client)
         finally:
             server.should_exit = True
 

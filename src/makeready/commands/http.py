@@ -26,20 +26,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Serves until told to stop."""
-    from makeready_http.app import create_app  # noqa: PLC0415 – only this command needs it
-
     settings = configured(running(settings))
     if options.host is not None:
         settings = replace(settings, http_host=options.host)
     if options.port is not None:
         settings = replace(settings, http_port=options.port)
     configure_logging(settings.log_format, settings.log_level)
-    config = uvicorn.Config(
+    server = uvicorn.Server(server_config(settings))
+    server.run()
+    return 0 if server.started else 3
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """How the service is served."""
+    from makeready_http.app import create_app  # noqa: PLC0415 – only this command needs it
+    from makeready_http.protocol import BoundedProtocol  # noqa: PLC0415
+
+    return uvicorn.Config(
         create_app(settings),
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",  # we have no WebSocket, and the default looks for a library that breaks it
         lifespan="on",
         log_config=None,
@@ -47,9 +55,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.drain_grace_s),
     )
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else 3
 
 
 def configured(settings: Settings) -> Settings:
