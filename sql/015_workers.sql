@@ -89,6 +89,10 @@ declare
   v_old makeready.workers;
   v_now timestamptz := makeready.now();
 begin
+  if stale_time not between interval '1 second' and interval '1 day' then
+    raise exception 'worker % cannot count as lost after %', instance_name, stale_time
+      using errcode = 'MR422', detail = json_build_object('instance', instance_name), hint = 'One second to one day.';
+  end if;
   -- Of two processes with one name the second waits here for the first to commit, and then finds it alive.
   insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
   values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session and makeready.session_is_open(worker), v_now, v_now)

@@ -264,6 +264,7 @@ create or replace function makeready.expire(max_jobs integer)
   volatile
   security definer
   set search_path = ''
+  set lock_timeout = '100ms'
   set jit = off
   set enable_seqscan = off
   set enable_bitmapscan = off
@@ -272,28 +273,31 @@ create or replace function makeready.expire(max_jobs integer)
   set enable_mergejoin = off
 as $$
 declare
-  v_now   timestamptz := makeready.now();
-  v_count integer := 0;
-  v_ended uuid[];
-  v_queue text;
+  v_now     timestamptz := makeready.now();
+  v_count   integer := 0;
+  v_blocked integer := 0;
+  v_queue   text;
+  v_job     uuid;
 begin
   for v_queue in select q.queue from makeready.queues q loop
-    with late as materialized (
+    for v_job in
       select j.id from makeready.jobs j
        where j.queue = v_queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now
        order by j.deadline_at limit max_jobs - v_count for update skip locked
-    ), ended as (
-      update makeready.jobs j
-         set state = 'expired', finished_at = v_now,
-             error = jsonb_build_object('code', 'deadline', 'message', 'the deadline passed before it ran', 'last_error', j.error)
-       where j.queue = v_queue and j.id = any (array(select l.id from late l))
-      returning j.id
-    )
-    select array_agg(e.id) into v_ended from ended e;
-    if v_ended is not null then
-      perform makeready.announce(v_queue, v_ended);
-      v_count := v_count + cardinality(v_ended);
-    end if;
+    loop
+      begin
+        update makeready.jobs j
+           set state = 'expired', finished_at = v_now,
+               error = jsonb_build_object('code', 'deadline', 'message', 'the deadline passed before it ran', 'last_error', j.error)
+         where j.queue = v_queue and j.id = v_job;
+        perform makeready.announce(v_queue, array[v_job]);
+        v_count := v_count + 1;
+      exception when lock_not_available then
+        -- As in reap: a row of the job's domain is held; this job waits, the others do not.
+        v_blocked := v_blocked + 1;
+        exit when v_blocked >= 5;
+      end;
+    end loop;
   end loop;
   return v_count;
 end
@@ -393,7 +397,7 @@ declare
   v_this  timestamptz := date_trunc('minute', makeready.now());
   v_count integer;
 begin
-  -- The running minute and the one before, again each time: late commits are counted, and a run missed is made up.
+  -- The running minute and the one before, again each time, so that late commits are counted.
   insert into makeready.queue_minutes as t (queue, minute, done, dead, cancelled, expired, retried, lost,
                                             wait_p50_ms, wait_p95_ms, run_p50_ms, run_p95_ms)
   select q.queue, m.minute, ended.done, ended.dead, ended.cancelled, ended.expired, tried.retried, tried.lost,

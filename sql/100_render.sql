@@ -170,6 +170,10 @@ declare
   v_now   timestamptz := makeready.now();
   v_count integer;
 begin
+  if coalesce(jsonb_array_length(types), 0) = 0 then
+    raise exception 'there is no document type in this list'
+      using errcode = 'MR422', hint = 'An empty list would take every document out of the registry.';
+  end if;
   with given as (
     select g.* from jsonb_to_recordset(types) g (id text, title_ru text, title_en text, tier text, enabled boolean, version text)
   ), put as (

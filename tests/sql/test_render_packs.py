@@ -106,11 +106,17 @@ async def test_staff_may_enable_what_is_shipped_disabled_rnd_002(press: Press) -
 async def test_an_empty_registry_is_an_error_rnd_004(press: Press) -> None:
     user = await press.user()
     pack = await press.pack(user)
-    await press.sync()
+    await press.db.execute("update makeready.document_types set is_shipped = false")
 
     with pytest.raises(Conflict) as raised:
         await render.render_pack(press.db, user, pack)
     assert raised.value.details["reason"] == "no_documents"
+
+
+async def test_a_registry_is_not_emptied_by_an_empty_list(press: Press) -> None:
+    for types in (None, "[]"):
+        with pytest.raises(Rejected):
+            await press.db.fetchval("select makeready.render_types_sync($1::text::jsonb)", types)
 
 
 async def test_foreign_packs_are_not_there_rnd_004(press: Press) -> None:

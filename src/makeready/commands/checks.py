@@ -245,13 +245,14 @@ async def _roles(connection: asyncpg.Connection, settings: Settings) -> list[Fin
         name
         for name in names
         if not await connection.fetchval(
-            "select coalesce(bool_or(pg_has_role(oid, 'member')), false)"
+            "select coalesce(bool_or(pg_has_role(oid, case when current_setting("
+            "'server_version_num')::integer >= 160000 then 'set' else 'member' end)), false)"
             " from pg_roles where rolname = $1",
             name,
         )
     ]
     mend = "`makeready migrate`, then grant the roles to the database user"
-    text = f"not a member of {', '.join(lacking)}" if lacking else ", ".join(names)
+    text = f"may not become {', '.join(lacking)}" if lacking else ", ".join(names)
     return [judged("roles", text, well=not lacking, mend=mend)]
 
 
