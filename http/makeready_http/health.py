@@ -85,13 +85,14 @@ async def storage(request: Request) -> Response:
     """How object storage is set up, without asking it; with DEBUG also whether it answers."""
     services = services_of(request)
     settings = services.settings
+    has_credentials = bool(settings.s3_access_key and settings.s3_secret_key)
     facts: dict[str, object] = {
-        "ok": True,
+        "ok": bool(settings.s3_url and settings.s3_bucket and has_credentials),
         "bucket": settings.s3_bucket,
         "endpoint": settings.s3_url,
         "presign_endpoint": settings.s3_presign_url,
         "provider": "s3",
-        "has_credentials": bool(settings.s3_access_key and settings.s3_secret_key),
+        "has_credentials": has_credentials,
     }
     if settings.debug:
         facts["head_bucket"] = await _verdict(services.storage.check)

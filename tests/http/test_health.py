@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -134,6 +135,21 @@ async def test_storage_settings_need_no_network_rnd_032(without_storage: Service
 
     assert answer.json()["ok"] is True
     assert "head_bucket" not in answer.json()
+
+
+@pytest.mark.parametrize("missing", ["s3_endpoint", "s3_bucket", "s3_access_key", "s3_secret_key"])
+async def test_storage_that_is_not_set_up_is_not_ok_rnd_032(
+    settings: Settings, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = dataclasses.replace(
+        settings, s3_endpoint="http://127.0.0.1:9", s3_access_key="a", s3_secret_key=Secret("b")
+    )
+    monkeypatch.setattr(services, "START_PATIENCE_S", 0.0)
+    changes: dict[str, Any] = {missing: "" if missing == "s3_bucket" else None}
+    async with serving(dataclasses.replace(complete, **changes)) as running:
+        answer = await running.client.get("/health/s3")
+
+    assert (answer.status_code, answer.json()["ok"]) == (200, False)
 
 
 @pytest.mark.usefixtures("s3")
