@@ -112,6 +112,25 @@ async def test_two_that_renew_an_expired_key(
     assert found != old
 
 
+async def test_two_that_found_the_same_expired_key_make_one_job(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """Both have seen it expired before either has renewed it."""
+    holder, (first, second) = await session(), await pair(session)
+    await once(core)
+    await clock.advance(25 * 3600)
+    transaction = await begin(holder)
+    await holder.db.execute("select from makeready.requests for update")
+    one = await step(core.db, first, once(first))
+    other = await step(core.db, second, once(second))
+    assert one.waits
+    assert other.waits
+    await transaction.end("commit")
+    answers = await asyncio.gather(one, other)
+    assert sorted(verdict for verdict, _, _ in answers) == ["created", "joined"]
+    assert len({job for _, job, _ in answers}) == 1
+
+
 @BOTH
 async def test_register_then_register_of_a_new_name(
     core: Core, session: Session, how: str
