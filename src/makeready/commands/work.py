@@ -7,10 +7,11 @@ queue; the second exits at once. Start as many processes as you like, on as many
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+
+import uvloop
 
 from makeready.commands.http import configured
 from makeready.commands.machine import running
@@ -52,7 +53,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.tasks is not None:
         settings = replace(settings, tasks=options.tasks)
     configure_logging(settings.log_format, settings.log_level)
-    asyncio.run(_work(settings, options.queues or handlers()))
+    uvloop.run(_work(settings, options.queues or handlers()))
     return 0
 
 
