@@ -102,6 +102,8 @@ begin
   with pick as materialized (      -- materialized: a plan that runs LIMIT twice would take too many
     select c.id
       from makeready.lanes l
+      -- Again in this snapshot: the caller may have waited at another queue's gate since it looked.
+      join makeready.queues q on q.queue = l.queue and q.paused_at is null and not q.is_gated
      cross join (values (''), (nullif(host_name, ''))) h (host)
      cross join lateral (select j.id, j.priority, j.turn, j.run_at
                            from makeready.jobs j

@@ -81,6 +81,28 @@ async def test_lane_change_then_claim(core: Core, session: Session, how: str) ->
     assert len(await claiming) == (1 if how == "commit" else 3)
 
 
+@pytest.mark.parametrize("change", ["a pause", "a limit"])
+async def test_a_claim_that_waited_at_one_gate_knows_what_became_of_the_next_queue(
+    core: Core, session: Session, change: str
+) -> None:
+    """The list of queues was read before the wait; the queue without a limit has one by now."""
+    first, second = await pair(session)
+    await core.set("limited", max_in_flight=1)
+    await core.many("limited", 2)
+    await core.claim("limited")
+    await core.many("free", 3)
+    transaction = await begin(first)
+    await first.db.execute("select from makeready.gates where queue = 'limited' for update")
+    claiming = await step(core.db, second, second.claim(["limited", "free"], 3))
+    assert claiming.waits
+    if change == "a pause":
+        await core.call("queue_pause", queue_name="free")
+    else:
+        await core.set("free", max_in_flight=1)
+    await transaction.end("commit")
+    assert await claiming == []
+
+
 async def test_two_workers_with_their_queues_in_another_order_do_not_deadlock(
     core: Core, session: Session
 ) -> None:
