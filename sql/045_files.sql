@@ -127,7 +127,7 @@ end
 $$;
 comment on function makeready.file_release(uuid) is 'Takes a domain row''s references away; returns how many files nobody needs now.';
 
-create or replace function makeready.files_purge_mark(max_files integer, grace interval default '10 minutes')
+create or replace function makeready.files_purge_mark(max_files integer, grace interval default '10 minutes', in_bucket text default null)
   returns table (file uuid, bucket_name text, object_name text)
   language sql
   volatile
@@ -137,6 +137,7 @@ as $$
   with due as materialized (
     select f.id from makeready.files f
      where f.unused_at <= makeready.now() - grace
+       and (in_bucket is null or f.bucket = in_bucket)      -- those of others would be marked in vain, and stand in the way
        and not exists (select from makeready.file_references r where r.file_id = f.id)
        -- Marked by somebody a while ago: its process died on the way, do it again.
        and (f.purging_at is null or f.purging_at < makeready.now() - interval '5 minutes')
@@ -145,8 +146,8 @@ as $$
   update makeready.files f set purging_at = makeready.now() from due d where f.id = d.id
   returning f.id, f.bucket, f.object_key
 $$;
-comment on function makeready.files_purge_mark(integer, interval) is
-  'First phase: marks files that nobody has needed for the grace time and returns them. Commit, delete the objects (gone already is fine), then call files_purged.';
+comment on function makeready.files_purge_mark(integer, interval, text) is
+  'First phase: marks files that nobody has needed for the grace time, of one bucket or of all, and returns them. Commit, delete the objects (gone already is fine), then call files_purged.';
 
 create or replace function makeready.files_purged(file_ids uuid[])
   returns integer

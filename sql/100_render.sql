@@ -17,8 +17,9 @@
 -- transaction that ends the job, so whoever lost the lease publishes nothing. Every other end of a job, and an
 -- operator's retry, reaches `pack_documents` through one trigger that a claim, a retry and a success never fire.
 --
--- Locks are taken in one order: pack, then job. A finish and the trigger hold their job first, but a job that exists is
--- never touched by whoever holds its pack, so no circle closes.
+-- Locks are taken in one order: job, then pack, then the pack's documents; a job that exists is never touched by whoever
+-- holds its pack. Where the queue has max_open, a retry holds the admission gate before the pack and a render after it:
+-- PostgreSQL ends such a circle, and the service repeats its call.
 
 create table if not exists makeready.render_jobs partition of makeready.jobs for values in ('render')
   with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
@@ -365,7 +366,7 @@ comment on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) 
   'Makes a pack of a user out of {doc_id: data}. The same request key again returns the same pack (verdict replayed).';
 
 create or replace function makeready.render_pack(person uuid, pack uuid, request_key text default null)
-  returns table (jobs_created integer, jobs_skipped integer, job_ids uuid[])
+  returns table (verdict text, jobs_created integer, jobs_skipped integer, job_ids uuid[])
   language plpgsql
   volatile
   security definer
@@ -404,13 +405,13 @@ begin
     end if;
   end if;
   return query
-    select count(*)::integer, greatest(coalesce(cardinality(v_able), 0) - count(*), 0)::integer,
+    select v_verdict, count(*)::integer, greatest(coalesce(cardinality(v_able), 0) - count(*), 0)::integer,
            coalesce(array_agg(r.job_id order by r.seq), '{}')
       from makeready.pack_documents r where r.pack_id = pack and r.call_id = v_call;
 end
 $$;
 comment on function makeready.render_pack(uuid, uuid, text) is
-  'Renders each enabled document of a pack whose latest render is not open and has not succeeded; so a second call makes nothing new. The same request key again answers as the first time. MR404: not yours.';
+  'Renders each enabled document of a pack whose latest render is not open and has not succeeded; so a second call makes nothing new. The same request key again answers as the first time (verdict replayed). MR404: not yours.';
 
 create or replace function makeready.render_document(person uuid, pack uuid, document text, request_key text default null)
   returns table (verdict text, job_id uuid)
@@ -556,6 +557,9 @@ as $$
 declare
   v_row makeready.pack_documents;
 begin
+  -- The pack first, as whoever asks for a render does: the entry of its document is the second lock, never the first.
+  perform 1 from makeready.packs p
+    where p.id = (select d.pack_id from makeready.pack_documents d where d.job_id = new.id) for no key update;
   if new.finished_at is not null then
     update makeready.pack_documents d
        set state = 'failed', attempts_used = new.attempt, finished_at = new.finished_at,

@@ -31,7 +31,7 @@ grant execute on function
   makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.announce(text, uuid[]), makeready.peek(text, uuid[]),
   makeready.tick(), makeready.chore_run(text), makeready.chore_failed(text, text), makeready.why(uuid), makeready.is_open(text, uuid),
   makeready.session_key(uuid), makeready.chore_take(text), makeready.chore_done(text, integer, float8),
-  makeready.files_unknown(text, text[]), makeready.files_purge_mark(integer, interval), makeready.files_purged(uuid[])
+  makeready.files_unknown(text, text[]), makeready.files_purge_mark(integer, interval, text), makeready.files_purged(uuid[])
 to makeready_http, makeready_worker, makeready_ops;
 
 grant execute on function makeready.now(), makeready.uuid7(), makeready.wake(text), makeready.peek(text, uuid[]) to makeready_app;

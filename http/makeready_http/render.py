@@ -97,14 +97,15 @@ async def render_pack(request: Request) -> Response:
     services = services_of(request)
     _log.info("render_pack_requested", pack_id=str(pack))
     found = await services.write(lambda db: render.render_pack(db, user, pack, request_key=key))
-    if found.jobs_created:
-        services.wake(render.QUEUE)
-    _log.info(
-        "render_jobs_enqueued",
-        pack_id=str(pack),
-        jobs_created=found.jobs_created,
-        jobs_skipped=found.jobs_skipped,
-    )
+    if found.is_new:
+        if found.jobs_created:
+            services.wake(render.QUEUE)
+        _log.info(
+            "render_jobs_enqueued",
+            pack_id=str(pack),
+            jobs_created=found.jobs_created,
+            jobs_skipped=found.jobs_skipped,
+        )
     body = {
         "ok": True,
         "pack_id": str(pack),
@@ -112,9 +113,11 @@ async def render_pack(request: Request) -> Response:
         "jobs_skipped": found.jobs_skipped,
         "job_ids": [str(job) for job in found.job_ids],
     }
-    if not found.job_ids:
-        return JSONResponse(body)
-    return await pack_outcome(services, user, pack, found.job_ids, body=body, wait_s=wait_s)
+    answer: Response = JSONResponse(body)
+    if found.job_ids:
+        answer = await pack_outcome(services, user, pack, found.job_ids, body=body, wait_s=wait_s)
+    answer.headers.update(_replayed(found.is_new))
+    return answer
 
 
 async def render_document(request: Request) -> Response:

@@ -54,6 +54,8 @@ class PackRender:
     jobs_created: int
     jobs_skipped: int
     job_ids: tuple[UUID, ...]
+    is_new: bool
+    """False: the same request had been made before, and this is what it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,8 @@ async def render_pack(
     """Renders what is neither open nor ready; NotFound, Conflict when nothing is enabled."""
     row = await _one(
         db,
-        "select jobs_created, jobs_skipped, job_ids from makeready.render_pack($1, $2, $3)",
+        "select verdict, jobs_created, jobs_skipped, job_ids"
+        " from makeready.render_pack($1, $2, $3)",
         user,
         pack,
         request_key,
@@ -136,6 +139,7 @@ async def render_pack(
         jobs_created=row["jobs_created"],
         jobs_skipped=row["jobs_skipped"],
         job_ids=tuple(row["job_ids"]),
+        is_new=row["verdict"] == "created",
     )
 
 

@@ -20,6 +20,7 @@ import structlog
 
 from makeready.db import Control
 from makeready.faults import database_fault, note_fault
+from makeready.orphans import CHORE as SCAN
 from makeready.orphans import ObjectStore, scan_if_due
 
 TICK_S = (0.9, 1.1)
@@ -111,14 +112,14 @@ class Upkeep:
             if done >= 0:  # else another process was faster
                 self._chores[chore] += 1
         except Exception as error:  # noqa: BLE001 -- one bad chore stops no other
-            self._failures[chore] += 1
-            note_fault(_log, "chore_failed", error, chore=chore)
-            await self._record_failure(chore, error)
+            await self._chore_failed(chore, error)
         finally:
             self._under_way.discard(chore)
 
-    async def _record_failure(self, chore: str, error: Exception) -> None:
+    async def _chore_failed(self, chore: str, error: Exception) -> None:
         """The failed transaction could not keep its own failure; kept here, if it can be."""
+        self._failures[chore] += 1
+        note_fault(_log, "chore_failed", error, chore=chore)
         try:
             await self._control.fetch(
                 "select makeready.chore_failed($1, $2)", chore, f"{type(error).__name__}: {error}"
@@ -133,29 +134,34 @@ class Upkeep:
                 with anyio.fail_after(PURGE_TIMEOUT_S), database_fault():
                     while await self.purge_files(storage) == PURGE_FILES:
                         pass
-                with anyio.fail_after(SCAN_TIMEOUT_S):
-                    await scan_if_due(self._pool, storage)
             except Exception as error:  # noqa: BLE001 -- what is marked stays marked
                 note_fault(_log, "purge_failed", error)
+            await self.scan_files(storage)
+
+    async def scan_files(self, storage: ObjectStore) -> None:
+        """Runs the chore that deletes unknown objects, when it is due; notes when it fails."""
+        try:
+            with anyio.fail_after(SCAN_TIMEOUT_S), database_fault():
+                if await scan_if_due(self._pool, storage) is not None:
+                    self._chores[SCAN] += 1
+        except Exception as error:  # noqa: BLE001 -- it comes round again
+            await self._chore_failed(SCAN, error)
 
     async def purge_files(self, storage: ObjectStore) -> int:
         """Marks files that nobody refers to, deletes their objects, then their rows; how many.
 
         Cut off in between, a marked file is handed out again later: deleting twice is no error.
-        Files of another bucket are left to a process that has it.
+        Files of another bucket are not asked for: they wait for a process that has it.
         """
         rows = await self._pool.fetch(
-            "select file, bucket_name, object_name from makeready.files_purge_mark($1)",
+            "select file, object_name from makeready.files_purge_mark($1, in_bucket => $2)",
             PURGE_FILES,
+            storage.bucket,
         )
-        ours = [row for row in rows if row["bucket_name"] == storage.bucket]
-        if ours:
-            await storage.delete([row["object_name"] for row in ours])
-            ids: list[UUID] = [row["file"] for row in ours]
+        if rows:
+            await storage.delete([row["object_name"] for row in rows])
+            ids: list[UUID] = [row["file"] for row in rows]
             await self._pool.fetchval("select makeready.files_purged($1)", ids)
-            self._counts["files_purged"] += len(ours)
-            _log.info("files_purged", files=len(ours))
-        if len(ours) < len(rows):
-            buckets = sorted({row["bucket_name"] for row in rows} - {storage.bucket})
-            _log.warning("files_elsewhere", files=len(rows) - len(ours), buckets=buckets)
-        return len(ours)
+            self._counts["files_purged"] += len(rows)
+            _log.info("files_purged", files=len(rows))
+        return len(rows)

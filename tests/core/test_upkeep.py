@@ -10,6 +10,7 @@ import anyio
 import asyncpg
 import pytest
 
+from makeready import upkeep as upkeep_module
 from makeready.config import Settings
 from makeready.db import Control, pool_opened
 from makeready.orphans import ObjectStore
@@ -193,12 +194,46 @@ async def test_a_file_whose_object_could_not_be_deleted_is_tried_again(
         assert store.deleted == [name]
 
 
-async def test_a_file_in_another_bucket_is_left_to_those_who_have_it(
-    settings: Settings, core: Core
+async def test_files_in_another_bucket_are_left_to_those_who_have_it(
+    settings: Settings, core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _unused_file(core, "elsewhere")
+    monkeypatch.setattr(upkeep_module, "PURGE_FILES", 2)
+    for _ in range(3):
+        await _unused_file(core, "elsewhere")
+    own = await _unused_file(core)
     store = Store()
     async with upkeep(settings, store) as keeper:
-        assert await keeper.purge_files(store) == 0
-        assert store.deleted == []
-        assert await core.db.fetchval("select count(*) from makeready.files") == 1
+        assert await keeper.purge_files(store) == 1
+        assert store.deleted == [own]
+        left = "select count(*) from makeready.files where purging_at is null"
+        assert await core.db.fetchval(left) == 3
+
+
+async def test_a_scan_that_failed_is_noted_as_a_chore(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    class Broken(Store):
+        async def listing(self, prefix: str = "") -> AsyncGenerator[ObjectFacts, None]:
+            async for found in super().listing(prefix):
+                yield found
+            raise OSError(f"no listing of {prefix}")
+
+    await db.execute(
+        "update makeready.chores set is_enabled = true, due_at = makeready.now()"
+        " where chore = 'files_scan'"
+    )
+    async with upkeep(settings) as keeper:
+        await keeper.scan_files(Broken())
+        assert keeper.statistics().failures == {"files_scan": 1}
+        noted = await db.fetchrow(
+            "select last_error, failures from makeready.chores where chore = 'files_scan'"
+        )
+        assert noted is not None
+        assert tuple(noted) == ("OSError: no listing of renders/", 1)
+
+        await db.execute("update makeready.chores set due_at = makeready.now()")
+        await keeper.scan_files(Store())
+        assert keeper.statistics().chores["files_scan"] == 1
+        assert not await db.fetchval(
+            "select failures from makeready.chores where chore = 'files_scan'"
+        )

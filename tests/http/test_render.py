@@ -143,6 +143,8 @@ async def test_the_same_idempotency_key_gets_the_same_answer_rnd_006(anna: Perso
     for path in (f"/packs/{pack}/render/invoice", f"/packs/{pack}/render"):
         first, second = [await anna.post(path, headers=key) for _ in range(2)]
         assert first.json() == second.json()
+        replayed = [answer.headers.get("idempotency-replayed") for answer in (first, second)]
+        assert replayed == [None, "true"]
     other = await anna.post("/packs", json=pack_body("letter"), headers=key)
     assert (other.status_code, code(other)) == (422, "idempotency_mismatch")
 

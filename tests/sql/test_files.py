@@ -68,6 +68,24 @@ async def test_a_file_that_nobody_needs_goes_in_two_phases(core: Core) -> None:
     assert await rows_left(core) == 0
 
 
+async def test_files_of_one_bucket_can_be_asked_for(core: Core) -> None:
+    """Those of others are neither marked nor counted against the limit."""
+    for bucket in ("other", "other", "b"):
+        reference = uuid4()
+        await store(core, key=f"{reference}.pdf", reference=reference)
+        await core.db.execute(
+            "update makeready.files set bucket = $1 where object_key = $2",
+            bucket,
+            f"{reference}.pdf",
+        )
+        await core.call("file_release", reference=reference)
+    facts = {"max_files": 2, "grace": seconds(0)}
+    rows = await core.rows("files_purge_mark", **facts, in_bucket="b")
+    assert [row["bucket_name"] for row in rows] == ["b"]
+    rows = await core.rows("files_purge_mark", **facts)
+    assert [row["bucket_name"] for row in rows] == ["other", "other"]
+
+
 async def test_the_grace_time_is_kept(core: Core, clock: Clock) -> None:
     reference = uuid4()
     file = await store(core, reference=reference)
