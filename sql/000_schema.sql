@@ -39,11 +39,11 @@ end $$;
 do $$
 begin
   reset role;
-  grant pg_read_all_stats to makeready_owner;
+  grant pg_read_all_stats to makeready_owner, makeready_ops, makeready_read;      -- a view asks as its reader
   grant pg_signal_backend to makeready_ops;
   set role makeready_owner;
 exception when insufficient_privilege then
-  raise notice 'not granted: pg_read_all_stats to makeready_owner, pg_signal_backend to makeready_ops';
+  raise notice 'not granted: pg_read_all_stats to makeready_owner, makeready_ops, makeready_read; pg_signal_backend to makeready_ops';
 end $$;
 
 comment on schema makeready is 'Makeready: jobs on nothing but PostgreSQL. Operators start with makeready.queue_overview and makeready.why(job).';

@@ -132,7 +132,7 @@ comment on function makeready.worker_register(uuid, text, text, integer, integer
 create or replace function makeready.worker_drain(worker uuid)
   returns void language sql volatile security definer set search_path = ''
 as $$ update makeready.workers w set draining_at = coalesce(w.draining_at, makeready.now()) where w.id = worker $$;
-comment on function makeready.worker_drain(uuid) is 'This worker claims no more; it keeps and finishes what it has.';
+comment on function makeready.worker_drain(uuid) is 'This worker claims no more, finishes what it has, and stops; whoever supervises it starts it anew.';
 
 create or replace function makeready.worker_leave(worker uuid)
   returns integer

@@ -447,7 +447,7 @@ begin
   if found then
     raise exception 'document % of pack % is being rendered already', document, pack
       using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', v_active, 'pack_id', pack, 'doc_id', document),
-            hint = 'Wait for that job, or cancel it.';
+            hint = 'Wait for that job.';
   end if;
   perform makeready.render_add(v_pack, array[document], v_job, array[v_job]);
   return query select v_verdict, v_job;

@@ -250,19 +250,17 @@ async def test_a_worker_that_was_struck_off_registers_again_and_keeps_its_work(
     assert (await _row(db, job))["lost"] == 0
 
 
-async def test_a_drained_worker_takes_no_job_and_registering_does_not_undo_that(
+async def test_a_worker_that_an_operator_drains_takes_no_job_and_stops(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
     handler = Scripted()
     async with working(settings, handler) as shop:
         await until(lambda: shop.worker.statistics().claims > 1)  # the first claim is answered
         await core.call("worker_drain", worker=shop.worker.id)
-        before = shop.worker.statistics().claims
         await core.enqueue(wake=True)
-        await until(lambda: shop.worker.statistics().claims > before + 1)
-        assert handler.jobs == []
-        assert shop.worker.statistics().heartbeat.registrations == 1
-        assert await db.fetchval("select draining_at is not null from makeready.workers")
+        await until(lambda: shop.worker.statistics().is_draining)
+    assert handler.jobs == []
+    assert await db.fetchval("select count(*) from makeready.workers") == 0
 
 
 async def test_a_second_process_of_the_same_name_is_refused(

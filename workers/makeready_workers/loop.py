@@ -168,9 +168,10 @@ class Worker:
             try:
                 with database_fault():
                     await self._claim_round()
-            except WorkerGone:
-                # Stale after an outage, or cleared: a beat mends both. Or drained by an operator.
-                self._heartbeat.beat_now()
+            except WorkerGone as error:
+                if error.details.get("reason") == "draining":  # by an operator
+                    self.stop()
+                self._heartbeat.beat_now()  # stale after an outage, or cleared: it mends both
                 await self._pause(backoff.pause_s())
             except Exception as error:  # noqa: BLE001 -- a fault slows the loop down, no more
                 self._on_claim_fault(error)
