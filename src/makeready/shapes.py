@@ -161,7 +161,8 @@ def _text(schema: Mapping[str, Any]) -> Check:
     is_sized = sized(schema, "Length", "characters")
     forms: dict[str, Callable[[str], object]] = {}
     if "pattern" in schema:
-        forms["pattern"] = re.compile(schema["pattern"]).search
+        # To Python, but not to JSON Schema, `$` is also the place before a last line break.
+        forms["pattern"] = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", schema["pattern"])).search
     if "format" in schema:
         forms["format"] = _FORMATS[schema["format"]]
 

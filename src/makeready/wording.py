@@ -145,12 +145,15 @@ class Wording:
         return forms[0] if count == 1 else forms[-1]
 
     def in_words(self, value: Decimal | float, currency: str) -> str:
-        """An amount in words, cents in digits: Сто двадцать рублей 50 копеек. Below a trillion."""
+        """An amount in words, cents in digits: Сто двадцать рублей 50 копеек.
+
+        From a trillion on, and below zero, all in digits.
+        """
         exact = Decimal(str(value)).quantize(_CENT, ROUND_HALF_UP)
         whole = int(exact)
         cents = int((exact - whole) * 100)
         if not 0 <= whole < LARGEST:
-            raise ValueError(f"{value} can't be written in words")
+            return self.money(exact, currency)
         names = CURRENCIES[currency]
         if self._russian:
             words = f"{russian(whole)} {russian_form(whole, names.whole_ru)}"

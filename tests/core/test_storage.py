@@ -208,6 +208,21 @@ async def test_no_log_line_has_a_link_or_a_secret_rnd_029(
     assert settings.s3_secret_key.reveal() not in told
 
 
+async def test_a_link_that_cannot_be_signed_is_logged_rnd_041(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    bare = dataclasses.replace(settings, s3_access_key=None)
+    async with open_storage(bare) as storage:
+        with capture_logs() as lines, pytest.raises(StorageRefused):
+            await storage.presign("a.pdf", valid_s=60)
+
+    assert [(line["event"], line["key"]) for line in lines] == [("s3_presign_error", "a.pdf")]
+
+
 @pytest.mark.usefixtures("s3")
 async def test_wrong_credentials_are_refused_and_logged_without_them(settings: Settings) -> None:
     wrong = dataclasses.replace(settings, s3_secret_key=Secret("0wrong0secret0"))

@@ -129,6 +129,17 @@ def test_tabs_and_line_breaks_are_no_odd_characters() -> None:
     check_data(document_type("invoice"), _invoice(terms="one\r\n\ttwo\n"))
 
 
+@pytest.mark.parametrize("field", ["accent", "bank.account"])
+def test_a_line_break_after_a_pattern_is_refused(field: str) -> None:
+    data = sample(document_type("invoice"), "en")
+    data["accent"] = "#aabbcc"
+    holder = data["bank"] if "." in field else data
+    holder[field.rpartition(".")[2]] += "\n"
+    (found,) = find_problems(document_type("invoice").schema, data)
+
+    assert (found["code"], found["path"]) == ("bad_format", field)
+
+
 def test_the_first_hundred_problems_are_enough() -> None:
     found = find_problems(document_type("invoice").schema, _invoice(lines=[{}] * 500))
 

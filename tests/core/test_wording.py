@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from makeready.documents import build_html, check_data, document_type, sample
 from makeready.wording import MINUS, NBSP, Wording, cents, groups
 
 RU, EN = Wording("ru"), Wording("en")
@@ -84,10 +85,13 @@ def test_amounts_in_words(value: float, russian: str, english: str) -> None:
     assert plain(EN.in_words(value, "RUB")) == english
 
 
-def test_amounts_that_have_no_words_are_refused() -> None:
-    for value in (-1, 10**12):
-        with pytest.raises(ValueError, match="in words"):
-            RU.in_words(value, "RUB")
+def test_amounts_that_have_no_words_are_digits() -> None:
+    assert plain(RU.in_words(10**12, "RUB")) == plain(RU.money(10**12, "RUB"))
+    assert plain(EN.in_words(-1, "GBP")) == plain(EN.money(-1, "GBP"))
+    largest = sample(document_type("invoice"), "en")
+    largest["lines"][0] |= {"price": 10**9, "quantity": 10**6}
+    check_data(document_type("invoice"), largest)
+    assert "1,000,000,000,000" in build_html(document_type("invoice"), largest, "en").html
 
 
 def test_russian_text_never_ends_a_line_after_a_preposition_or_inside_a_number() -> None:

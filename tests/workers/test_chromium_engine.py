@@ -87,7 +87,9 @@ async def test_both_dates_are_those_that_were_asked_for(engine: ChromiumEngine) 
     assert result.pdf.count(b"(D:20261120093000") == 2
 
 
-async def test_documents_of_a_pack_share_a_page_and_others_do_not(engine: ChromiumEngine) -> None:
+async def test_documents_of_a_pack_share_a_page_and_others_do_not_rnd_022(
+    engine: ChromiumEngine,
+) -> None:
     opened = []
     for pack in ("one", "one", "two", None, "one"):
         await show(engine, f"<p>{pack}", pack=pack)
