@@ -134,8 +134,7 @@ async def _prune_next(session: asyncpg.Connection, count: int) -> int:
 
 async def _prepared(cluster: Cluster, database: str, sizes: Sizes) -> str:
     """The database, made unless it is there from the other device."""
-    if await cluster.has(database):
-        await schema.migrate(cluster.dsn(database), [BENCH_SQL])
+    if await cluster.has(database) and await _is_current(cluster.dsn(database)):
         return cluster.dsn(database)
     url = await cluster.fresh(database)
     await schema.migrate(url, [BENCH_SQL])
@@ -163,11 +162,20 @@ async def _prepared(cluster: Cluster, database: str, sizes: Sizes) -> str:
     return url
 
 
+async def _is_current(url: str) -> bool:
+    """Whether a database that an earlier run has kept is of this version."""
+    async with sessions(url, 1) as (session,):
+        try:
+            return (await schema.inspect(session, [BENCH_SQL])).is_current
+        except asyncpg.PostgresError:  # of a version so old that its ledger looks different
+            return False
+
+
 async def _fill_lane(session: asyncpg.Connection) -> None:
     """Claims the first job in line: from now on its lane is full."""
     await session.execute(
         "select makeready.worker_register($1, 'keeper', 'bench', 1, 1, array['bench_limited'],"
-        " 'bench', '1 year', false)",
+        " 'bench', '1 day', false)",
         KEEPER,
     )
     lane = await session.fetchval(

@@ -31,7 +31,7 @@ async def recovery(bench: Bench) -> Sequence[Line]:
         # After a silence of more than 3 s (nobody worked here yet) no missing heartbeat is
         # trusted for 10 s. Recovery is measured in a system that runs.
         await asyncio.sleep(TRUST_S)
-        for n in range(bench.scaled(50, 4)):
+        for n in range(bench.scaled(20 if bench.is_slow else 50, 4)):
             await session.execute(
                 "select makeready.enqueue($1, jsonb_build_object('n', $2::int), wake => true)",
                 QUEUE,
