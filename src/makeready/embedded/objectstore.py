@@ -18,8 +18,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -38,6 +36,7 @@ from makeready.embedded.processes import (
     tail,
     write_private,
 )
+from makeready.embedded.server import EmbeddedServer
 
 BUCKET = "makeready"
 REGION = "us-east-1"
@@ -63,11 +62,14 @@ PORT_FLAGS = (
 )
 
 
-class EmbeddedObjectStore:
+class EmbeddedObjectStore(EmbeddedServer):
     """One S3 server in one folder; not thread-safe, blocking, to be started from the main thread.
 
     It always ends with this process, also when that is killed (on Linux).
     """
+
+    name = "s3"
+    at_once = ()
 
     def __init__(
         self,
@@ -77,28 +79,15 @@ class EmbeddedObjectStore:
         bucket: str = BUCKET,
         program: Path | None = None,
     ) -> None:
+        super().__init__()
         self._wanted = data_dir.absolute()
         self._folder = self._wanted
         self._port = port
         self._ports: list[int] = []
         self._program = program or find_program()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._held = ExitStack()
         self._keys = ("", "")
         self.bucket = bucket
         self.region = REGION
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def endpoint(self) -> str:
@@ -115,35 +104,30 @@ class EmbeddedObjectStore:
         """The secret key made for this folder; kept in a file of mode 0600."""
         return self._keys[1]
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server while it runs."""
-        return self._child.pid if self._child else None
-
     def start(self) -> str:
         """Starts the server, waits until it has stored an object, returns the endpoint.
 
         Raises EmbeddedError with the end of the server's log when it does not come up.
         """
-        if self._child is not None:
+        if self._pid is not None:
             return self.endpoint
         self._folder = reachable_folder(self._wanted, None)
         with ExitStack() as undo:
             undo.enter_context(sole_owner(self._folder, "S3"))
             self._end_orphan()
             self._keys = self._load_keys()
+            wanted = self._ports[0] if self._ports else self._port
             for attempt in range(START_TRIES):
                 if not self._ports or attempt > 0:
                     self._ports = free_ports(len(PORT_FLAGS))
-                    if self._port is not None:
-                        self._ports[0] = self._port
-                self._child = self._spawn()
-                if self._wait_ready(self._child):
+                    if wanted is not None:
+                        self._ports[0] = wanted
+                if self._comes_up():
                     self._held = undo.pop_all()
                     return self.endpoint
-                end(self._child.pid, self._child, STOP_STEPS)
-                self._child = None
-        raise EmbeddedError(f"S3 did not start; {self._log} ends:\n{tail(self._log)}")
+                if wanted is None:
+                    self._ports = []
+        raise EmbeddedError(f"S3 did not start; {self.log} ends:\n{tail(self.log)}")
 
     def stop(self) -> None:
         """Ends the server; every object that was acknowledged is kept. Harmless when stopped."""
@@ -154,7 +138,8 @@ class EmbeddedObjectStore:
         self._end(())
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """What the server has to say beside its answers."""
         return self._folder / "s3.log"
 
     @property
@@ -162,12 +147,23 @@ class EmbeddedObjectStore:
         return self._folder / "weed.pid"
 
     def _end(self, steps: Sequence[tuple[signal.Signals, float]]) -> None:
-        if self._child is not None:
-            end(self._child.pid, self._child, steps)
-            self._pid_file.unlink(missing_ok=True)
-            self._sweep(self._ports)
-        self._child = None
-        self._held.close()
+        if self._child is None:
+            self._forget()
+            return
+        super()._end(steps)
+        self._pid_file.unlink(missing_ok=True)
+        self._sweep(self._ports)
+
+    def _comes_up(self) -> bool:
+        """True once the server takes objects; else it is ended."""
+        self._launch_child(self._spawn)
+        try:
+            if self._child is not None and self._wait_ready(self._child):
+                self._pid = self._child.pid
+        finally:
+            if self._pid is None:
+                self._end(STOP_STEPS)
+        return self._pid is not None
 
     def _sweep(self, ports: Sequence[int]) -> None:
         """Removes the sockets that the server leaves in the temp folder, whatever TMPDIR says."""
@@ -208,8 +204,8 @@ class EmbeddedObjectStore:
         return [f"-{name}={value}" for name, value in flags.items()]
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        if self._log.exists() and self._log.stat().st_size > LOG_KEEP_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
+        if self.log.exists() and self.log.stat().st_size > LOG_KEEP_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
         scratch = self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
         environ = {
@@ -219,7 +215,7 @@ class EmbeddedObjectStore:
             "GOMEMLIMIT": MEMORY_GOAL,
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",  # the default makes seven at a time
         }
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             child = subprocess.Popen(
                 [self._program, "mini", *self._flags()],
                 stdin=subprocess.DEVNULL,

@@ -20,8 +20,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict
+from typing import TypedDict
 from urllib.parse import quote, urlencode
 
 from makeready.embedded.binaries import find_binaries, reachable_binaries
@@ -29,7 +28,6 @@ from makeready.embedded.processes import (
     POLL_S,
     EmbeddedError,
     die_with_parent,
-    end,
     reachable_folder,
     server_user,
     socket_folder,
@@ -37,6 +35,7 @@ from makeready.embedded.processes import (
     tail,
     write_private,
 )
+from makeready.embedded.server import EmbeddedServer
 
 SUPERUSER = "postgres"
 SOCKET_PORT = 5432  # part of the socket's name; the folder is ours alone, so it is always free
@@ -61,12 +60,15 @@ class _Identity(TypedDict, total=False):
     extra_groups: list[int]
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """One server in one folder; not thread-safe, blocking, to be started from the main thread.
 
     `die_with_parent` makes it shut down when this process is killed; without it the server goes on
     and the next start takes it over.
     """
+
+    name = "postgres"
+    at_once = ((signal.SIGQUIT, 6.0),)  # after 5 s it kills its own children
 
     def __init__(
         self,
@@ -77,34 +79,15 @@ class EmbeddedPostgres:
         binaries: Path | None = None,
         die_with_parent: bool = False,
     ) -> None:
+        super().__init__()
         self._wanted = data_dir.absolute()
         self._port = port
         self._settings = {**DEFAULTS, **(settings or {})}
         self._user = server_user()
         self._binaries = reachable_binaries(find_binaries(binaries), self._user)
         self._die_with_parent = die_with_parent
-        self._child: subprocess.Popen[bytes] | None = None
-        self._pid: int | None = None
         self._folder = self._wanted
-        self._sockets = self._wanted
-        self._held = ExitStack()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the postmaster while it runs."""
-        return self._pid
+        self._sockets: Path | None = None
 
     @property
     def binaries(self) -> Path:
@@ -129,7 +112,8 @@ class EmbeddedPostgres:
         self._folder = reachable_folder(self._wanted, self._user)
         with ExitStack() as undo:
             undo.enter_context(sole_owner(self._folder, "Postgres"))
-            self._sockets = socket_folder(self._folder / "run", self._user)
+            if self._sockets is None:  # a server that starts again is where its users look for it
+                self._sockets = socket_folder(self._folder / "run", self._user)
             if not self._cluster.is_dir():
                 self._init()
             self._check_version()
@@ -139,15 +123,11 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Fast shutdown: ends all sessions, keeps everything committed. Harmless when stopped."""
-        if self._pid is not None:
-            end(self._pid, self._child, STOP_STEPS)
-        self._forget()
+        self._end(STOP_STEPS)
 
     def kill(self) -> None:
         """SIGKILL, as a crash would do; the next start recovers."""
-        if self._pid is not None:
-            end(self._pid, self._child, ())
-        self._forget()
+        self._end(())
 
     def ensure_database(self, name: str) -> str:
         """Makes the database if it is missing and returns its URL."""
@@ -167,7 +147,8 @@ class EmbeddedPostgres:
         return self._folder / "cluster"
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """What the server has to say beside its answers."""
         return self._folder / "postgres.log"
 
     def _password(self) -> str:
@@ -218,22 +199,31 @@ class EmbeddedPostgres:
     def _launch(self) -> int:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            child = self._spawn()
-            while child.poll() is None:
-                lines = self._pid_file()
-                if len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].startswith("ready"):
-                    self._child = child
-                    return child.pid
-                if time.monotonic() > deadline:
-                    end(child.pid, child, STOP_STEPS)
-                    raise EmbeddedError(f"Postgres was not ready in {START_TIMEOUT_S:.0f} s")
-                time.sleep(POLL_S)
+            self._launch_child(self._spawn)
+            try:
+                pid = self._ready_pid(deadline)
+            except BaseException:  # Ctrl-C as well: nothing is left behind
+                self._end(STOP_STEPS)
+                raise
+            if pid is not None:
+                return pid
+            self._child = None
             # Back ends of a killed server hold its memory for a moment longer.
-            if "shared memory block" not in tail(self._log, 4) or time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"Postgres did not start; {self._log} ends:\n{tail(self._log)}"
-                )
+            if "shared memory block" not in tail(self.log, 4) or time.monotonic() > deadline:
+                raise EmbeddedError(f"Postgres did not start; {self.log} ends:\n{tail(self.log)}")
             time.sleep(0.1)
+
+    def _ready_pid(self, deadline: float) -> int | None:
+        """The child's id once it takes connections; None when it has ended."""
+        child = self._child
+        while child is not None and child.poll() is None:
+            lines = self._pid_file()
+            if len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].startswith("ready"):
+                return child.pid
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"Postgres was not ready in {START_TIMEOUT_S:.0f} s")
+            time.sleep(POLL_S)
+        return None
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -244,10 +234,10 @@ class EmbeddedPostgres:
             **self._settings,
         }
         words = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        if self._log.exists() and self._log.stat().st_size > LOG_KEEP_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
+        if self.log.exists() and self.log.stat().st_size > LOG_KEEP_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
         hook = die_with_parent(signal.SIGINT) if self._die_with_parent else None
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._cluster, *words],
                 stdin=subprocess.DEVNULL,
@@ -284,7 +274,3 @@ class EmbeddedPostgres:
         with suppress(OSError):
             return (self._cluster / "postmaster.pid").read_text("utf-8").splitlines()
         return []
-
-    def _forget(self) -> None:
-        self._child = self._pid = None
-        self._held.close()
