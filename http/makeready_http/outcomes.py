@@ -7,7 +7,6 @@ answer is 202 with the place to ask again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,20 +45,27 @@ async def pack_outcome(
     services: Services,
     user: UUID,
     pack: UUID,
-    job_ids: Sequence[UUID],
     *,
     body: dict[str, Any],
     wait_s: float | None,
 ) -> Response:
-    """The answer about the jobs of one call; 200 with all documents once every one has ended."""
+    """The answer about a pack; 200 with all documents once none is open, whoever asked for it."""
     headers = {"Location": f"/packs/{pack}/documents"}
     if wait_s is None:
         return JSONResponse(body, status_code=202, headers=headers)
     until = time.monotonic() + wait_s
-    for job_id in job_ids:
-        await services.waiting.wait(render.QUEUE, job_id, max(0.0, until - time.monotonic()))
-    found = await library.documents(services.pool, user, pack)
-    is_open = any(state.status in OPEN for state in found)
+    waited: set[UUID | None] = set()
+    while True:
+        found = await library.documents(services.pool, user, pack)
+        left = {state.job_id for state in found if state.status in OPEN}
+        if left <= waited or time.monotonic() >= until:
+            break
+        for job_id in left - waited:
+            if job_id is not None:
+                timeout_s = max(0.0, until - time.monotonic())
+                await services.waiting.wait(render.QUEUE, job_id, timeout_s)
+        waited |= left
+    is_open = bool(left)
     return JSONResponse(
         body | {"documents": [document_item(state) for state in found]},
         status_code=202 if is_open else 200,

@@ -92,6 +92,7 @@ _OF_THE_ROUTER = {
 }
 _UNSTORABLE = frozenset({"22021", "22P05"})  # characters that PostgreSQL cannot keep
 _TEXT_OF_AWAY = "The database does not answer now."
+_TEXT_OF_FULL = "The disk of the database is full."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +152,11 @@ def refusal_of(error: BaseException, correlation_id: str) -> Refusal:
             "A character cannot be stored.", field="body", reason="text"
         ).refusal
     elif is_transient(error):
+        is_full = isinstance(error, asyncpg.DiskFullError)
         return Refusal(
-            code="queue_unavailable", message=_TEXT_OF_AWAY, headers=_retry_after(RETRY_AFTER_S)
+            code="queue_unavailable",
+            message=_TEXT_OF_FULL if is_full else _TEXT_OF_AWAY,
+            headers=_retry_after(RETRY_AFTER_S),
         )
     return Refusal(
         code="internal_error",

@@ -114,8 +114,8 @@ async def render_pack(request: Request) -> Response:
         "job_ids": [str(job) for job in found.job_ids],
     }
     answer: Response = JSONResponse(body)
-    if found.job_ids:
-        answer = await pack_outcome(services, user, pack, found.job_ids, body=body, wait_s=wait_s)
+    if found.job_ids or wait_s is not None:
+        answer = await pack_outcome(services, user, pack, body=body, wait_s=wait_s)
     answer.headers.update(_replayed(found.is_new))
     return answer
 

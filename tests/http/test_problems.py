@@ -250,6 +250,15 @@ def test_every_class_of_ours_has_a_code() -> None:
     assert found == expected
 
 
+def test_a_full_disk_is_told() -> None:
+    refusal = refusal_of(asyncpg.DiskFullError("no space left"), "id")
+
+    assert (refusal.code, refusal.message) == (
+        "queue_unavailable",
+        "The disk of the database is full.",
+    )
+
+
 def test_a_key_of_storage_is_told_to_nobody() -> None:
     refusal = refusal_of(ObjectMissing("get renders/secret.pdf: …"), "id")
 

@@ -323,6 +323,25 @@ async def test_prefer_wait_answers_for_a_whole_pack(
     assert [row["status"] for row in answer.json()["documents"]] == ["ready", "failed"]
 
 
+async def test_prefer_wait_waits_for_what_another_call_has_begun(
+    anna: Person, press: Press, storage: Storage
+) -> None:
+    pack = await anna.pack("invoice", "letter")
+    await anna.post(f"/packs/{pack}/render/invoice")
+    headers = {"Prefer": "wait=10"}
+    for created in (1, 0):
+        if created == 0:
+            await anna.post(f"/packs/{pack}/render/letter")
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(anna.post(f"/packs/{pack}/render", headers=headers))
+            for _ in range(1 + created):
+                await finished(press, storage)
+        answer = asked.result()
+
+        assert (answer.status_code, answer.json()["jobs_created"]) == (200, created)
+        assert {row["status"] for row in answer.json()["documents"]} == {"ready"}
+
+
 async def test_prefer_wait_says_why_a_document_failed(anna: Person, press: Press) -> None:
     pack = await anna.pack("invoice")
     async with asyncio.TaskGroup() as tasks:
