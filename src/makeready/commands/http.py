@@ -12,9 +12,8 @@ from dataclasses import replace
 
 import uvicorn
 
-from makeready.commands.machine import running
+from makeready.commands.machine import configured, running
 from makeready.config import Settings
-from makeready.embedded.processes import EmbeddedError
 from makeready.log import configure_logging
 
 
@@ -55,12 +54,3 @@ def server_config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.drain_grace_s),
     )
-
-
-def configured(settings: Settings) -> Settings:
-    """The same settings; EmbeddedError when no database is known."""
-    if settings.database_url is None:
-        raise EmbeddedError(
-            "no database: set DATABASE_URL, or run `makeready up`, which brings its own"
-        )
-    return settings

@@ -12,8 +12,9 @@ from typing import TypeVar
 import asyncpg
 
 from makeready import people
-from makeready.commands.machine import machine
-from makeready.commands.migrate import brought_up
+from makeready.commands.faults import database_told
+from makeready.commands.machine import Equipment, equipped
+from makeready.commands.migrate import CONNECT_TIMEOUT_S, brought_up
 from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
@@ -49,22 +50,32 @@ def on_own_system(
         log_format="json",
         log_level="info",
     )
-    try:
-        with machine(own, die_with_parent=True) as found:
-            say("Postgres and S3 run")
-            asyncio.run(brought_up(found.database_url or ""))
-            say("the schema is in place")
-            return asyncio.run(_supervised(found, folder, work, say))
-    finally:
+
+    def clean() -> None:
         if not keep:
             remove_whole(own.data_dir)
+
+    try:
+        with equipped(own, die_with_parent=True) as found:
+            say("Postgres and S3 run")
+            with database_told(found.settings):
+                asyncio.run(brought_up(found.settings.database_url or ""))
+            say("the schema is in place")
+            return asyncio.run(_supervised(found, folder, work, say, clean))
+    finally:
+        clean()
 
 
 async def token_for(settings: Settings, name: str) -> str:
     """A bearer token of a new user, made in the database."""
     if settings.database_url is None:
         raise EmbeddedError("no database to make a token in: set DATABASE_URL, or give a token")
-    connection = await asyncpg.connect(settings.database_url)
+    with database_told(settings):
+        return await _make_token(settings.database_url, name)
+
+
+async def _make_token(url: str, name: str) -> str:
+    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
     try:
         user = await people.user_create(connection, name)
         return (await people.token_create(connection, user, purpose=name)).reveal()
@@ -81,13 +92,21 @@ def remove_whole(folder: Path) -> None:
 
 
 async def _supervised(
-    settings: Settings, folder: Path, work: Callable[[Client], Awaitable[T]], say: Say
+    found: Equipment,
+    folder: Path,
+    work: Callable[[Client], Awaitable[T]],
+    say: Say,
+    clean: Callable[[], None],
 ) -> T | None:
+    settings = found.settings
     children = [
         Child(name=name, words=(name,), log=folder / f"{name}.log") for name in ("http", "work")
     ]
-    supervisor = Supervisor(children, settings.to_env(), grace_s=settings.drain_grace_s)
     results: list[T] = []
+
+    def at_exit() -> None:
+        found.halt()
+        clean()
 
     async def beside() -> None:
         url = f"http://{settings.http_host}:{settings.http_port}"
@@ -97,12 +116,11 @@ async def _supervised(
             token = await token_for(settings, "demo")
             results.append(await work(Client(session=session, base_url=url, token=token)))
 
-    signals = asyncio.create_task(supervisor.obey_signals())
+    supervisor = Supervisor(
+        children, settings.to_env(), grace_s=settings.drain_grace_s, at_exit=at_exit
+    )
     try:
-        await supervisor.run(beside)
+        await supervisor.run(beside, company=[supervisor.obey_signals])
     except ServiceError as error:
         raise ServiceError(f"{error} (logs in {folder})") from None
-    finally:
-        signals.cancel()
-        await asyncio.gather(signals, return_exceptions=True)
     return results[0] if results else None

@@ -11,6 +11,7 @@ import asyncio
 import asyncpg
 
 from makeready import render
+from makeready.commands.faults import database_told
 from makeready.commands.machine import machine
 from makeready.config import Settings
 from makeready.schema import SchemaState, inspect, migrate
@@ -31,9 +32,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Applies what is missing, or says what it would be."""
     with machine(settings, storage=False) as found:
         url = found.listener_url or ""
-        if options.check:
-            return _report(asyncio.run(schema_state(url)))
-        applied = asyncio.run(brought_up(url))
+        with database_told(found, direct=True):
+            if options.check:
+                return _report(asyncio.run(schema_state(url)))
+            applied = asyncio.run(brought_up(url))
     print("\n".join(f"applied {name}" for name in applied) or "the schema is current")
     return 0
 

@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -42,13 +43,33 @@ class Child:
     """Where its output goes; None: where ours goes."""
 
 
+class Pauses:
+    """How long to wait before the next start of one thing: longer each time, until it settles."""
+
+    def __init__(self) -> None:
+        self._next_s = FIRST_PAUSE_S
+
+    def after(self, lived_s: float) -> float:
+        """The pause, in seconds, for what has lived so long."""
+        pause_s = FIRST_PAUSE_S if lived_s > SETTLED_S else self._next_s
+        self._next_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        return pause_s
+
+
 class Supervisor:
     """Runs the children while `run` runs."""
 
     def __init__(
-        self, children: Sequence[Child], environ: Mapping[str, str], *, grace_s: float
+        self,
+        children: Sequence[Child],
+        environ: Mapping[str, str],
+        *,
+        grace_s: float,
+        at_exit: Callable[[], None] | None = None,
     ) -> None:
+        """`at_exit` is called when a second signal ends all at once; it may block for seconds."""
         self._children = tuple(children)
+        self._at_exit = at_exit
         self._environ = {**os.environ, **environ}
         # A child that is started again has its predecessor's name: it takes its jobs over at once.
         default = f"{socket.gethostname()}-{os.getpid()}"
@@ -77,11 +98,26 @@ class Supervisor:
         self._stopping.set()
         self._signal_all(signal.SIGKILL)
 
-    async def run(self, beside: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def run(
+        self,
+        beside: Callable[[], Awaitable[None]] | None = None,
+        *,
+        company: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
         """Keeps the children running until `stop`; when `beside` is done it stops them itself.
 
-        What `beside` raises is raised once the children have ended.
+        What `beside` raises is raised once the children have ended. `company` runs as long as the
+        children do, and is cancelled when the last one has ended.
         """
+        async with anyio.create_task_group() as group:
+            for one in company:
+                group.start_soon(one)
+            failure = await self._run(beside)
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _run(self, beside: Callable[[], Awaitable[None]] | None) -> Exception | None:
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             for child in self._children:
@@ -95,8 +131,7 @@ class Supervisor:
                     except Exception as error:  # noqa: BLE001 – raised again below
                         failure = error
                 self.stop()
-        if failure is not None:
-            raise failure
+        return failure
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stopping.wait()
@@ -108,23 +143,23 @@ class Supervisor:
             async for number in signals:
                 if self._stopping.is_set():
                     self.kill()
+                    if self._at_exit is not None:
+                        self._at_exit()
                     os._exit(KILLED)
                 _log.info("stopping", signal=number.name, again="exits at once")
                 self.stop()
 
     async def _keep(self, child: Child) -> None:
-        pause_s = FIRST_PAUSE_S
+        pauses = Pauses()
         while not self._stopping.is_set():
             started = time.monotonic()
             code = await self._run_once(child)
             if self._stopping.is_set():
                 return
-            lived_s = time.monotonic() - started
-            pause_s = FIRST_PAUSE_S if lived_s > SETTLED_S else pause_s
+            pause_s = pauses.after(time.monotonic() - started)
             _log.warning("child_ended", child=child.name, code=code, restart_in_s=pause_s)
             with anyio.move_on_after(pause_s):
                 await self._stopping.wait()
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _run_once(self, child: Child) -> int:
         output = child.log.open("ab") if child.log else None

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from makeready import people
+from makeready.commands.faults import database_told
 from makeready.commands.machine import machine
 from makeready.commands.migrate import CONNECT_TIMEOUT_S
 from makeready.config import Settings
@@ -32,9 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Prints the token and nothing else."""
-    with machine(settings, storage=False) as found:
-        url = found.database_url or ""
-        print(asyncio.run(_make(url, options)).reveal())
+    with machine(settings, storage=False) as found, database_told(found):
+        made = asyncio.run(_make(found.database_url or "", options))
+    print(made.reveal())
     return 0
 
 

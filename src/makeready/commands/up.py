@@ -1,7 +1,8 @@
 """Runs everything on this machine until Ctrl-C: one command for a laptop or a small server.
 
 Postgres and S3 are our own, under the data directory, unless DATABASE_URL and S3_ENDPOINT name
-others. Then come the schema, the HTTP service and a worker process, restarted when they end.
+others. Then come the schema, the HTTP service and a worker process. Whatever ends by itself is
+started again; a data folder belongs to one `up` at a time.
 The first Ctrl-C (or SIGTERM) lets running jobs end, the second exits at once.
 """
 
@@ -10,19 +11,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 import structlog
 
-from makeready.commands.machine import machine, noted
+from makeready.commands.faults import check_storage, database_told
+from makeready.commands.keeper import keep_servers
+from makeready.commands.machine import Equipment, equipped, forget_note, noted, sole_up
 from makeready.commands.migrate import brought_up
 from makeready.commands.service import Client, ServiceError, check_port, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
 from makeready.embedded.processes import free_ports
 from makeready.log import configure_logging
+
+SERVERS_MAX = 2  # each has a thread to start in: a recovery of Postgres must not hold S3 up
 
 _log = structlog.get_logger(__name__)
 
@@ -41,40 +48,64 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _leave)  # until the loop listens: servers are stopped on the way
     port = settings.http_port if options.port is None else options.port
     settings = replace(settings, http_port=port or free_ports(1)[0])
-    check_port(settings.http_host, settings.http_port)
-    with machine(settings) as found:
-        applied = asyncio.run(brought_up(found.listener_url or ""))
-        if applied:
-            _log.info("schema_migrated", files=len(applied))
-        with noted(found):
-            asyncio.run(_serve(found, options.workers))
+    with sole_up(settings, service_url(settings)):
+        check_port(settings.http_host, settings.http_port)
+        if settings.s3_endpoint is not None:
+            asyncio.run(check_storage(settings))
+        with ThreadPoolExecutor(SERVERS_MAX) as starters, equipped(settings) as found:
+            _migrate(found.settings)
+            with noted(found.settings):
+                try:
+                    asyncio.run(_serve(found, starters, options.workers))
+                finally:  # the loop has put its handler away; the servers still have to stop
+                    signal.signal(signal.SIGTERM, _leave)
     return 0
+
+
+def service_url(settings: Settings) -> str:
+    """Where this machine reaches the HTTP service."""
+    host = settings.http_host
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 – compared, not listened on
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
+
+
+def _migrate(settings: Settings) -> None:
+    with database_told(settings, direct=True):
+        applied = asyncio.run(brought_up(settings.listener_url or ""))
+    if applied:
+        _log.info("schema_migrated", files=len(applied))
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-async def _serve(settings: Settings, workers: int) -> None:
+async def _serve(found: Equipment, starters: ThreadPoolExecutor, workers: int) -> None:
+    settings = found.settings
     names = ["work"] if workers == 1 else [f"work-{number}" for number in range(1, workers + 1)]
     children = [
         Child(name="http", words=("http",)),
         *(Child(name=name, words=("work",)) for name in names),
     ]
-    supervisor = Supervisor(children, settings.to_env(), grace_s=settings.drain_grace_s)
-    signals = asyncio.create_task(supervisor.obey_signals())
-    greeting = asyncio.create_task(_greet(settings))
-    try:
-        await supervisor.run()
-    finally:
-        for task in (signals, greeting):
-            task.cancel()
-        await asyncio.gather(signals, greeting, return_exceptions=True)
+
+    def at_exit() -> None:
+        found.halt()
+        forget_note(settings)
+
+    supervisor = Supervisor(
+        children, settings.to_env(), grace_s=settings.drain_grace_s, at_exit=at_exit
+    )
+    await supervisor.run(
+        company=[
+            supervisor.obey_signals,
+            partial(_greet, service_url(settings)),
+            partial(keep_servers, found.servers, starters),
+        ]
+    )
 
 
-async def _greet(settings: Settings) -> None:
-    host = "127.0.0.1" if settings.http_host in {"0.0.0.0", "::"} else settings.http_host  # noqa: S104
-    url = f"http://{host}:{settings.http_port}"
+async def _greet(url: str) -> None:
     async with new_session() as session:
         try:
             await wait_ready(Client(session=session, base_url=url))

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from makeready.commands.http import configured
-from makeready.commands.machine import running
+from makeready.commands.machine import configured, running
 from makeready.config import Settings
 from makeready.log import configure_logging
 from makeready.storage import open_storage
@@ -41,10 +40,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "queues",
         nargs="*",
         metavar="QUEUE",
-        choices=[[], *handlers()],
+        type=_queue,
         help=f"queues to work on; without any, all: {', '.join(handlers())}",
     )
     parser.add_argument("--tasks", type=int, help="jobs to run at a time (MAKEREADY_TASKS)")
+
+
+def _queue(name: str) -> str:
+    """A queue's name; `choices` would refuse the empty list that `*` stands for."""
+    if name not in handlers():
+        raise argparse.ArgumentTypeError(
+            f"no queue {name!r} with a handler; there is: {', '.join(handlers())}"
+        )
+    return name
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,14 @@ _PR_SET_PDEATHSIG = 1
 
 class EmbeddedError(Exception):
     """An embedded part cannot start; the text says why and what to do."""
+
+
+class Locked(EmbeddedError):
+    """Another process holds the lock; `holder` is what it wrote about itself."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"locked by {holder}")
+        self.holder = holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,24 +197,34 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def sole_owner(folder: Path, what: str) -> Iterator[None]:
-    """Holds the folder's lock: two processes never run one server. EmbeddedError when taken."""
-    path = folder / "owner.lock"
+def locked(path: Path, holder: str) -> Iterator[None]:
+    """Holds the lock of a file until left or killed; raises Locked when it is taken."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode() or "unknown"
-            raise EmbeddedError(
-                f"process {owner} already runs {what} in {folder}: "
-                "stop it, or set another data folder"
-            ) from None
+            other = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
+            raise Locked(other or "unknown") from None
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sole_owner(folder: Path, what: str) -> Iterator[None]:
+    """Holds the folder's lock: two processes never run one server. EmbeddedError when taken."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "owner.lock", str(os.getpid())))
+        except Locked as error:
+            raise EmbeddedError(
+                f"process {error.holder} already runs {what} in {folder}: "
+                "stop it, or set another data folder"
+            ) from None
+        yield
 
 
 def write_private(path: Path, text: str) -> None:
