@@ -32,6 +32,12 @@ START_PATIENCE_S = 5.0  # then the service starts without its database
 WRITE_TRIES = 3
 HEAVY = 2  # bodies parsed and checked at a time; more would only share the same processor
 
+MEND = {  # by step; a log line that only names an error helps nobody at night
+    "database": "see that the database runs, DATABASE_URL names it, `makeready migrate` has run",
+    "document_types": "`makeready migrate` writes them",
+    "storage": "see that S3 runs; check S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET",
+}
+
 T = TypeVar("T")
 _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _log = structlog.get_logger(__name__)
@@ -134,7 +140,12 @@ class Services:
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next try may succeed
                 is_usual = is_transient(error) or isinstance(error, StorageError)
                 log = _log.warning if is_usual else _log.error
-                log("start_awaited", step=name, error=type(error).__name__)
+                log(
+                    "start_awaited",
+                    step=name,
+                    error=type(error).__name__,
+                    mend=MEND[name],
+                )
             await anyio.sleep(backoff.pause_s())
 
 

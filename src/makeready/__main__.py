@@ -14,9 +14,11 @@ from collections.abc import Sequence
 import asyncpg
 
 from makeready import __version__
+from makeready.commands.faults import database_complaint
 from makeready.config import ConfigError, load_settings
 from makeready.embedded.processes import EmbeddedError
 from makeready.errors import MakereadyError
+from makeready.faults import DatabaseAway
 
 COMMANDS = {
     "up": "run everything on this machine: database, object storage, HTTP service, workers",
@@ -50,13 +52,32 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given[1:])
     try:
         code: int = module.run(load_settings(), options)
-    except (ConfigError, EmbeddedError, MakereadyError) as error:
-        return _complain(name, str(error))
-    except (OSError, asyncpg.PostgresError) as error:
-        return _complain(name, f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        text = _told(_only(error))
+        if text is None:
+            raise
+        return _complain(name, text)
     return code
+
+
+def _only(error: Exception) -> Exception:
+    """What a task group wraps, when that is a single error."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _told(error: Exception) -> str | None:
+    """The line that tells an error of the surroundings; None for a defect of ours."""
+    if isinstance(error, (ConfigError, EmbeddedError, MakereadyError)):
+        return str(error)
+    if isinstance(error, (DatabaseAway, asyncpg.PostgresError, asyncpg.InterfaceError)):
+        return database_complaint(error)
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _overview() -> argparse.ArgumentParser:

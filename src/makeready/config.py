@@ -66,13 +66,13 @@ class Settings:
 
     database_url: str | None = _setting(
         None,
-        values.url("postgresql", "postgres"),
+        values.database_url,
         "PostgreSQL 15 to 18. Unset: `makeready up` runs its own under the data directory.",
         "DATABASE_URL",
     )
     database_direct_url: str | None = _setting(
         None,
-        values.url("postgresql", "postgres"),
+        values.database_url,
         "The same database without a connection pooler, for LISTEN and the session lock. "
         "Unset: the database URL.",
         "DATABASE_DIRECT_URL",

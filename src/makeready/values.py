@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -93,6 +94,31 @@ def url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def database_url(text: str) -> str:
+    """A URL of PostgreSQL; hosts may be several, and named behind the `?` as well."""
+    text = url("postgresql", "postgres")(text)
+    try:
+        parts = urlsplit(text)
+        places = [place for place in parts.netloc.rpartition("@")[2].split(",") if place]
+        ports = [place.rpartition(":")[2] for place in places if _has_port(place)]
+        ports += [
+            port for ports in parse_qs(parts.query).get("port", []) for port in ports.split(",")
+        ]
+        fine = all(port.isascii() and port.isdigit() and 0 < int(port) < 65536 for port in ports)
+    except ValueError:  # a bracket that is not closed; never chained: its text may hold the URL
+        fine = False
+    if not fine:
+        raise ValueError(
+            "must be postgresql://user:password@host:port/database, special characters in its "
+            "parts written as %XX"
+        ) from None
+    return text
+
+
+def _has_port(place: str) -> bool:
+    return ":" in place.rpartition("]")[2]
 
 
 def endpoint(text: str) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from makeready import __version__
@@ -74,29 +75,6 @@ def test_an_unreadable_setting_ends_a_command_with_one_line(
     )
 
 
-def test_a_database_that_is_away_ends_a_command_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/db")
-
-    assert main(["migrate"]) == 1
-    text = capsys.readouterr().err
-    assert text.startswith("makeready migrate: ")
-    assert len(text.splitlines()) == 1
-    assert "hush" not in text
-
-
-@pytest.mark.parametrize("name", ["http", "work"])
-def test_a_service_without_a_database_says_what_to_set(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MAKEREADY_DATA_DIR", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-    assert main([name]) == 1
-    assert "set DATABASE_URL, or run `makeready up`" in capsys.readouterr().err
-
-
 def _options(**facts: object) -> argparse.Namespace:
     return argparse.Namespace(**facts)
 
@@ -111,8 +89,6 @@ def test_migrate_checks_without_changing(
 async def test_a_printed_token_proves_its_user(
     settings: Settings, capsys: pytest.CaptureFixture[str], db: object
 ) -> None:
-    import asyncpg  # noqa: PLC0415
-
     assert isinstance(db, asyncpg.Connection)
     options = _options(user="anna", user_id=None, phone=None, days=1.0)
     assert run_apart(_in_thread(settings, options)) == 0

@@ -136,3 +136,35 @@ def test_a_name_is_used_for_one_setting_only() -> None:
     names = [name for v in variables() for name in (v.name, *v.aliases)]
 
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///db?host=/run&port=5433",
+        "postgres://u:p%40ss@[::1]:5432/db",
+        "postgresql://one:1,two:2/db?target_session_attrs=read-write",
+        "postgresql://[::1]/db",
+        "postgresql://u:p%3Aw@host/db",
+    ],
+)
+def test_every_form_of_a_database_url_is_taken(url: str) -> None:
+    assert Settings.from_env({"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://host/db",
+        "postgresql://u:hush@[::1/db",
+        "postgresql://u:hush@host:abc/db",
+        "postgresql://u:hush@host:70000/db",
+        "postgresql://u:hush#1@host/db",
+        "postgresql:///db?host=/run&port=hush",
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL must ") as refused:
+        Settings.from_env({"DATABASE_URL": url})
+
+    assert "hush" not in str(refused.value)

@@ -67,13 +67,13 @@ def check_disk(settings: Settings) -> list[Finding]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     text = f"{free / 1e9:.1f} GB free in {folder}"
-    writable = os.access(folder, os.W_OK)
+    writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     return [
         judged(
             "data folder",
             str(settings.data_dir.absolute()),
             well=writable,
-            mend=f"make {folder} writable for this user, or set MAKEREADY_DATA_DIR",
+            mend=f"make {folder} a folder that this user may write to, or set MAKEREADY_DATA_DIR",
         ),
         judged(
             "disk",

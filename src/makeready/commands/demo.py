@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from makeready.commands.isolated import on_own_system, remove_whole
+from makeready.commands.machine import data_folder
 from makeready.commands.packs import Made, made_table, print_packs
 from makeready.commands.service import Client
 from makeready.config import Settings
@@ -30,7 +31,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Prints the documents and a table of them; 0 when all of them are what they should be."""
     configure_logging(settings.log_format, "warning")
     started = time.perf_counter()
-    folder = (settings.data_dir / "demo").absolute()
+    folder = data_folder(settings) / "demo"
     remove_whole(folder / "system")
     remove_whole(folder)
     folder.mkdir(parents=True)

@@ -25,6 +25,9 @@ from makeready.log import configure_logging
 
 DATABASE_MEND = "see that the server runs and DATABASE_URL names it with user and password"
 LISTEN_MEND = "set DATABASE_DIRECT_URL to the server behind the pooler"
+OWN_MEND = (
+    "do what the text says, or set DATABASE_URL and S3_ENDPOINT to servers that run elsewhere"
+)
 STORAGE_MEND = "see that S3 runs; check S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET"
 
 Check = Callable[[], Awaitable[list[Finding]]]
@@ -58,8 +61,8 @@ def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
     try:
         context = machine(settings)
         found = context.__enter__()
-    except EmbeddedError as error:
-        findings.append(_failed("own servers", error, "see the text; or configure others"))
+    except (EmbeddedError, OSError) as error:
+        findings.append(_failed("own servers", error, OWN_MEND))
         yield settings
         return
     try:

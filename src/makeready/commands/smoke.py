@@ -11,6 +11,7 @@ import asyncio
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from makeready.commands.isolated import on_own_system, token_for
 from makeready.commands.machine import running
@@ -25,8 +26,19 @@ INTERRUPTED = 130
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("queue", choices=["render"], help="which queue to go through")
-    parser.add_argument("--base-url", metavar="URL", help="a service that runs")
+    parser.add_argument("--base-url", type=_url, metavar="URL", help="a service that runs")
     parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http://host:port")
+    return text.rstrip("/")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -54,7 +66,7 @@ async def _there(settings: Settings, options: argparse.Namespace, folder: Path) 
     if not token:
         token = await token_for(running(settings), "smoke")
     async with new_session() as session:
-        client = Client(session=session, base_url=options.base_url.rstrip("/"), token=token)
+        client = Client(session=session, base_url=options.base_url, token=token)
         await wait_ready(client)
         return await print_packs(client, folder, _say)
 
