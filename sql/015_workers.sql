@@ -227,12 +227,14 @@ begin
     select array_agg(w.id) into v_lost from makeready.workers w where makeready.worker_is_lost(w, v_now);
   end if;
   for v_job in
-    select j.queue, j.id, j.attempt, j.lost, j.worker_id, j.started_at, j.run_until, j.cancel_at, j.deadline_at, q.max_lost
-      from makeready.jobs j join makeready.queues q on q.queue = j.queue
-     where j.state = 'running'
-       and ((by_heartbeat and j.run_until < v_now) or j.worker_id = any (v_lost)
-            or not exists (select from makeready.workers w where w.id = j.worker_id))
-     order by j.queue, j.id limit max_jobs for update of j skip locked
+    select g.*
+      from (select j.queue, j.id, j.attempt, j.lost, j.worker_id, j.started_at, j.run_until, j.cancel_at, j.deadline_at, q.max_lost
+              from makeready.jobs j join makeready.queues q on q.queue = j.queue
+             where j.state = 'running'
+               and ((by_heartbeat and j.run_until < v_now) or j.worker_id = any (v_lost)
+                    or not exists (select from makeready.workers w where w.id = j.worker_id))
+             limit max_jobs for update of j skip locked) g
+     order by random()        -- else the same blocked ones would come first each time
   loop
     begin
       perform makeready.reap_one(v_job.queue, v_job.id, v_job.attempt, v_job.worker_id, v_job.started_at,

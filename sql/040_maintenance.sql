@@ -281,9 +281,11 @@ declare
 begin
   for v_queue in select q.queue from makeready.queues q loop
     for v_job in
-      select j.id from makeready.jobs j
-       where j.queue = v_queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now
-       order by j.deadline_at limit max_jobs - v_count for update skip locked
+      select l.id
+        from (select j.id from makeready.jobs j
+               where j.queue = v_queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now
+               order by j.deadline_at limit max_jobs - v_count for update skip locked) l
+       order by random()      -- else the same blocked ones would come first each time
     loop
       begin
         update makeready.jobs j

@@ -342,3 +342,33 @@ async def test_strays_of_a_lost_claim_answer_come_back_at_once(core: Core) -> No
     assert await core.state(known["id"]) == "running"
     with pytest.raises(LeaseLost):
         await core.finish(stray)
+
+
+@pytest.mark.parametrize("sweep", ["reap", "expire"])
+async def test_domain_rows_that_somebody_holds_never_stop_the_rest(
+    core: Core, session: Session, clock: Clock, sweep: str
+) -> None:
+    """Many jobs at the head wait for an open transaction; those behind them get through."""
+    await core.db.execute(
+        "create table domain (id uuid primary key); create function follow() returns trigger"
+        " language plpgsql as $$ begin perform from public.domain where id = new.id for update;"
+        " return null; end $$; create trigger follow after update of state on makeready.free_jobs"
+        " for each row when (new.state not in ('running', 'done')) execute function follow();"
+        " grant all on domain to makeready_owner"
+    )
+    jobs = await core.many("free", 12, deadline=await core.call("now") + seconds(30))
+    if sweep == "reap":
+        await core.claim("free", 12)
+    await core.db.execute("insert into domain select id from makeready.jobs")
+    await clock.advance(60)
+    other = await session()
+    async with other.db.transaction():
+        await other.db.execute("select from domain where id = any ($1) for update", jobs[:7])
+        rounds = 0
+        while {await core.state(job) for job in jobs[7:]} != {"expired"}:
+            await core.call(sweep, max_jobs=100)
+            rounds += 1
+            assert rounds < 20
+    while await core.call(sweep, max_jobs=100):
+        pass
+    assert await core.count("free", "expired") == 12
