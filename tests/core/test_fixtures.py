@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -54,3 +58,24 @@ def test_settings_name_the_bucket_when_a_test_asks_for_one(settings: Settings, s
 
 def test_settings_have_no_bucket_when_nobody_asks(settings: Settings) -> None:
     assert settings.s3_endpoint is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", ""])
+def test_without_a_container_engine_the_tests_are_skipped_and_say_why(address: str) -> None:
+    if not address and Path("/var/run/docker.sock").exists():
+        pytest.skip("a container engine is installed")
+    chosen = {"MAKEREADY_TEST_PG": "testcontainers", "DOCKER_HOST": address}
+    one = f"{__file__}::test_each_test_has_a_database_of_its_own"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", one],
+        env=os.environ | chosen,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 skipped" in done.stdout
+    assert "MAKEREADY_TEST_PG=testcontainers: no container engine answers" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr

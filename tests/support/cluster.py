@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ T = TypeVar("T")
 KIND = os.environ.get("MAKEREADY_TEST_PG", "embedded")
 IMAGE = os.environ.get("MAKEREADY_TEST_IMAGE", "postgres:18")
 MOVING_CLOCK = Path(__file__).with_name("moving_clock.sql")
+ENGINE = "unix:///var/run/docker.sock"
+ENGINE_PORT = 2375
+ENGINE_TIMEOUT_S = 5
 TEMPLATE = "makeready_template"
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 1 << 30
@@ -107,10 +111,14 @@ def _local_server() -> Iterator[str]:
 def _container() -> Iterator[str]:
     docker = pytest.importorskip("docker")
     postgres = pytest.importorskip("testcontainers.community.postgres")
+    away = "MAKEREADY_TEST_PG=testcontainers: no container engine answers"
     try:
-        docker.from_env(timeout=5).ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"MAKEREADY_TEST_PG=testcontainers: no container engine answers ({error})")
+        _knock(os.environ.get("DOCKER_HOST") or ENGINE)
+        client = docker.from_env(timeout=ENGINE_TIMEOUT_S)
+        client.ping()
+        client.close()
+    except (OSError, ValueError, docker.errors.DockerException) as error:
+        pytest.skip(f"{away} ({error})")
     words = " ".join(f"-c {name}={value}" for name, value in FAST.items())
     data = "/var/lib/postgresql/data"
     container = (
@@ -121,6 +129,18 @@ def _container() -> Iterator[str]:
     )
     with container:
         yield container.get_connection_url()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError unless somebody listens: the client would leave a socket open then."""
+    place = urlsplit(address)
+    if place.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(ENGINE_TIMEOUT_S)
+            probe.connect(place.path)
+    elif place.hostname:
+        port = place.port or ENGINE_PORT
+        socket.create_connection((place.hostname, port), ENGINE_TIMEOUT_S).close()
 
 
 async def _let_the_clock_move(dsn: str) -> None:
