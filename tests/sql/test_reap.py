@@ -10,13 +10,6 @@ from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
 
 
-async def tick(core: Core, clock: Clock, times: int, step: float = 1.0) -> None:
-    """Time that passes with somebody looking once a second."""
-    for _ in range(times):
-        await clock.advance(step)
-        await core.rows("tick")
-
-
 async def test_a_job_of_a_silent_worker_is_queued_again(core: Core, clock: Clock) -> None:
     """A1: the claim timed out; Q2: heartbeat timeout."""
     job = await core.running("limited")
@@ -257,65 +250,6 @@ async def test_a_worker_that_only_lost_its_session_is_not_shot(core: Core, clock
         assert await core.reap() == 0
 
 
-async def test_after_an_outage_no_heartbeat_is_trusted_for_one_stale_time(
-    core: Core, clock: Clock
-) -> None:
-    """Promise 6: an outage of minutes kills no healthy work."""
-    await core.set("free", attempt_limit="1 hour")
-    job = await core.running("free")
-    await tick(core, clock, 2)
-    await clock.advance(300)  # nobody could tick, nobody could beat
-    await tick(core, clock, 9)
-    assert await core.state(job["id"]) == "running"
-    await core.beat(core.me or job["worker_id"], job)
-    await tick(core, clock, 5)
-    assert await core.finish(job) == "ok"
-
-
-async def test_whoever_stays_silent_after_an_outage_is_lost_in_the_end(
-    core: Core, clock: Clock
-) -> None:
-    job = await core.running("free")
-    await tick(core, clock, 1)
-    await clock.advance(300)
-    await tick(core, clock, 12)
-    assert await core.state(job["id"]) == "queued"
-
-
-async def test_a_long_stale_time_is_waited_out_in_full(core: Core, clock: Clock) -> None:
-    await core.set("free", attempt_limit="1 hour")
-    worker = await core.worker(stale=30)
-    await core.enqueue("free")
-    await core.claim("free", 1, worker)
-    await tick(core, clock, 1)
-    await clock.advance(300)
-    await tick(core, clock, 25)
-    assert await core.count("free", "running") == 1
-    await tick(core, clock, 8)
-    assert await core.count("free", "running") == 0
-
-
-async def test_a_hung_attempt_is_spared_right_after_an_outage(core: Core, clock: Clock) -> None:
-    job = await core.running("free")
-    await tick(core, clock, 1)
-    await clock.advance(600)  # run_until has passed meanwhile
-    await tick(core, clock, 2)
-    assert await core.finish(job) == "ok"
-
-
-async def test_an_outage_of_hours_does_not_forget_workers_that_come_back(
-    core: Core, clock: Clock
-) -> None:
-    await core.set("free", attempt_limit="1 day")
-    job = await core.running("free")
-    await tick(core, clock, 1)
-    await clock.advance(2 * 3600)
-    await core.rows("tick")
-    await core.call("chore_run", chore_name="workers_forget")
-    await tick(core, clock, 2)
-    assert await core.finish(job) == "ok"
-
-
 async def test_ended_jobs_of_a_reap_are_announced_and_queued_ones_wake(
     core: Core, session: Session, clock: Clock
 ) -> None:
@@ -342,33 +276,3 @@ async def test_strays_of_a_lost_claim_answer_come_back_at_once(core: Core) -> No
     assert await core.state(known["id"]) == "running"
     with pytest.raises(LeaseLost):
         await core.finish(stray)
-
-
-@pytest.mark.parametrize("sweep", ["reap", "expire"])
-async def test_domain_rows_that_somebody_holds_never_stop_the_rest(
-    core: Core, session: Session, clock: Clock, sweep: str
-) -> None:
-    """Many jobs at the head wait for an open transaction; those behind them get through."""
-    await core.db.execute(
-        "create table domain (id uuid primary key); create function follow() returns trigger"
-        " language plpgsql as $$ begin perform from public.domain where id = new.id for update;"
-        " return null; end $$; create trigger follow after update of state on makeready.free_jobs"
-        " for each row when (new.state not in ('running', 'done')) execute function follow();"
-        " grant all on domain to makeready_owner"
-    )
-    jobs = await core.many("free", 12, deadline=await core.call("now") + seconds(30))
-    if sweep == "reap":
-        await core.claim("free", 12)
-    await core.db.execute("insert into domain select id from makeready.jobs")
-    await clock.advance(60)
-    other = await session()
-    async with other.db.transaction():
-        await other.db.execute("select from domain where id = any ($1) for update", jobs[:7])
-        rounds = 0
-        while {await core.state(job) for job in jobs[7:]} != {"expired"}:
-            await core.call(sweep, max_jobs=100)
-            rounds += 1
-            assert rounds < 20
-    while await core.call(sweep, max_jobs=100):
-        pass
-    assert await core.count("free", "expired") == 12
