@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -113,6 +114,9 @@ def start() -> Iterator[Callable[[], Up]]:
         except subprocess.TimeoutExpired:
             up.process.kill()
             up.process.wait()
+    for pid in _left(folder):  # of a test that failed
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -207,11 +211,10 @@ def test_a_data_folder_belongs_to_one_up_and_is_free_again_afterwards(tmp_path: 
         pass
 
 
-def _left(folder: Path) -> list[str]:
-    """Command lines of servers that use the folder, wherever a stand-in of it lies."""
+def _left(folder: Path) -> list[int]:
+    """Process ids of servers that use the folder, wherever a stand-in of it lies."""
     places = [str(folder), *(str(part.resolve()) for part in (folder / "var").glob("*"))]
-    found = [command_of(pid) for pid in _pids()]
-    return [line for line in found if any(place in line for place in places)]
+    return [pid for pid in _pids() if any(place in command_of(pid) for place in places)]
 
 
 def _child(parent: int, words: str) -> int:
