@@ -13,6 +13,7 @@ import pytest
 
 from makeready.__main__ import main
 from makeready.commands import checks, machine, migrate
+from makeready.commands.faults import database_complaint
 from makeready.config import Settings
 from makeready.faults import DatabaseAway
 from tests.support.cluster import run_apart
@@ -149,6 +150,12 @@ def test_an_error_that_a_task_group_wraps_is_told_like_any_other(
 
     assert main(["migrate"]) == 1
     assert "the database does not answer (no route)" in _complaint(capsys, "migrate")
+
+
+def test_a_server_that_lacks_our_roles_lacks_a_migration() -> None:
+    missing = asyncpg.InvalidParameterValueError('role "makeready_worker" does not exist')
+
+    assert database_complaint(missing).endswith("run `makeready migrate` first")
 
 
 def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
