@@ -216,7 +216,8 @@ class Worker:
         if self._claims_well:  # once an outage, not each try
             note_fault(_log, "claim_failed", error)
         self._claims_well = False
-        self._queues.append(self._queues.pop(0))  # one queue's held gate must not starve the others
+        # One queue's held gate must not starve the others.
+        self._queues.append(self._queues.pop(0))
 
     async def _return_strays(self) -> None:
         now = asyncio.get_running_loop().time()
