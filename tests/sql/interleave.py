@@ -1,11 +1,11 @@
 """An isolation tester in Python: sessions stepped statement by statement, up to a lock.
 
-    transaction = await begin(first)
-    await first.finish(job)
-    second = await step(core.db, other, other.finish(job))   # until it ends or waits for a lock
-    assert second.waits
-    await transaction.end("commit")
-    assert await second == "repeat"
+transaction = await begin(first)
+await first.finish(job)
+second = await step(core.db, other, other.finish(job))   # until it ends or waits for a lock
+assert second.waits
+await transaction.end("commit")
+assert await second == "repeat"
 """
 
 from __future__ import annotations
