@@ -7,7 +7,7 @@ APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation -m "
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
-        test-chaos smoke-render bench docs lock clean
+        test-chaos test-mutation smoke-render bench docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | \
@@ -53,6 +53,9 @@ test-http: setup  ## the HTTP service
 
 test-chaos: setup  ## killed workers, a database that restarts, storage that is away (minutes)
 	@$(PYTEST) tests/chaos $(ARGS)
+
+test-mutation: setup  ## take each guard of the SQL core away in turn; the tests must notice (half an hour)
+	@$(PYTHON) -m tests.mutation $(ARGS)
 
 smoke-render: setup  ## documents end to end, on the service at BASE_URL= or on a fresh one
 	@$(PYTHON) -m makeready smoke render $(if $(BASE_URL),--base-url $(BASE_URL))
