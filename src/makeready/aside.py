@@ -3,12 +3,14 @@
 The helper is a fresh interpreter, not a fork: it inherits no connection, no secret and no pipe of
 a browser. It ends when its standard input does, also after a SIGKILL of ours, at the latest when
 its time for one question is over. An asker who is cancelled or out of time kills it, and the next
-question starts another.
+question starts another. The event loop only ever sends the signal: what has to wait for the end
+waits in the thread that was asking.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import struct
@@ -18,7 +20,6 @@ import threading
 from collections.abc import Callable
 from typing import IO
 
-import anyio
 import anyio.to_thread
 
 from makeready.errors import MakereadyError
@@ -47,69 +48,84 @@ class Helper:
 
     def __init__(self, program: str) -> None:
         self._program = program
+        self._turns = threading.Lock()
+        """Held while a question is asked, until a helper that it spoiled is gone."""
+        self._guard = threading.Lock()
+        """Held for an instant, so that a signal hits the helper of its own question or nobody."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._turn = threading.Lock()
         self._current: _Turn | None = None
         atexit.register(self.stop)
 
     async def ask(self, question: bytes, *, timeout_s: float) -> bytes:
-        """The answer; HelperLost when there is none, TimeoutError after `timeout_s`."""
+        """The answer; HelperLost when there is none, TimeoutError after `timeout_s` of its turn.
+
+        The time of the questions before it, each of which has its own bound, does not count.
+        """
         mine = _Turn()
         try:
-            with anyio.fail_after(timeout_s):
-                return await anyio.to_thread.run_sync(
-                    self._ask, mine, question, abandon_on_cancel=True
-                )
+            return await anyio.to_thread.run_sync(
+                self._ask, mine, question, timeout_s, abandon_on_cancel=True
+            )
         finally:
-            mine.is_over = True
-            if self._current is mine:  # the thread is still asking for somebody who has left
-                self._kill()
+            self._end_turn(mine)
 
     def stop(self) -> None:
-        """Ends the helper; the next question starts another."""
-        self._kill()
+        """Ends the helper and waits for that; the next question starts another."""
+        with self._guard:
+            process, self._process = self._process, None
+        if process is not None:
+            _end(process)
 
-    def _ask(self, mine: _Turn, question: bytes) -> bytes:
-        with self._turn:
-            if mine.is_over:
-                raise HelperLost
-            self._current = mine
+    def _ask(self, mine: _Turn, question: bytes, timeout_s: float) -> bytes:
+        with self._turns:
+            alarm = threading.Timer(timeout_s, self._end_turn, [mine])
+            alarm.daemon = True
+            alarm.start()
+            is_sound = False
             try:
-                process = self._running()
+                process = self._running(mine)
                 if process.stdin is None or process.stdout is None:
                     raise HelperLost
                 _send(process.stdin, question)
-                return _receive(process.stdout)
+                answer = _receive(process.stdout)
+                is_sound = True
             except (EOFError, OSError, ValueError) as error:
-                self._kill()
+                if mine.is_over:
+                    raise TimeoutError from error
                 raise HelperLost from error
             finally:
-                self._current = None
+                alarm.cancel()
+                with self._guard:
+                    self._current = None
+                if mine.is_over or not is_sound:
+                    self.stop()
+            return answer
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self._kill()
-            kept = {
-                name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
-            }
-            self._process = subprocess.Popen(
+    def _running(self, mine: _Turn) -> subprocess.Popen[bytes]:
+        """The helper, from now on with `mine`; HelperLost when nobody waits for that any more."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            self.stop()
+            process = subprocess.Popen(
                 [sys.executable, "-c", self._program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=kept,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ},
                 start_new_session=True,  # Ctrl-C on the terminal is ours to answer
             )
-        return self._process
+        with self._guard:
+            self._process = process
+            if mine.is_over:
+                raise HelperLost
+            self._current = mine
+        return process
 
-    def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait(_STOP_TIMEOUT_S)
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                _close(stream)
+    def _end_turn(self, mine: _Turn) -> None:
+        """Nobody waits for this answer: a helper that is still at it gets the signal."""
+        with self._guard:
+            mine.is_over = True
+            if self._current is mine and self._process is not None:
+                self._process.kill()
 
 
 def serve(answer: Callable[[bytes], bytes]) -> None:
@@ -154,6 +170,15 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
     if len(data) < length:
         raise EOFError
     return data
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel, reaped later
+        process.wait(_STOP_TIMEOUT_S)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            _close(stream)
 
 
 def _close(stream: IO[bytes]) -> None:

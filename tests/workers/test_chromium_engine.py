@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import makeready
 from makeready.documents import Asset, PrintOptions, build_html, document_type, registry, sample
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import inspect, text_of, verify
@@ -33,7 +34,7 @@ from tests.support.chromium import (
 )
 from tests.support.waiting import until
 
-FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSerif-Bold.ttf")
+FONT = Path(makeready.__file__).parent / "document_types/_fonts/IBMPlexSerif-Italic.ttf"
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ async def test_fonts_pictures_and_styles_come_from_the_assets(engine: ChromiumEn
         <img src="https://pack.invalid/a.svg"><p>x"""
     for pack in ("q", "q"):
         result = await show(engine, html, assets=assets, pack=pack, options=PrintOptions())
-        assert [font.name for font in inspect(result.pdf).fonts] == ["DejaVuSerif-Bold"]
+        assert [font.name for font in inspect(result.pdf).fonts] == ["IBMPlexSerif-Italic"]
 
 
 @pytest.mark.parametrize(

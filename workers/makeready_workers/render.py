@@ -225,8 +225,8 @@ async def _warm_up(engine: Engine) -> None:
             "<!doctype html><p>.</p>", {}, documents.PrintOptions(), timeout_s=WARM_UP_S
         )
         await pdf.verify_aside(printed.pdf)
-    except (MakereadyError, RenderError, TimeoutError) as error:
-        _log.info("render_warm_up_failed", error=f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 -- the first document meets it again and reports it
+        _log.warning("render_warm_up_failed", error=f"{type(error).__name__}: {error}")
 
 
 def _prepare(wanted: render.RenderInput) -> _Prepared:

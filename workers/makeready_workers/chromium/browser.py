@@ -94,7 +94,11 @@ async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
     """Starts a browser on the best rung that holds; RenderError (BROWSER_LOST) when none does."""
     complaints = []
     for jail in rungs:
-        home = await asyncio.to_thread(Home, jail.uid)
+        try:
+            home = await asyncio.to_thread(Home, jail.uid)
+        except OSError as error:  # no room, or no descriptor: of the machine, not of a document
+            complaints.append(f"no folder for the browser: {error}")
+            continue
         try:
             return await _start_on(binary, jail, home)
         except (PipeError, TimeoutError, OSError) as error:

@@ -247,6 +247,7 @@ def _result(
 ) -> RenderResult:
     try:
         pdf = fix_dates(printed.pdf, options.created_at)
+        pages = count_pages(pdf)
     except ValueError as error:
         raise RenderError(Fault.RENDER_CRASHED, str(error)) from error
     timings = {
@@ -256,7 +257,7 @@ def _result(
     }
     return RenderResult(
         pdf=pdf,
-        pages=count_pages(pdf),
+        pages=pages,
         warnings=printed.warnings,
         timings=timings,
         engine_version=version,

@@ -29,16 +29,24 @@ _LATE = re.compile(
     r"<(?:img|link|input|picture|svg:image|image)|@font-face|@import", re.IGNORECASE
 )
 
-# Answers at once while the document loads, so that the caller can wait for the load event instead.
+# Run after the load event, which no font holds up. Faces are asked to load, not waited for: by
+# themselves they load when something is laid out in them, on a page without frames as late as the
+# printing, and `document.fonts.ready` is kept before. A face on its way prints no letters at all.
 _SETTLED = """(async () => {
-  if (document.readyState !== 'complete') return {ready: false};
-  if (document.fonts.size) await document.fonts.ready;
-  if (document.readyState !== 'complete') return {ready: false};
-  const broken = [];
-  for (const image of document.images)
-    if (image.getAttribute('src') && image.complete && !image.naturalWidth)
-      broken.push(image.src.slice(0, 200));
-  return {ready: true, broken};
+  const broken = [], documents = [document];
+  for (const one of documents)
+    for (const frame of one.querySelectorAll('iframe, frame, object, embed'))
+      if (frame.contentDocument) documents.push(frame.contentDocument);
+  for (const one of documents) {
+    const faces = [...one.fonts];
+    await Promise.allSettled(faces.map(face => face.load()));
+    for (const face of faces)
+      if (face.status !== 'loaded') broken.push('font ' + face.family.slice(0, 200));
+    for (const image of one.images)
+      if (image.getAttribute('src') && image.complete && !image.naturalWidth)
+        broken.push(image.src.slice(0, 200));
+  }
+  return broken;
 })()"""
 
 
@@ -119,9 +127,11 @@ class Page:
         await self._load(html, ask=options.scripts or _may_load_late(html))
         if options.scripts and options.wait_for:
             await self._wait_for(options.wait_for)
+            await self._settle()  # the script may have brought more of them
         self._check(options)
         loaded = time.perf_counter()
         size = len(html) + sum(len(asset.content) for asset in assets.values())
+        self._requests.is_printing = True
         pdf = await self._print(options, limits, stream=size > limits.stream_above_bytes)
         printed = time.perf_counter()
         self._check(options)
@@ -134,22 +144,17 @@ class Page:
 
     async def _load(self, html: str, *, ask: bool) -> None:
         self._loaded.clear()
-        # The answer first: a script may overtake the content on its way and see the empty page.
         await self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
-        if not ask:
-            await self._loaded.wait()
-            self._alive()
-            return
-        settled = await self._settled()
-        while not settled["ready"]:
-            await self._loaded.wait()
-            self._loaded.clear()
-            settled = await self._settled()
-        for address in settled["broken"]:
-            self._requests.note(self._requests.missing, address)
+        # `document.readyState` is no substitute: it stays `complete` while style sheets load.
+        await self._loaded.wait()
+        self._alive()
+        if ask:
+            await self._settle()
 
-    async def _settled(self) -> Mapping[str, Any]:
-        return await self._evaluate(_SETTLED)  # type: ignore[no-any-return]
+    async def _settle(self) -> None:
+        """Waits for the fonts; notes those, and the pictures, that can't be shown."""
+        for address in await self._evaluate(_SETTLED):
+            self._requests.note(self._requests.missing, address)
 
     async def _evaluate(self, expression: str) -> Any:
         answer = await self._call(
@@ -170,7 +175,7 @@ class Page:
         if missing and options.strict_assets:
             raise RenderError(
                 Fault.ASSET_MISSING,
-                f"{len(missing)} assets are missing: {', '.join(missing)}",
+                f"the document lacks {', '.join(missing)}",
                 evidence={"missing": list(missing)},
             )
 

@@ -24,6 +24,8 @@ class Requests:
         """What a reader of the page would miss."""
         self.blocked: list[str] = []
         """What was refused without harm to the page: navigations, prefetches, pings."""
+        self.is_printing = False
+        """Pictures that are asked for now are waited for by Chromium, fonts are not."""
         self._assets = assets
 
     def answer(self, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -34,6 +36,8 @@ class Requests:
             name = unquote(address.removeprefix(ASSET_ORIGIN).partition("?")[0])
             asset = self._assets.get(name)
             if asset is not None:
+                if kind == "Font" and self.is_printing:
+                    self.note(self.missing, f"{address} in time: declare it outside of @media")
                 return "Fetch.fulfillRequest", _fulfilment(request, asset)
         self.note(self.missing if kind in _VISIBLE else self.blocked, address)
         # Aborted leaves the document as it is; another reason would show an error page instead.
