@@ -22,7 +22,6 @@ from tests.bench.device import Device
 from tests.bench.report import median
 
 SETTINGS: Mapping[str, str] = {
-    "autovacuum": "on",
     "checkpoint_timeout": "30min",
     "fsync": "on",
     "full_page_writes": "on",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
 
@@ -15,6 +16,7 @@ from tests.bench.report import Line, at_most
 QUERIES_PER_S = 3.0
 WAL_KB_PER_MIN = 100.0
 SETTLE_S = 4.0
+VACUUMING = "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'"
 CALLS = """
 select s.query, s.calls
   from pg_stat_statements s join pg_roles r on r.oid = s.userid
@@ -29,7 +31,7 @@ async def measure(bench: Bench) -> Sequence[Line]:
     driver = ours()
     url = await bench.database(driver)
     seconds = bench.scaled(60, 20)
-    async with sessions(url, 1) as (session,):
+    async with sessions(url, 1) as (session,), _without_autovacuum(session):
         await session.execute("create extension if not exists pg_stat_statements")
         alone = await _wal_kb(session, seconds / 2) * 2
         async with driver.running(url, "listen", queue="bench_free", tasks=4):
@@ -54,6 +56,20 @@ async def measure(bench: Bench) -> Sequence[Line]:
             unit="kB/min",
         ),
     ]
+
+
+@asynccontextmanager
+async def _without_autovacuum(session: asyncpg.Connection) -> AsyncIterator[None]:
+    """WAL is counted for the whole server: what earlier rows have left must not be tidied now."""
+    await session.execute("alter system set autovacuum = off")
+    await session.execute("select pg_reload_conf()")
+    while await session.fetchval(VACUUMING):  # noqa: ASYNC110 -- no event tells
+        await asyncio.sleep(0.2)
+    try:
+        yield
+    finally:
+        await session.execute("alter system reset autovacuum")
+        await session.execute("select pg_reload_conf()")
 
 
 async def _wal_kb(session: asyncpg.Connection, seconds: float) -> float:
