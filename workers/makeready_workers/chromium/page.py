@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from makeready_workers.chromium.requests import Requests
 
 MM_PER_INCH = 25.4
 WAIT_FOR_STEP_S = 0.025
+LOOK_S = 0.25  # for the load event, before the document itself is asked
+CALM_LOOKS = 2
 _READ_BYTES = 1024 * 1024
 
 _SEARCHED_LENGTH = 256 * 1024
@@ -145,11 +148,24 @@ class Page:
     async def _load(self, html: str, *, ask: bool) -> None:
         self._loaded.clear()
         await self._call("Page.setDocumentContent", {"frameId": self._target, "html": html})
-        # `document.readyState` is no substitute: it stays `complete` while style sheets load.
-        await self._loaded.wait()
+        await self._until_loaded()
         self._alive()
         if ask:
             await self._settle()
+
+    async def _until_loaded(self) -> None:
+        """Waits for the load event, or for a document that has been complete for a while without.
+
+        A script that sends a form ends the loading: the refused navigation takes the event along.
+        `document.readyState` alone is no substitute: it is `complete` while style sheets load.
+        """
+        calm = 0
+        while calm < CALM_LOOKS:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._loaded.wait(), LOOK_S)
+                return
+            is_complete = await self._evaluate("document.readyState === 'complete'")
+            calm = calm + 1 if is_complete else 0
 
     async def _settle(self) -> None:
         """Waits for the fonts; notes those, and the pictures, that can't be shown."""
