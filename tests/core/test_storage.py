@@ -1,4 +1,7 @@
-"""Object storage against a real S3 server."""
+"""Object storage against a real S3 server.
+
+Proves RND-024, RND-026, RND-027, RND-028, RND-029, RND-031.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a whole run writes down, service and worker together, and what it never does."""
+"""What a whole run writes down, service and worker together, and what it never does.
+
+Proves RND-029.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Health: live, ready, and how storage is set up."""
+"""Health: live, ready, and how storage is set up.
+
+Proves RND-032.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Packs, renders and files over HTTP."""
+"""Packs, renders and files over HTTP.
+
+Proves RND-001, RND-004, RND-005, RND-006, RND-007, RND-009, RND-021, RND-028, RND-030.
+"""
 
 from __future__ import annotations
 

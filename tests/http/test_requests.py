@@ -1,4 +1,7 @@
-"""Request ids and log lines."""
+"""Request ids and log lines.
+
+Proves RND-029, RND-043.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A failed attempt: tried again after a growing pause, ended, or given back."""
+"""A failed attempt: tried again after a growing pause, ended, or given back.
+
+Proves RND-015.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a lost worker held is taken back, apart from failures, and never from the living."""
+"""What a lost worker held is taken back, apart from failures, and never from the living.
+
+Proves RND-016.
+"""
 
 from __future__ import annotations
 

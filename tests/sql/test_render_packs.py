@@ -1,4 +1,6 @@
-"""Packs, and what a call that renders one or all of its documents does."""
+"""Packs, and what a call that renders one or all of its documents does.
+Proves RND-001, RND-002, RND-003, RND-004, RND-005, RND-006, RND-017.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the engine prints, and how it looks after its browsers and pages."""
+"""What the engine prints, and how it looks after its browsers and pages.
+
+Proves RND-022.
+"""
 
 from __future__ import annotations
 

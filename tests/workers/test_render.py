@@ -1,4 +1,7 @@
-"""The render handler: with a paper engine for what goes wrong, with Chromium for the whole."""
+"""The render handler: with a paper engine for what goes wrong, with Chromium for the whole.
+
+Proves RND-014, RND-025, RND-031.
+"""
 
 from __future__ import annotations
 
