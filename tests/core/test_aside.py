@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,10 @@ def answer(question):
         print("noise")
     if question == b"hang":
         time.sleep(60)
+    if question == b"blink":
+        time.sleep(0.2)
+    if question == b"nap":
+        time.sleep(0.5)
     if question == b"environment":
         return repr(sorted(os.environ)).encode()
     return question[::-1]
@@ -99,6 +106,60 @@ async def test_an_asker_that_leaves_before_its_turn_disturbs_nobody(helper: Help
     second.cancel()
     assert await first == large[::-1]
     assert await helper.ask(b"pid", timeout_s=10) == pid
+
+
+class Hesitant(Helper):
+    """On the event loop, takes its time between looking whose question it is and acting."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "_current" and threading.current_thread() is threading.main_thread():
+            time.sleep(0.4)
+        return found
+
+
+async def test_an_asker_that_leaves_while_its_answer_comes_spoils_no_other_question() -> None:
+    helper = Hesitant(PROGRAM)
+    try:
+        await helper.ask(b"pid", timeout_s=10)
+        first = asyncio.create_task(helper.ask(b"blink", timeout_s=10))
+        await until(lambda: vars(helper)["_current"] is not None, what="the first question")
+        second = asyncio.create_task(helper.ask(b"nap", timeout_s=10))
+        await asyncio.sleep(0.02)  # its thread waits for the turn
+        first.cancel()
+        assert await second == b"pan"
+    finally:
+        await asyncio.to_thread(helper.stop)
+
+
+async def test_the_turns_of_others_do_not_count_as_ones_own_time(helper: Helper) -> None:
+    await helper.ask(b"pid", timeout_s=10)
+    naps = [asyncio.create_task(helper.ask(b"nap", timeout_s=10)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await helper.ask(b"ab", timeout_s=1.0) == b"ba"
+    assert await asyncio.gather(*naps) == [b"pan"] * 3
+
+
+async def test_the_event_loop_does_not_wait_for_the_end_of_a_helper(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = int(await helper.ask(b"pid", timeout_s=10))
+    wait = subprocess.Popen.wait
+
+    def slow(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        time.sleep(0.5)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", slow)
+    task = asyncio.create_task(helper.ask(b"hang", timeout_s=10))
+    await until(lambda: helper._current is not None, what="the question")
+    began = time.perf_counter()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.perf_counter() - began < 0.25
+    await until(lambda: not is_alive(pid), what="the end of the helper")
+    assert await helper.ask(b"ab", timeout_s=10) == b"ba"
 
 
 async def test_the_helper_sees_nothing_of_our_environment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
@@ -99,6 +100,19 @@ async def test_no_rung_that_holds_is_an_error_that_costs_no_attempt_and_says_why
         await start(find_chromium(SETTINGS), [Broken(namespace=True, sandbox=True, uid=None)])
     assert caught.value.code == Fault.BROWSER_LOST
     assert caught.value.retryable
+    assert not caught.value.counts
+
+
+async def test_a_machine_without_room_for_a_browser_costs_no_attempt_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(**_: object) -> str:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(RenderError, match="no room") as caught:
+        await start(find_chromium(SETTINGS), ladder(no_sandbox=False))
+    assert caught.value.code == Fault.BROWSER_LOST
     assert not caught.value.counts
 
 

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
+import pymupdf
 import pytest
 
+from makeready.documents import (
+    ASSET_ORIGIN,
+    Asset,
+    PrintOptions,
+    build_html,
+    document_type,
+    font_files,
+    sample,
+)
 from makeready.pdf import inspect
-from makeready_workers.chromium import ChromiumEngine
+from makeready_workers.chromium import ChromiumEngine, Fault
 from makeready_workers.chromium.dates import count_pages, fix_dates
-from tests.support.chromium import running_engine, show
+from makeready_workers.chromium.page import CALM_LOOKS, LOOK_S, Page
+from tests.support.chromium import fault_of, running_engine, show
+
+SLOW_S = (CALM_LOOKS + 1) * LOOK_S  # longer than any look that is taken instead of an event
+SPARE_MM = 6.0  # a line and a half: other builds of Chromium break lines elsewhere
+BOTTOM_MM = 297.0 - 18.0
+USE = "p { font-family: Own }"
+FACE = f"@font-face {{ font-family: Own; src: url({ASSET_ORIGIN}own.ttf) }}"
+ASSETS = {
+    "own.ttf": Asset(media_type="font/ttf", content=font_files()["IBMPlexSerif-SemiBold.ttf"]),
+    "own.css": Asset(media_type="text/css", content=f"{FACE} {USE}".encode()),
+    "all.css": Asset(media_type="text/css", content=b"@import url(own.css);"),
+    "no.ttf": Asset(media_type="font/ttf", content=b"no font at all"),
+}
+LATE_FONTS = {
+    "linked": f"<link rel=stylesheet href={ASSET_ORIGIN}own.css><p>x",
+    "imported": f"<link rel=stylesheet href={ASSET_ORIGIN}all.css><p>x",
+    "in the page": f"<style>{FACE} {USE}</style><p>x",
+    "only in a margin": f"<style>{FACE} @page {{ @top-left {{ content: 'x'; font-family: Own }} }}"
+    "</style>",
+    "only on narrow pages": f"<style>{FACE} @media (max-width: 700px) {{ {USE} }}</style><p>x",
+    "in a frame": f"<iframe srcdoc='<style>{FACE} {USE}</style><p>x'></iframe>",
+}
+LOST_FONTS = {
+    "broken": f"<style>@font-face {{ font-family: Own; src: url({ASSET_ORIGIN}no.ttf) }}</style>",
+    "not installed": "<style>@font-face { font-family: Own; src: local(Nowhere) }</style>",
+    "known too late": f"<link rel=stylesheet media='(width < 700px)' href={ASSET_ORIGIN}own.css>",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +84,41 @@ def test_a_file_that_chromium_did_not_write_is_told(broken: bytes) -> None:
         fix_dates(broken)
     with pytest.raises(ValueError, match="the PDF has"):
         count_pages(broken)
+
+
+@pytest.mark.parametrize("html", LATE_FONTS.values(), ids=LATE_FONTS)
+async def test_a_font_is_waited_for_however_late_it_comes(
+    engine: ChromiumEngine, monkeypatch: pytest.MonkeyPatch, html: str
+) -> None:
+    notify = Page._notify
+
+    def late(page: Page, method: str, params: Mapping[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(SLOW_S, notify, page, method, params)
+
+    monkeypatch.setattr(Page, "_notify", late)
+    for _ in range(2):  # the second finds a page that knows the first one's fonts
+        result = await show(engine, html, assets=ASSETS, options=PrintOptions(), pack="late")
+        assert [font.name for font in inspect(result.pdf).fonts] == ["IBMPlexSerif-SemiBold"]
+
+
+@pytest.mark.parametrize("lost", LOST_FONTS.values(), ids=LOST_FONTS)
+async def test_a_lost_font_fails_a_strict_document_and_is_a_warning_otherwise(
+    engine: ChromiumEngine, lost: str
+) -> None:
+    html = f"{lost}<p style='font-family: Own'>x"
+    strict = await fault_of(engine, html, assets=ASSETS, options=PrintOptions())
+    assert strict == Fault.ASSET_MISSING
+    assert (await show(engine, html, assets=ASSETS)).warnings[0].startswith("missing: ")
+
+
+@pytest.mark.parametrize("lang", ["ru", "en"])
+@pytest.mark.parametrize("name", ["invoice", "letter"])
+async def test_a_document_of_one_page_stays_one_where_a_line_breaks_elsewhere(
+    engine: ChromiumEngine, name: str, lang: str
+) -> None:
+    doc = document_type(name)
+    made = build_html(doc, sample(doc, lang), lang)
+    result = await engine.render(made.html, made.assets, doc.options, timeout_s=15)
+    page = pymupdf.open(stream=result.pdf)[0]
+    ends = [block[3] * 25.4 / 72 for block in page.get_text("blocks")]
+    assert max(end for end in ends if end < BOTTOM_MM) < BOTTOM_MM - SPARE_MM

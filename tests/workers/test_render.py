@@ -35,7 +35,7 @@ from makeready_workers.chromium.records import (
     RenderResult,
 )
 from makeready_workers.handler import Context
-from makeready_workers.render import BROWSER_LOSSES, RenderHandler, open_handler
+from makeready_workers.render import BROWSER_LOSSES, RenderHandler, _warm_up, open_handler
 from tests.support.in_process import working
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
@@ -320,6 +320,15 @@ async def test_the_queue_needs_storage(room: Room, settings: Settings) -> None:
     with pytest.raises(ValueError, match="object storage"):
         async with open_handler(context):
             pass
+
+
+async def test_whatever_goes_wrong_in_the_warm_up_ends_no_worker(room: Room) -> None:
+    room.engine.fault = OSError("no room")
+    with capture_logs() as lines:
+        await _warm_up(room.engine)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("render_warm_up_failed", "warning")
+    ]
 
 
 @pytest.mark.slow

@@ -65,11 +65,15 @@ class Printed:
 class Page:
     """A page that prints documents one after the other; never two at once."""
 
-    def __init__(self, pipe: Pipe, context: str, target: str, session: str) -> None:
+    def __init__(
+        self, pipe: Pipe, context: str, target: str, session: str, *, scripts: bool
+    ) -> None:
         self.context = context
         self.documents = 0
         self.used_at = time.monotonic()
-        self.reusable = True
+        self.reusable = not scripts
+        """A script could outlive its document and rewrite the next one."""
+        self._scripts = scripts
         self._pipe = pipe
         self._target = target
         self._session = session
@@ -100,8 +104,7 @@ class Page:
             facts["enableBeginFrameControl"] = True
         target = (await pipe.call("Target.createTarget", facts))["targetId"]
         made = await pipe.call("Target.attachToTarget", {"targetId": target, "flatten": True})
-        page = cls(pipe, context, target, made["sessionId"])
-        page.reusable = not scripts  # a script could outlive its document and rewrite the next one
+        page = cls(pipe, context, target, made["sessionId"], scripts=scripts)
         await asyncio.gather(
             page._call("Page.enable"),
             page._call("Inspector.enable"),
@@ -154,11 +157,14 @@ class Page:
             await self._settle()
 
     async def _until_loaded(self) -> None:
-        """Waits for the load event, or for a document that has been complete for a while without.
+        """Waits for the load event, with scripts also for a document complete for a while without.
 
         A script that sends a form ends the loading: the refused navigation takes the event along.
         `document.readyState` alone is no substitute: it is `complete` while style sheets load.
         """
+        if not self._scripts:
+            await self._loaded.wait()
+            return
         calm = 0
         while calm < CALM_LOOKS:
             with contextlib.suppress(TimeoutError):
