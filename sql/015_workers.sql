@@ -93,37 +93,37 @@ begin
     raise exception 'worker % cannot count as lost after %', instance_name, stale_time
       using errcode = 'MR422', detail = json_build_object('instance', instance_name), hint = 'One second to one day.';
   end if;
-  -- Of two processes with one name the second waits here for the first to commit, and then finds it alive.
-  insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
-  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session and makeready.session_is_open(worker), v_now, v_now)
-  on conflict do nothing;
-  if found then
-    return 0;
-  end if;
-  v_now := makeready.now();
-  -- Again by the same process, after an outage: it stays what it was, draining included.
-  update makeready.workers w
-     set host = host_name, pid = process_id, tasks = task_count, queues = queue_names, version = code_version,
-         stale_after = stale_time, locks_session = has_session and makeready.session_is_open(worker), beat_at = v_now
-   where w.id = worker and w.instance = instance_name;
-  if found then
-    return 0;
-  end if;
-  select * into v_old from makeready.workers w where w.instance = instance_name for update;
-  if not found then                                  -- the incumbent left this moment
-    raise exception 'worker % is changing hands', instance_name using errcode = '40001', hint = 'Register again.';
-  end if;
-  v_now := makeready.now();
-  if (case when v_old.locks_session then makeready.session_is_open(v_old.id)
-                                  else v_old.beat_at >= v_now - v_old.stale_after end) then
-    raise exception 'worker % is running already as process % on %', instance_name, v_old.pid, v_old.host
-      using errcode = 'MR409', detail = json_build_object('instance', instance_name, 'host', v_old.host, 'pid', v_old.pid),
-            hint = 'Give each process an instance name of its own, or stop the other one.';
-  end if;
-  delete from makeready.workers w where w.instance = instance_name;
-  insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
-  values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time, has_session and makeready.session_is_open(worker), v_now, v_now);
-  return makeready.reap(1000, false);      -- the predecessor's jobs have no worker now
+  loop                                               -- twice at most: after a predecessor is struck off, nobody else can enter before us
+    -- Of two processes with one name the second waits here for the first to commit, and then finds it alive.
+    insert into makeready.workers (id, instance, host, pid, tasks, queues, version, stale_after, locks_session, started_at, beat_at)
+    values (worker, instance_name, host_name, process_id, task_count, queue_names, code_version, stale_time,
+            has_session and makeready.session_is_open(worker), v_now, v_now)
+    on conflict do nothing;
+    if found then
+      -- The predecessor's jobs, if there was one, have no worker now.
+      return case when v_old.id is null then 0 else makeready.reap(1000, false) end;
+    end if;
+    v_now := makeready.now();
+    -- Again by the same process, after an outage: it stays what it was, draining included.
+    update makeready.workers w
+       set host = host_name, pid = process_id, tasks = task_count, queues = queue_names, version = code_version,
+           stale_after = stale_time, locks_session = has_session and makeready.session_is_open(worker), beat_at = v_now
+     where w.id = worker and w.instance = instance_name;
+    if found then
+      return 0;
+    end if;
+    select * into v_old from makeready.workers w where w.instance = instance_name for update;
+    if not found then                                -- the incumbent left this moment
+      raise exception 'worker % is changing hands', instance_name using errcode = '40001', hint = 'Register again.';
+    end if;
+    v_now := makeready.now();
+    if (case when v_old.locks_session then makeready.session_is_open(v_old.id) else v_old.beat_at >= v_now - v_old.stale_after end) then
+      raise exception 'worker % is running already as process % on %', instance_name, v_old.pid, v_old.host
+        using errcode = 'MR409', detail = json_build_object('instance', instance_name, 'host', v_old.host, 'pid', v_old.pid),
+              hint = 'Give each process an instance name of its own, or stop the other one.';
+    end if;
+    delete from makeready.workers w where w.instance = instance_name;
+  end loop;
 end
 $$;
 comment on function makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean) is

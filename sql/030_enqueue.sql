@@ -103,7 +103,7 @@ as $$
 $$;
 comment on function makeready.is_open(text, uuid) is 'Whether a job, or any job of a batch, has not ended yet.';
 
-create or replace function makeready.first_turn(queue_name text, in_state_of_lane text, on_host text, rank integer, for_owner text)
+create or replace function makeready.first_turn(queue_name text, lane_name text, host_name text, rank integer, owner_key text)
   returns bigint
   language sql
   volatile
@@ -118,10 +118,10 @@ as $$
   -- one, but none before the turn that is being served. Both are read from the rows themselves; nothing is kept.
   select greatest(
     coalesce((select j.turn from makeready.jobs j
-               where j.queue = queue_name and j.state = 'queued' and j.lane = in_state_of_lane and j.host = on_host and j.priority = rank
+               where j.queue = queue_name and j.state = 'queued' and j.lane = lane_name and j.host = host_name and j.priority = rank
                order by j.turn limit 1), 1),
     coalesce((select j.turn + 1 from makeready.jobs j
-               where j.queue = queue_name and j.state = 'queued' and j.turn > 0 and j.owner = for_owner
+               where j.queue = queue_name and j.state = 'queued' and j.turn > 0 and j.owner = owner_key
                order by j.turn desc limit 1), 1))
 $$;
 comment on function makeready.first_turn(text, text, text, integer, text) is

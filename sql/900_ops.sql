@@ -114,20 +114,18 @@ begin
     raise exception 'job % of queue % is not running', job, queue_name
       using errcode = 'MR409', detail = json_build_object('queue', queue_name, 'job', job), hint = 'select * from makeready.why(job) tells how it stands.';
   end if;
-  v_to := case when v_old.cancel_at is null then 'queued' else 'cancelled' end;      -- it was asked to stop before
-  update makeready.jobs j
-     set state = v_to, lease = null, seat = null, run_until = null, run_at = makeready.now(), attempt = j.attempt - 1,
-         error = coalesce(j.error, '{}'), finished_at = case v_to when 'cancelled' then makeready.now() end
-   where j.queue = queue_name and j.id = job;
-  insert into makeready.attempts (queue, job_id, attempt, outcome, error, worker_id, started_at, ended_at)
-  values (queue_name, job, v_old.attempt, 'interrupted', jsonb_build_object('code', 'evicted', 'message', because),
-          v_old.worker_id, v_old.started_at, makeready.now());
-  perform makeready.audit('job_evict', queue_name || '/' || job, jsonb_build_object('worker', v_old.worker_id), null, because);
-  perform makeready.wake(queue_name);
+  -- In its worker's place: what was cancelled or is past its deadline ends, the rest is queued again.
+  v_to := makeready.fail(queue_name, job, v_old.lease, 'interrupted', jsonb_build_object('code', 'evicted', 'message', because));
+  perform makeready.audit('job_evict', queue_name || '/' || job, jsonb_build_object('worker', v_old.worker_id), jsonb_build_object('state', v_to), because);
+  if v_to = 'queued' then
+    perform makeready.wake(queue_name);
+  else
+    perform makeready.announce(queue_name, array[job]);
+  end if;
   return v_to;
 end
 $$;
-comment on function makeready.job_evict(text, uuid, text) is 'Takes a running job away from its worker and queues it, or ends it where its cancellation was asked for; whatever that worker still does is refused. Returns its state.';
+comment on function makeready.job_evict(text, uuid, text) is 'Takes a running job away from its worker and queues it, or ends it where it was to be cancelled or its deadline has passed; whatever that worker still does changes nothing. Returns its state.';
 
 create or replace function makeready.worker_evict(instance_name text, because text default null)
   returns integer

@@ -34,6 +34,12 @@ async def test_an_evicted_job_that_was_to_be_cancelled_is_cancelled(core: Core) 
     assert await core.state(job["id"]) == "cancelled"
 
 
+async def test_an_evicted_job_past_its_deadline_expires(core: Core, clock: Clock) -> None:
+    job = await core.running("free", deadline=await core.call("now") + seconds(30))
+    await clock.advance(31)
+    assert await core.call("job_evict", queue_name="free", job=job["id"]) == "expired"
+
+
 async def test_a_changed_setting_is_audited_with_before_and_after(core: Core) -> None:
     """Promise 10: policy is data, changed by audited functions."""
     await core.db.execute("set makeready.actor = 'anna'; set makeready.request_id = 'r-1'")
