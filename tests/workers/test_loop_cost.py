@@ -11,6 +11,7 @@ import pytest
 from makeready.config import Settings
 from makeready.db import Control
 from makeready.jobs import enqueue, wake
+from makeready.listening import CANARY_EVERY_S
 from tests.support.core import Core
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
@@ -28,8 +29,12 @@ async def test_an_idle_process_asks_no_more_than_three_times_a_second(
         await asyncio.sleep(seconds)
         made = _queries(shop.worker.statistics(), shop.upkeep.statistics()) - before
 
-    canary = 0.2
-    assert made / seconds + canary <= 3.1
+    # Without a listener there is no canary; polls, beats and ticks then come about once a second
+    # each, and the window may hold one more of each.
+    if shop.listener is None:
+        assert made <= 3 * (seconds + 1)
+    else:
+        assert made / seconds + 1 / CANARY_EVERY_S <= 3.1
 
 
 def _queries(worker: object, upkeep: object) -> float:
