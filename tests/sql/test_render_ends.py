@@ -1,6 +1,6 @@
 """How a render ends, and what its owner sees before, meanwhile and ever after.
 
-Proves RND-008, RND-010, RND-012, RND-013, RND-014, RND-025, RND-026, RND-028.
+Proves RND-008, RND-010, RND-011, RND-012, RND-013, RND-014, RND-025, RND-026, RND-028.
 """
 
 from __future__ import annotations

@@ -1,0 +1,334 @@
+-- Render, asking: packs are made, and documents of packs are asked for. See 100_render for the locks.
+
+-- Every process that prints or lists documents calls this at its start; versions may differ during a roll-out, then the
+-- last one wins, and what staff decided always stays.
+create or replace function makeready.render_types_sync(types jsonb)
+  returns integer
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_now   timestamptz := makeready.now();
+  v_count integer;
+begin
+  if coalesce(jsonb_array_length(types), 0) = 0 then
+    raise exception 'there is no document type in this list'
+      using errcode = 'MR422', hint = 'An empty list would take every document out of the registry.';
+  end if;
+  with given as (
+    select g.* from jsonb_to_recordset(types) g (id text, title_ru text, title_en text, tier text, enabled boolean, version text)
+  ), put as (
+    insert into makeready.document_types as t (id, title_ru, title_en, tier, is_enabled, version, synced_at)
+    select g.id, g.title_ru, g.title_en, coalesce(g.tier, 'free'), coalesce(g.enabled, true), coalesce(g.version, ''), v_now
+      from given g
+     order by g.id
+    on conflict on constraint document_types_pk do update
+       set title_ru = excluded.title_ru, title_en = excluded.title_en, tier = excluded.tier, is_enabled = excluded.is_enabled,
+           is_shipped = true, version = excluded.version, synced_at = excluded.synced_at
+     where (t.title_ru, t.title_en, t.tier, t.is_enabled, t.is_shipped, t.version)
+           is distinct from (excluded.title_ru, excluded.title_en, excluded.tier, excluded.is_enabled, true, excluded.version)
+    returning 1
+  ), gone as (
+    update makeready.document_types t set is_shipped = false, synced_at = v_now
+     where t.is_shipped and not exists (select from given g where g.id = t.id)
+    returning 1
+  )
+  select (select count(*) from put) + (select count(*) from gone) into v_count;
+  return v_count;
+end
+$$;
+comment on function makeready.render_types_sync(jsonb) is
+  'Makes the registry equal to what this version ships: an array of {id, title_ru, title_en, tier, enabled, version}. Returns how many rows changed.';
+
+create or replace function makeready.render_is_enabled(kind_of makeready.document_types)
+  returns boolean language sql immutable security definer set search_path = ''
+as $$ select kind_of.is_shipped and coalesce(kind_of.enabled_by_staff, kind_of.is_enabled) $$;
+comment on function makeready.render_is_enabled(makeready.document_types) is
+  'Whether a document can be rendered: shipped, and enabled by staff or, where they said nothing, as shipped.';
+
+create or replace function makeready.render_refuse_pack(pack uuid)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'there is no pack % of yours', coalesce(pack::text, 'null')
+    using errcode = 'MR404', detail = json_build_object('code', 'pack_not_found', 'pack_id', pack),
+          hint = 'A pack that belongs to somebody else looks the same as one that does not exist.';
+end
+$$;
+comment on function makeready.render_refuse_pack(uuid) is 'Raises MR404 for a pack that is unknown or not the caller''s.';
+
+-- Locks the pack: of two calls for one pack the second waits here and then finds the first one's renders open.
+create or replace function makeready.render_lock_pack(person uuid, pack uuid)
+  returns makeready.packs
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_pack makeready.packs;
+begin
+  select p.* into v_pack from makeready.packs p join makeready.sessions s on s.id = p.session_id
+   where p.id = pack and s.user_id = person for no key update of p;
+  if not found then
+    perform makeready.render_refuse_pack(pack);
+  end if;
+  return v_pack;
+end
+$$;
+comment on function makeready.render_lock_pack(uuid, uuid) is 'The pack, locked, if it is this user''s; else MR404.';
+
+create or replace function makeready.render_type(document text)
+  returns makeready.document_types
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_type makeready.document_types;
+begin
+  select * into v_type from makeready.document_types t where t.id = document;
+  if not found then
+    raise exception 'there is no document %', coalesce(quote_literal(document), 'null')
+      using errcode = 'MR404', detail = json_build_object('code', 'document_not_found', 'doc_id', document),
+            hint = 'select id from makeready.document_types lists them.';
+  end if;
+  if not makeready.render_is_enabled(v_type) then
+    raise exception 'the document % is disabled', document
+      using errcode = 'MR422', detail = json_build_object('code', 'invalid_request', 'reason', 'document_disabled', 'doc_id', document),
+            hint = 'Staff enable it again by makeready.document_types.enabled_by_staff.';
+  end if;
+  return v_type;
+end
+$$;
+comment on function makeready.render_type(text) is 'The document type if it can be rendered: MR404 when unknown, MR422 when disabled.';
+
+-- The one place that adds renders: rows, jobs and the pack's count, all or nothing. The caller holds the pack's lock.
+create or replace function makeready.render_add(of_pack makeready.packs, doc_list text[], call uuid, new_jobs uuid[],
+    rank integer default 0, due timestamptz default null, wake boolean default false)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_bodies jsonb[];
+begin
+  select array_agg(jsonb_build_object('pack_id', of_pack.id, 'doc_id', d.doc_id, 'language', of_pack.lang) order by d.place)
+    into v_bodies from unnest(doc_list) with ordinality d (doc_id, place);
+  insert into makeready.pack_documents (pack_id, doc_id, job_id, call_id, state, type_version, created_at)
+  select of_pack.id, d.doc_id, d.job_id, call, 'queued', t.version, makeready.now()
+    from unnest(doc_list, new_jobs) with ordinality d (doc_id, job_id, place)
+    join makeready.document_types t on t.id = d.doc_id
+   order by d.place;
+  update makeready.packs p set open_count = p.open_count + cardinality(doc_list) where p.id = of_pack.id;
+  perform makeready.enqueue_many('render', v_bodies, new_jobs, rank => rank, due => due,
+                                 owner_key => coalesce(of_pack.user_id::text, ''), batch_key => of_pack.id, wake => wake);
+end
+$$;
+comment on function makeready.render_add(makeready.packs, text[], uuid, uuid[], integer, timestamptz, boolean) is
+  'Opens a render for each named document of a locked pack and enqueues its job, in this transaction. Internal.';
+
+create or replace function makeready.render_pack_add(person uuid, content_by_document jsonb, language text, in_session uuid, pack uuid)
+  returns makeready.packs
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_pack    makeready.packs;
+  v_session uuid := in_session;
+  v_odd     text;
+  v_size    integer;
+begin
+  if language is null or language not in ('ru', 'en') or jsonb_typeof(content_by_document) is distinct from 'object'
+     or content_by_document = '{}' or exists (select from jsonb_each(content_by_document) c where jsonb_typeof(c.value) <> 'object') then
+    raise exception 'a pack needs a language, ru or en, and for each of its documents the data: an object'
+      using errcode = 'MR422', detail = json_build_object('language', language),
+            hint = 'For example {"invoice": {…}}: one object a document.';
+  end if;
+  select c.key into v_odd from jsonb_each(content_by_document) c
+   where not exists (select from makeready.document_types t where t.id = c.key) order by c.key limit 1;
+  if found then
+    perform makeready.render_type(v_odd);          -- raises
+  end if;
+  select max(pg_column_size(c.value)) into v_size from jsonb_each(content_by_document) c;
+  if v_size > 16777216 then
+    raise exception 'the data of a document has % bytes', v_size
+      using errcode = 'MR422', detail = json_build_object('code', 'payload_too_large', 'max_bytes', 16777216, 'received_bytes', v_size),
+            hint = 'Numbers take up to eight times as many bytes as in the text.';
+  end if;
+  if v_session is null then
+    v_session := makeready.session_create(person);
+  elsif not exists (select from makeready.sessions s where s.id = v_session and s.user_id is not distinct from person) then
+    raise exception 'there is no session % of yours', v_session
+      using errcode = 'MR404', detail = json_build_object('code', 'session_not_found', 'session_id', v_session),
+            hint = 'Leave the session out and one is made.';
+  end if;
+  insert into makeready.packs (id, session_id, user_id, lang, created_at)
+  values (pack, v_session, person, language, makeready.now())
+  returning * into v_pack;
+  insert into makeready.pack_contents (pack_id, doc_id, place, content)
+  select pack, c.key, row_number() over (order by c.key), c.value from jsonb_each(content_by_document) c;
+  return v_pack;
+end
+$$;
+comment on function makeready.render_pack_add(uuid, jsonb, text, uuid, uuid) is
+  'Writes a pack, in a session of its user or a new one. MR404 when a document or the session is unknown, MR422 when the data is no object or too large. Internal.';
+
+create or replace function makeready.render_pack_create(person uuid, content_by_document jsonb, language text default 'ru',
+    in_session uuid default null, request_key text default null)
+  returns table (verdict text, pack uuid)
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_new     uuid := makeready.uuid7();
+  v_verdict text := 'created';
+begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_new
+      from makeready.request_take('user:' || person, 'render_pack_create', request_key,
+             sha256(convert_to(concat_ws(' ', language, in_session, content_by_document), 'UTF8')), 'render', v_new) t;
+  end if;
+  if v_verdict = 'created' then
+    perform makeready.render_pack_add(person, content_by_document, language, in_session, v_new);
+  end if;
+  return query select v_verdict, v_new;
+end
+$$;
+comment on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) is
+  'Makes a pack of a user out of {doc_id: data}. The same request key again returns the same pack (verdict replayed).';
+
+create or replace function makeready.render_pack(person uuid, pack uuid, request_key text default null)
+  returns table (verdict text, jobs_created integer, jobs_skipped integer, job_ids uuid[])
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_call    uuid := makeready.uuid7();
+  v_verdict text := 'created';
+  v_pack    makeready.packs;
+  v_able    text[];
+  v_due     text[];
+begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_call
+      from makeready.request_take('user:' || person, 'render_pack', request_key, sha256(uuid_send(pack)), 'render', v_call) t;
+  end if;
+  v_pack := makeready.render_lock_pack(person, pack);
+  if not exists (select from makeready.document_types t where makeready.render_is_enabled(t)) then
+    raise exception 'no document is enabled'
+      using errcode = 'MR409', detail = json_build_object('reason', 'no_documents', 'pack_id', pack),
+            hint = 'The registry is empty: start a worker of this version, or enable a document.';
+  end if;
+  select array_agg(t.id order by c.place) into v_able
+    from makeready.pack_contents c
+    join makeready.document_types t on t.id = c.doc_id
+   where c.pack_id = pack and makeready.render_is_enabled(t);
+  if v_verdict = 'created' then
+    -- Left out: the documents whose latest render is open or has succeeded.
+    select array_agg(d.doc_id order by d.place) into v_due
+      from unnest(v_able) with ordinality d (doc_id, place)
+     where coalesce((select r.state from makeready.pack_documents r
+                      where r.pack_id = pack and r.doc_id = d.doc_id order by r.seq desc limit 1), 'none') in ('none', 'failed');
+    if v_due is not null then
+      perform makeready.render_add(v_pack, v_due, v_call,
+                                   (select array_agg(makeready.uuid7()) from generate_series(1, cardinality(v_due))));
+    end if;
+  end if;
+  return query
+    select v_verdict, count(*)::integer, greatest(coalesce(cardinality(v_able), 0) - count(*), 0)::integer,
+           coalesce(array_agg(r.job_id order by r.seq), '{}')
+      from makeready.pack_documents r where r.pack_id = pack and r.call_id = v_call;
+end
+$$;
+comment on function makeready.render_pack(uuid, uuid, text) is
+  'Renders each enabled document of a pack whose latest render is not open and has not succeeded; so a second call makes nothing new. The same request key again answers as the first time (verdict replayed). MR404: not yours.';
+
+create or replace function makeready.render_document(person uuid, pack uuid, document text, request_key text default null)
+  returns table (verdict text, job_id uuid)
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_job     uuid := makeready.uuid7();
+  v_verdict text := 'created';
+  v_pack    makeready.packs;
+  v_active  uuid;
+begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_job
+      from makeready.request_take('user:' || person, 'render_document', request_key,
+             sha256(uuid_send(pack) || convert_to(document, 'UTF8')), 'render', v_job) t;
+  end if;
+  if v_verdict <> 'created' then
+    return query select v_verdict, v_job;
+    return;
+  end if;
+  v_pack := makeready.render_lock_pack(person, pack);
+  perform makeready.render_type(document);
+  if not exists (select from makeready.pack_contents c where c.pack_id = pack and c.doc_id = document) then
+    raise exception 'pack % has no document %', pack, document
+      using errcode = 'MR404', detail = json_build_object('code', 'document_not_found', 'doc_id', document, 'pack_id', pack),
+            hint = 'A pack holds the documents it was given data for; make another one.';
+  end if;
+  select r.job_id into v_active from makeready.pack_documents r
+   where r.pack_id = pack and r.doc_id = document and r.state = 'queued';
+  if found then
+    raise exception 'document % of pack % is being rendered already', document, pack
+      using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', v_active, 'pack_id', pack, 'doc_id', document),
+            hint = 'Wait for that job.';
+  end if;
+  perform makeready.render_add(v_pack, array[document], v_job, array[v_job]);
+  return query select v_verdict, v_job;
+end
+$$;
+comment on function makeready.render_document(uuid, uuid, text, text) is
+  'Renders one document of a pack anew: always a new job and a new file. MR409 with the id of the active job while one is open; the same request key again returns the same job.';
+
+create or replace function makeready.render_enqueue(document text, data jsonb, language text default 'ru', for_user uuid default null,
+    request_key text default null, rank integer default 0, due timestamptz default null, wake boolean default false)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_job     uuid := makeready.uuid7();
+  v_verdict text := 'created';
+begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_job
+      from makeready.request_take(coalesce('user:' || for_user, 'database:' || session_user), 'render_enqueue', request_key,
+             sha256(convert_to(concat_ws(' ', document, language, data), 'UTF8')), 'render', v_job) t;
+  end if;
+  if v_verdict = 'created' then
+    perform makeready.render_type(document);
+    perform makeready.render_add(
+      makeready.render_pack_add(for_user, jsonb_build_object(document, coalesce(data, 'null')), language, null, makeready.uuid7()),
+      array[document], v_job, array[v_job], rank, due, wake);
+  end if;
+  return v_job;
+end
+$$;
+comment on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) is
+  'Prints one document: makes a pack of it and enqueues the job, in the caller''s own transaction, with which it commits or vanishes. Returns the job''s id; the same request key again returns the same. wake starts an idle worker at once, at the price of a notification in this transaction.';
+
+grant execute on function makeready.render_types_sync(jsonb) to makeready_http, makeready_worker;
+grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) to makeready_http;
+grant execute on function makeready.render_pack(uuid, uuid, text) to makeready_http;
+grant execute on function makeready.render_document(uuid, uuid, text, text) to makeready_http;
+grant execute on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) to makeready_app, makeready_http, makeready_ops;

@@ -1,0 +1,121 @@
+-- Render, ending: what a job is to print, and what its end brings about. See 100_render for the states.
+
+create or replace function makeready.render_input(job uuid)
+  returns table (pack_id uuid, doc_id text, language_code text, content jsonb)
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  select p.id, c.doc_id, p.lang, c.content
+    from makeready.pack_documents r
+    join makeready.packs p on p.id = r.pack_id
+    join makeready.pack_contents c on c.pack_id = r.pack_id and c.doc_id = r.doc_id
+   where r.job_id = render_input.job
+$$;
+comment on function makeready.render_input(uuid) is 'What a job is to print: read by its worker, and by whoever repeats it elsewhere.';
+
+create or replace function makeready.render_finish(job uuid, token uuid, bucket_name text, object_name text, media_type text,
+    byte_count bigint, hash_sha256 bytea, etag_value text, facts jsonb default '{}')
+  returns text
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_now     timestamptz;
+  v_verdict text;
+  v_row     makeready.pack_documents;
+  v_file    uuid := makeready.uuid7();
+  v_stored  uuid;
+  v_product uuid := makeready.uuid7();
+begin
+  v_verdict := makeready.finish('render', job, token, facts || jsonb_build_object('file_id', v_file, 'bucket', bucket_name,
+                                                                                  'key', object_name, 'size_bytes', byte_count));
+  if v_verdict <> 'ok' then
+    return v_verdict;          -- this lease published it before; the answer was lost
+  end if;
+  v_now := makeready.now();
+  select * into v_row from makeready.pack_documents d where d.job_id = job and d.state = 'queued' for no key update;
+  if not found then
+    raise exception 'job % renders no document of a pack', job
+      using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
+            hint = 'Enqueue renders by makeready.render_enqueue, render_pack or render_document.';
+  end if;
+  v_stored := makeready.file_store(bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, v_file);
+  insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
+  select v_product, p.session_id, v_row.doc_id || '_pdf', 'pdf',
+         facts || jsonb_build_object('render_job_id', job, 'pack_id', p.id, 'doc_id', v_row.doc_id, 'language', p.lang,
+                                     'type_version', coalesce(facts ->> 'type_version', v_row.type_version)), v_now
+    from makeready.packs p where p.id = v_row.pack_id;
+  insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)
+  values (v_file, v_product, v_stored, v_row.doc_id || '.pdf', v_now);
+  update makeready.pack_documents d
+     set state = 'ready', file_id = v_file, finished_at = v_now,
+         attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
+   where d.seq = v_row.seq;
+  update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
+  return v_verdict;
+end
+$$;
+comment on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) is
+  'Ends a render: the job, its artifact and file, the document''s state and the pack''s count in one transaction. ok, or repeat when this lease has done so before. MR001: the lease is lost, nothing is published.';
+
+create or replace function makeready.render_job_turned()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_row makeready.pack_documents;
+begin
+  -- The pack first, as whoever asks for a render does: the entry of its document is the second lock, never the first.
+  perform 1 from makeready.packs p
+    where p.id = (select d.pack_id from makeready.pack_documents d where d.job_id = new.id) for no key update;
+  if new.finished_at is not null then
+    update makeready.pack_documents d
+       set state = 'failed', attempts_used = new.attempt, finished_at = new.finished_at,
+           last_error = coalesce(nullif(new.error, '{}'), jsonb_build_object('code', new.state, 'message', 'the job was ' || new.state))
+     where d.job_id = new.id and d.state = 'queued'
+    returning * into v_row;
+    update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
+    return null;
+  end if;
+  begin
+    update makeready.pack_documents d set state = 'queued', last_error = null, finished_at = null
+     where d.job_id = new.id and d.state = 'failed'
+       and not exists (select from makeready.pack_documents n where n.pack_id = d.pack_id and n.doc_id = d.doc_id and n.seq > d.seq)
+    returning * into v_row;
+  exception when unique_violation then
+    v_row := null;             -- a later render was asked for at this very moment
+  end;
+  if v_row.seq is null then
+    -- Nobody would look at what this job makes. It ends again by itself: one such job must not stop a redrive of many.
+    update makeready.jobs j
+       set state = 'cancelled', finished_at = makeready.now(),
+           error = jsonb_build_object('code', 'superseded', 'message', 'a later render of this document was asked for')
+     where j.queue = 'render' and j.id = new.id;
+    return null;
+  end if;
+  update makeready.packs p set open_count = p.open_count + 1 where p.id = v_row.pack_id;
+  return null;
+end
+$$;
+comment on function makeready.render_job_turned() is
+  'Carries an end other than success, and an operator''s retry, over to pack_documents and the pack''s count. A retried job whose document has a later render is cancelled again.';
+
+-- A claim, a beat, a retry and a success do not fire it: the hot path pays for one comparison, not for a call.
+create or replace trigger render_jobs_reach_the_document
+  after update of state on makeready.render_jobs
+  for each row
+  when (old.state is distinct from new.state
+        and (new.state in ('dead', 'cancelled', 'expired') or old.state in ('dead', 'cancelled', 'expired')))
+  execute function makeready.render_job_turned();
+comment on trigger render_jobs_reach_the_document on makeready.render_jobs is
+  'Every end but success, and a retry by an operator, reaches the document.';
+
+grant execute on function makeready.render_input(uuid) to makeready_worker, makeready_ops;
+grant execute on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) to makeready_worker;
