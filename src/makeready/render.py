@@ -1,8 +1,8 @@
 """Render: packs, their documents and files; one typed call for each SQL function of the slice.
 
 The HTTP service creates packs and asks for renders, a worker calls `publish`. No rule is decided
-here: whose a pack is and what is skipped are answers of `sql/102_render_packs.sql`. What users see of
-it is in `makeready.library`.
+here: whose a pack is and what is skipped are answers of `sql/102_render_packs.sql`. What users
+see of it is in `makeready.library`.
 """
 
 from __future__ import annotations
