@@ -15,7 +15,7 @@ from makeready import library, render
 from makeready.errors import Busy, Conflict, Gone, LeaseLost, NotFound, Rejected
 from makeready.storage_errors import ObjectMissing
 from makeready_http.problems import STATUS_OF, refusal_of
-from tests.support.service import Person, Service, pack_body
+from tests.support.service import Person, Service, error_code, pack_body
 
 
 def error_of(answer: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ async def test_a_full_queue_is_busy_and_says_how_full(
     answer = await anna.post(f"/packs/{pack}/render")
     details = error_of(answer)["details"]
 
-    assert answer.json()["error"]["code"] == "queue_busy"
+    assert error_code(answer) == "queue_busy"
     assert (details["reason"], details["in_flight"], details["limit"]) == ("limit", 0, 1)
     assert int(answer.headers["retry-after"]) >= 1
     rows = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]

@@ -14,24 +14,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from makeready import render
 from makeready.storage import Storage
-from tests.support.rendering import PDF, Press
-from tests.support.service import Person, Service, fetch, pack_body
+from tests.support.rendering import Press
+from tests.support.service import Person, Service, error_code, fetch, pack_body
 from tests.support.waiting import until
-
-
-def code(answer: Any) -> str:
-    found: str = answer.json()["error"]["code"]
-    return found
-
-
-async def finished(press: Press, storage: Storage) -> None:
-    """Takes the next job, as soon as there is one, and publishes a PDF that lies in storage."""
-    (claimed,) = await until(press.claim, what="a job")
-    key = f"renders/{claimed.job.id}/{claimed.job.payload['doc_id']}.pdf"
-    stored = await storage.put(key, PDF, media_type="application/pdf")
-    await render.publish(press.db, claimed.lease, stored, {"pages": 1})
 
 
 async def test_a_pack_is_made_and_every_document_rendered_rnd_001(
@@ -60,7 +46,7 @@ async def test_the_list_shows_each_document_as_it_stands_rnd_007_rnd_009(
 ) -> None:
     pack = await anna.pack("invoice", "letter")
     await anna.post(f"/packs/{pack}/render/invoice")
-    await finished(press, storage)
+    await press.print_next(storage)
     answer = await anna.get(f"/packs/{pack}/documents")
     invoice, letter = answer.json()["documents"]
 
@@ -81,7 +67,7 @@ async def test_a_ready_document_is_downloaded_by_a_link_rnd_021_rnd_028(
 ) -> None:
     pack = await anna.pack("invoice")
     await anna.post(f"/packs/{pack}/render")
-    await finished(press, storage)
+    await press.print_next(storage)
     (document,) = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]
     answer = await anna.get(f"/files/{document['file_id']}/download")
     body = answer.json()
@@ -98,7 +84,7 @@ async def test_a_file_is_downloaded_from_the_bucket_it_was_stored_in_rnd_028(
 ) -> None:
     pack = await anna.pack("invoice")
     await anna.post(f"/packs/{pack}/render")
-    await finished(press, storage)
+    await press.print_next(storage)
     await db.execute("update makeready.files set bucket = 'of-last-year'")
     (row,) = (await anna.get("/me/files")).json()["files"]
     link = (await anna.get(f"/files/{row['file_id']}/download")).json()["url"]
@@ -117,7 +103,7 @@ async def test_a_document_is_rendered_anew_and_gets_a_new_file_rnd_005(
         body = answer.json()
         assert answer.headers["location"] == f"/render/jobs/{body['job_id']}"
         assert body == {"ok": True, "pack_id": pack, "doc_id": "invoice", "job_id": body["job_id"]}
-        await finished(press, storage)
+        await press.print_next(storage)
         job = (await anna.get(answer.headers["location"])).json()
         assert (job["status"], job["attempts"], job["max_attempts"]) == ("ready", 1, 5)
         seen.append((body["job_id"], job["file_id"]))
@@ -130,7 +116,7 @@ async def test_a_document_in_work_is_refused_with_its_job_rnd_006(anna: Person) 
     job = (await anna.post(f"/packs/{pack}/render/invoice")).json()["job_id"]
     refused = await anna.post(f"/packs/{pack}/render/invoice")
 
-    assert (refused.status_code, code(refused)) == (409, "already_in_progress")
+    assert (refused.status_code, error_code(refused)) == (409, "already_in_progress")
     assert refused.json()["error"]["details"]["job_id"] == job
 
 
@@ -149,7 +135,7 @@ async def test_the_same_idempotency_key_gets_the_same_answer_rnd_006(anna: Perso
         replayed = [answer.headers.get("idempotency-replayed") for answer in (first, second)]
         assert replayed == [None, "true"]
     other = await anna.post("/packs", json=pack_body("letter"), headers=key)
-    assert (other.status_code, code(other)) == (422, "idempotency_mismatch")
+    assert (other.status_code, error_code(other)) == (422, "idempotency_mismatch")
 
 
 async def test_everything_needs_a_token_rnd_004_rnd_028(
@@ -178,7 +164,10 @@ async def test_everything_needs_a_token_rnd_004_rnd_028(
             {"X-User-Id": str(anna.id)},  # RND-037
         ):
             answer = await service.client.request(method, path, headers=headers)
-            assert (answer.status_code, code(answer)) == (401, "unauthorized"), (path, headers)
+            assert (answer.status_code, error_code(answer)) == (401, "unauthorized"), (
+                path,
+                headers,
+            )
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
@@ -187,7 +176,7 @@ async def test_what_belongs_to_others_is_not_there_rnd_004_rnd_028(
 ) -> None:
     pack = await anna.pack("invoice")
     job = (await anna.post(f"/packs/{pack}/render/invoice")).json()["job_id"]
-    await finished(press, storage)
+    await press.print_next(storage)
     (row,) = (await anna.get("/me/files")).json()["files"]
     calls: list[tuple[Callable[..., Awaitable[Any]], str, str]] = [
         (boris.post, f"/packs/{pack}/render", "pack_not_found"),
@@ -202,7 +191,7 @@ async def test_what_belongs_to_others_is_not_there_rnd_004_rnd_028(
     ]
     for call, path, expected in calls:
         answer = await call(path)
-        assert (answer.status_code, code(answer)) == (404, expected), path
+        assert (answer.status_code, error_code(answer)) == (404, expected), path
     for path, name in (("/me/files", "files"), ("/me/packs", "packs")):
         assert (await boris.get(path)).json() == {"ok": True, name: [], "next": None}
 
@@ -213,7 +202,7 @@ async def test_an_unknown_document_is_not_found_rnd_005(anna: Person, doc: str) 
     answer = await anna.post(f"/packs/{pack}/render/{doc}")
 
     assert answer.status_code == 404
-    assert code(answer) in {"document_not_found", "route_not_found"}
+    assert error_code(answer) in {"document_not_found", "route_not_found"}
 
 
 async def test_a_disabled_document_is_an_invalid_request_rnd_005(
@@ -223,12 +212,12 @@ async def test_a_disabled_document_is_an_invalid_request_rnd_005(
     await db.execute("update makeready.document_types set enabled_by_staff = false")
     answer = await anna.post(f"/packs/{pack}/render/invoice")
 
-    assert (answer.status_code, code(answer)) == (400, "invalid_request")
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_request")
     assert answer.json()["error"]["details"]["reason"] == "document_disabled"
     (row,) = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]
     assert row["access"]["is_locked"] is True
     refused = await anna.post(f"/packs/{pack}/render")
-    assert (refused.status_code, code(refused)) == (409, "conflict")
+    assert (refused.status_code, error_code(refused)) == (409, "conflict")
     assert refused.json()["error"]["details"]["reason"] == "no_documents"
 
 
@@ -236,7 +225,7 @@ async def test_every_problem_of_a_pack_is_named_at_once(anna: Person) -> None:
     body = pack_body("invoice", "letter") | {"language": "de", "colour": "red"}
     answer = await anna.post("/packs", json=body)
     paths = [problem["path"] for problem in answer.json()["error"]["details"]]
-    assert (answer.status_code, code(answer)) == (422, "validation_failed")
+    assert (answer.status_code, error_code(answer)) == (422, "validation_failed")
     assert paths == ["colour", "language"]
 
     body = pack_body("invoice", "letter")
@@ -253,13 +242,13 @@ async def test_every_problem_of_a_pack_is_named_at_once(anna: Person) -> None:
 async def test_a_pack_without_documents_is_refused(anna: Person, body: dict[str, Any]) -> None:
     answer = await anna.post("/packs", json=body)
 
-    assert (answer.status_code, code(answer)) == (422, "validation_failed")
+    assert (answer.status_code, error_code(answer)) == (422, "validation_failed")
 
 
 async def test_a_pack_of_an_unknown_document_is_not_found(anna: Person) -> None:
     answer = await anna.post("/packs", json={"documents": {"nothing": {}}})
 
-    assert (answer.status_code, code(answer)) == (404, "document_not_found")
+    assert (answer.status_code, error_code(answer)) == (404, "document_not_found")
 
 
 async def test_my_files_are_listed_newest_first_in_pages_rnd_030(
@@ -269,7 +258,7 @@ async def test_my_files_are_listed_newest_first_in_pages_rnd_030(
     for _ in range(3):
         packs.append(await anna.pack("invoice"))
         await anna.post(f"/packs/{packs[-1]}/render")
-        await finished(press, storage)
+        await press.print_next(storage)
     first = (await anna.get("/me/files", params={"limit": 2})).json()
     rest = (await anna.get("/me/files", params={"limit": 2, "after": first["next"]})).json()
 
@@ -289,7 +278,7 @@ async def test_my_files_are_listed_newest_first_in_pages_rnd_030(
 async def test_a_page_that_makes_no_sense_is_refused(anna: Person, query: str) -> None:
     answer = await anna.get(f"/me/files?{query}")
 
-    assert (answer.status_code, code(answer)) == (400, "invalid_request")
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_request")
 
 
 async def test_workers_are_woken_after_the_commit(anna: Person, db: asyncpg.Connection) -> None:

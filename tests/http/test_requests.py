@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from makeready.config import Settings
 from makeready.log import configure_logging
 from makeready.storage import Storage
-from tests.http.test_render import finished
 from tests.support.rendering import Press
 from tests.support.service import Person, Service
 
@@ -60,7 +59,7 @@ async def test_no_line_has_a_link_a_token_or_a_secret_rnd_029(
     with capture_logs() as lines:
         pack = await anna.pack("invoice")
         await anna.post(f"/packs/{pack}/render?token=query-secret")
-        await finished(press, storage)
+        await press.print_next(storage)
         (row,) = (await anna.get("/me/files")).json()["files"]
         link = (await anna.get(f"/files/{row['file_id']}/download")).json()["url"]
     told = repr(lines)

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from makeready import render
 from makeready.storage import Storage
-from tests.support.rendering import PDF, Press
-from tests.support.service import Person
+from tests.support.rendering import Press
+from tests.support.service import Person, error_code
 from tests.support.waiting import until
-
-
-def code(answer: Any) -> str:
-    found: str = answer.json()["error"]["code"]
-    return found
-
-
-async def finished(press: Press, storage: Storage) -> None:
-    """Takes the next job, as soon as there is one, and publishes a PDF that lies in storage."""
-    (claimed,) = await until(press.claim, what="a job")
-    key = f"renders/{claimed.job.id}/{claimed.job.payload['doc_id']}.pdf"
-    stored = await storage.put(key, PDF, media_type="application/pdf")
-    await render.publish(press.db, claimed.lease, stored, {"pages": 1})
 
 
 async def test_prefer_wait_answers_when_the_document_is_ready(
@@ -33,7 +18,7 @@ async def test_prefer_wait_answers_when_the_document_is_ready(
         asked = tasks.create_task(
             anna.post(f"/packs/{pack}/render/invoice", headers={"Prefer": "wait=10"})
         )
-        await finished(press, storage)
+        await press.print_next(storage)
     answer = asked.result()
 
     assert answer.status_code == 200
@@ -50,7 +35,7 @@ async def test_prefer_wait_answers_for_a_whole_pack(
         asked = tasks.create_task(
             anna.post(f"/packs/{pack}/render", headers={"Prefer": "respond-async, wait=10"})
         )
-        await finished(press, storage)
+        await press.print_next(storage)
         await press.fail((await press.claim())[0])
     answer = asked.result()
 
@@ -71,7 +56,7 @@ async def test_prefer_wait_waits_for_what_another_call_has_begun(
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(anna.post(f"/packs/{pack}/render", headers=headers))
             for _ in range(1 + created):
-                await finished(press, storage)
+                await press.print_next(storage)
         answer = asked.result()
 
         assert (answer.status_code, answer.json()["jobs_created"]) == (200, created)
@@ -88,7 +73,7 @@ async def test_prefer_wait_says_why_a_document_failed(anna: Person, press: Press
         await press.fail(claimed, "fatal", "TEMPLATE_ERROR")
     answer = asked.result()
 
-    assert (answer.status_code, code(answer)) == (422, "render_failed")
+    assert (answer.status_code, error_code(answer)) == (422, "render_failed")
     details = answer.json()["error"]["details"]
     assert details == {"job_id": str(claimed.job.id), "reason": "template_error"}
     assert answer.json()["error"]["message"] == "The document could not be rendered: so"
@@ -110,7 +95,7 @@ async def test_prefer_wait_says_when_the_job_was_cancelled(anna: Person, press: 
         await until(cancel)
     answer = asked.result()
 
-    assert (answer.status_code, code(answer)) == (503, "job_cancelled")
+    assert (answer.status_code, error_code(answer)) == (503, "job_cancelled")
 
 
 async def test_prefer_wait_never_gives_the_job_up(anna: Person, press: Press) -> None:

@@ -13,7 +13,8 @@ from makeready import leases, library, people, render
 from makeready.jobs import FailKind
 from makeready.leases import Claimed
 from makeready.render import ShippedType
-from makeready.storage import ObjectFacts
+from makeready.storage import ObjectFacts, Storage
+from tests.support.waiting import until
 
 DOCS = ("invoice", "letter", "report")
 PDF = b"%PDF-1.7 a page"
@@ -81,6 +82,13 @@ class Press:
         return await render.publish(
             self.db, claimed.lease, stored(claimed, key), facts or {"pages": 1}
         )
+
+    async def print_next(self, storage: Storage) -> None:
+        """Takes the next job, as soon as there is one; its PDF lies in storage."""
+        (claimed,) = await until(self.claim, what="a job")
+        key = f"renders/{claimed.job.id}/{claimed.job.payload['doc_id']}.pdf"
+        facts = await storage.put(key, PDF, media_type="application/pdf")
+        await render.publish(self.db, claimed.lease, facts, {"pages": 1})
 
     async def fail(
         self, claimed: Claimed, kind: FailKind = "fatal", code: str = "TEMPLATE_ERROR"

@@ -91,6 +91,11 @@ async def person(service: Service, db: asyncpg.Connection, name: str) -> AsyncIt
         yield Person(id=user, secret=secret, client=client)
 
 
+def error_code(answer: httpx2.Response) -> str:
+    """Which error of the table an answer is."""
+    return str(answer.json()["error"]["code"])
+
+
 def fetch(link: str) -> tuple[int, bytes]:
     """What anybody who holds a presigned link gets; blocking."""
     parts = urlsplit(link)
