@@ -175,12 +175,15 @@ class Settings:
     def to_env(self) -> dict[str, str]:
         """The environment that gives a child process these settings, secrets included.
 
-        The instance is left out: each process has a name of its own.
+        What is unset is empty under all its names: the child's own surroundings may set it. The
+        instance is left out: each process has a name of its own.
         """
-        found = {}
+        found: dict[str, str] = {}
         for variable in variables():
             value = getattr(self, variable.field)
-            if value is not None and variable.field != "instance":
+            if value is None:
+                found |= dict.fromkeys((variable.name, *variable.aliases), "")
+            elif variable.field != "instance":
                 found[variable.name] = values.as_text(value)
         return found
 

@@ -132,6 +132,19 @@ def test_a_child_process_gets_the_same_settings_but_a_name_of_its_own() -> None:
     assert read.instance != "parent"
 
 
+def test_a_child_process_takes_nothing_that_is_unset_from_its_surroundings() -> None:
+    around = {
+        "DATABASE_DIRECT_URL": "postgres://other/db",
+        "MAKEREADY_S3_PRESIGN_ENDPOINT": "http://other",
+        "S3_ACCESS_KEY": "other",
+    }
+    read = Settings.from_env(around | Settings(database_url="postgres://h/db").to_env())
+
+    assert read.listener_url == "postgres://h/db"
+    assert read.s3_presign_url is None
+    assert read.s3_access_key is None
+
+
 def test_a_name_is_used_for_one_setting_only() -> None:
     names = [name for v in variables() for name in (v.name, *v.aliases)]
 
