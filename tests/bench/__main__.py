@@ -35,7 +35,6 @@ ROWS: tuple[Row, ...] = (
     *faults.ROWS,
     *idle.ROWS,
     *render.ROWS,
-    *render.ROWS,
 )
 ROUNDS = 3
 BUSY_SHARE = 0.5  # of the cores, before the run has begun
