@@ -224,6 +224,10 @@ def variables() -> tuple[Variable, ...]:
 def load_settings(dotenv: Path = DOTENV) -> Settings:
     """Settings from the environment and, for what is not set there, from `.env`."""
     found = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
+    for variable in variables():
+        if _first_set(os.environ, variable)[1]:  # by whichever of its names
+            for name in (variable.name, *variable.aliases):
+                found.pop(name, None)
     return Settings.from_env({name: text or "" for name, text in found.items()} | dict(os.environ))
 
 

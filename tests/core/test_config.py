@@ -117,6 +117,20 @@ def test_the_environment_wins_over_the_dotenv_file(
     assert settings.s3_bucket == "from $file"
 
 
+def test_an_alias_in_the_environment_wins_over_the_name_in_the_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MAKEREADY_S3_BUCKET=file\nS3_REGION=file\n", encoding="utf-8")
+    monkeypatch.setenv("S3_BUCKET", "environment")
+    monkeypatch.setenv("S3_REGION", "")
+
+    settings = load_settings(dotenv)
+
+    assert settings.s3_bucket == "environment"
+    assert settings.s3_region == "us-east-1", "an empty variable hides the file's"
+
+
 def test_a_child_process_gets_the_same_settings_but_a_name_of_its_own() -> None:
     settings = Settings(
         database_url="postgres://h/db",
