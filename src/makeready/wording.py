@@ -149,18 +149,18 @@ class Wording:
 
         From a trillion on, and below zero, all in digits.
         """
-        exact = Decimal(str(value)).quantize(_CENT, ROUND_HALF_UP)
-        whole = int(exact)
-        cents = int((exact - whole) * 100)
-        if not 0 <= whole < LARGEST:
+        exact = cents(value)
+        if not 0 <= exact < LARGEST:
             return self.money(exact, currency)
+        whole = int(exact)
+        small = int((exact - whole) * 100)
         names = CURRENCIES[currency]
         if self._russian:
             words = f"{russian(whole)} {russian_form(whole, names.whole_ru)}"
-            words += f" {cents:02d}{NBSP}{russian_form(cents, names.cents_ru)}"
+            words += f" {small:02d}{NBSP}{russian_form(small, names.cents_ru)}"
         else:
             words = f"{english(whole)} {names.whole_en[whole != 1]}"
-            words += f" and {cents:02d}{NBSP}{names.cents_en[cents != 1]}"
+            words += f" and {small:02d}{NBSP}{names.cents_en[small != 1]}"
         return words[0].upper() + words[1:]
 
     def typo(self, text: str) -> str:

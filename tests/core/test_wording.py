@@ -87,7 +87,8 @@ def test_amounts_in_words(value: float, russian: str, english: str) -> None:
 
 def test_amounts_that_have_no_words_are_digits() -> None:
     assert plain(RU.in_words(10**12, "RUB")) == plain(RU.money(10**12, "RUB"))
-    assert plain(EN.in_words(-1, "GBP")) == plain(EN.money(-1, "GBP"))
+    for below_zero in (-1, -0.5):
+        assert EN.in_words(below_zero, "GBP") == EN.money(below_zero, "GBP")
     largest = sample(document_type("invoice"), "en")
     largest["lines"][0] |= {"price": 10**9, "quantity": 10**6}
     check_data(document_type("invoice"), largest)
