@@ -114,7 +114,7 @@ class SchemaState:
     pending: tuple[str, ...]
     """Files that `migrate` would apply."""
     unknown: tuple[str, ...]
-    """Files that this version does not have."""
+    """Files that this version does not have: of another version, or renamed since."""
     is_newer: bool = False
     """A newer version was here: its schema serves this one too, and is not taken back."""
 

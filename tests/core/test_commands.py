@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import os
@@ -16,17 +17,14 @@ import pytest
 
 from makeready import __version__
 from makeready.__main__ import COMMANDS, main
-from makeready.commands import doctor, machine, migrate, psql, token, work
+from makeready.commands import checks, doctor, machine, migrate, psql, token, work
 from makeready.commands.checks import Finding
 from makeready.commands.service import check_port
 from makeready.commands.table import text_table
 from makeready.config import Secret, Settings
 from makeready.embedded.processes import EmbeddedError
 from makeready.people import token_hash
-from tests.support.cluster import run_apart
 from tests.support.objectstore import S3
-
-type_of_options = argparse.Namespace
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -86,23 +84,44 @@ def test_migrate_checks_without_changing(
     assert capsys.readouterr().out == "the schema is current\n"
 
 
-async def test_a_printed_token_proves_its_user(
-    settings: Settings, capsys: pytest.CaptureFixture[str], db: object
+@pytest.mark.parametrize(
+    ("version", "said", "verdict"),
+    [
+        (__version__, "the schema is current", "ok"),  # the file has another name now
+        ("999.0.0", "a newer version has been here: its schema is kept", "warn"),
+    ],
+)
+async def test_a_file_that_was_renamed_is_told_from_a_newer_version(
+    settings: Settings,
+    db: asyncpg.Connection,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    version: str,
+    said: str,
+    verdict: str,
 ) -> None:
-    assert isinstance(db, asyncpg.Connection)
+    await db.execute(
+        "insert into makeready.schema_files (name, kind, checksum, version)"
+        " values ('005_once.sql', 'subject', 'x', $1)",
+        version,
+    )
+
+    assert await asyncio.to_thread(migrate.run, settings, _options(check=True)) == 0
+    assert capsys.readouterr().out.splitlines() == ["not of this version: 005_once.sql", said]
+    found = await checks.check_database(settings)
+    assert [one.verdict for one in found if one.what == "schema"] == [verdict]
+
+
+async def test_a_printed_token_proves_its_user(
+    settings: Settings, capsys: pytest.CaptureFixture[str], db: asyncpg.Connection
+) -> None:
     options = _options(user="anna", user_id=None, phone=None, days=1.0)
-    assert run_apart(_in_thread(settings, options)) == 0
+    assert await asyncio.to_thread(token.run, settings, options) == 0
     printed = capsys.readouterr().out.strip()
 
     assert re.fullmatch(r"mk_\w{40,}", printed)
     owner = await db.fetchval("select makeready.token_user($1)", token_hash(printed))
     assert owner is not None
-
-
-async def _in_thread(settings: Settings, options: argparse.Namespace) -> int:
-    import asyncio  # noqa: PLC0415
-
-    return await asyncio.to_thread(token.run, settings, options)
 
 
 def test_psql_runs_with_the_operators_file(

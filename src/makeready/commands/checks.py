@@ -1,4 +1,7 @@
-"""What `makeready doctor` looks at: each check returns findings, and leaves nothing changed."""
+"""What `makeready doctor` looks at: each check returns findings.
+
+Nothing is changed, but that a bucket which is missing is made.
+"""
 
 from __future__ import annotations
 
@@ -258,8 +261,8 @@ async def _roles(connection: asyncpg.Connection, settings: Settings) -> list[Fin
 
 async def _schema(connection: asyncpg.Connection) -> Finding:
     state = await inspect(connection)
-    if state.unknown:
-        text = f"a newer version has applied {', '.join(state.unknown)}"
+    if state.is_newer:
+        text = "a newer version has been here"
         return judged("schema", text, well=False, mend="upgrade this program", verdict="warn")
     text = f"{len(state.pending)} files behind" if state.pending else "current"
     return judged("schema", text, well=state.is_current, mend="run `makeready migrate`")

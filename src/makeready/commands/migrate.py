@@ -64,10 +64,12 @@ async def schema_state(url: str) -> SchemaState:
 
 
 def _report(state: SchemaState) -> int:
-    for name in state.pending:
-        print(f"missing {name}")
     for name in state.unknown:
-        print(f"applied by a newer version: {name}")
-    if state.is_current:
+        print(f"not of this version: {name}")
+    if state.is_newer:
+        print("a newer version has been here: its schema is kept")
+    elif state.is_current:
         print("the schema is current")
+    else:
+        print("\n".join(f"missing {name}" for name in state.pending))
     return 0 if state.is_current else 1
