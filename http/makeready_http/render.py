@@ -61,8 +61,8 @@ class _PackFacts:
 async def create_pack(request: Request) -> Response:
     """Makes a pack; all data is checked first, and every problem of it is named."""
     user = await current_user(request)
-    body = await read_json(request)
     key = idempotency_key(request)
+    body = await read_json(request)
     services = services_of(request)
     facts = await to_thread.run_sync(_pack_facts, body, limiter=services.heavy)
     documents = facts.documents
