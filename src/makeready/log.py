@@ -87,16 +87,16 @@ def _shared_processors(*, pretty: bool) -> list[Processor]:
 
 
 def _renderers(*, pretty: bool, colours: bool) -> list[Processor]:
+    last: Processor = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
     if pretty:
-        console = structlog.dev.ConsoleRenderer(
-            colors=colours, timestamp_key="ts", sort_keys=False
+        last = structlog.dev.ConsoleRenderer(
+            colors=colours,
+            timestamp_key="ts",
+            sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,  # others show local variables
         )
-        return [_mask_event, console]
-    return [
-        structlog.processors.format_exc_info,
-        _mask_event,
-        structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-    ]
+    # A trace is text before it is masked: it may quote a link.
+    return [structlog.processors.format_exc_info, _mask_event, last]
 
 
 def _route_standard_logging(

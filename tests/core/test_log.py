@@ -96,5 +96,19 @@ def test_secrets_signatures_passwords_and_bytes_never_reach_a_line(stream: io.St
     assert _lines(stream)[0]["url"] == "GET http://s3/b/k.pdf?*** done"
 
 
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_a_trace_is_masked_as_well(stream: io.StringIO, log_format: str) -> None:
+    configure_logging(log_format, "info", stream)
+    url = "postgresql://user:5ec7e7@host/db"
+    try:
+        raise OSError(url)
+    except OSError:
+        structlog.get_logger().exception("ours")
+        logging.getLogger("some.library").exception("theirs")
+
+    assert stream.getvalue().count("postgresql://user:***@host/db") == 2
+    assert "5ec7e7" not in stream.getvalue()
+
+
 def test_mask_keeps_what_is_harmless() -> None:
     assert mask({"n": 1, "url": "http://host/a?b=c"}) == {"n": 1, "url": "http://host/a?b=c"}
