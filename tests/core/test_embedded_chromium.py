@@ -177,8 +177,20 @@ def test_pinned_bytes_pass() -> None:
     check(_pin(b"bytes"), b"bytes")
 
 
-def test_setup_finds_nothing_to_fetch_once_browser_and_fonts_are_there() -> None:
+@pytest.mark.parametrize(
+    ("environ", "code", "said"),
+    [
+        ({}, 0, ""),
+        ({"MAKEREADY_TASKS": "x"}, 1, "MAKEREADY_TASKS must be a whole number from 1 to 64"),
+    ],
+)
+def test_setup_fetches_nothing_where_all_is_there_or_the_settings_are_wrong(
+    environ: dict[str, str], code: int, said: str
+) -> None:
     words = [sys.executable, "-m", "makeready.embedded.chromium_fallback"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, env=os.environ | environ, capture_output=True, text=True, check=False
+    )
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == (f"[setup] {said}\n" if said else "")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import brotli
 
-from makeready.config import load_settings
+from makeready.config import ConfigError, load_settings
 from makeready.embedded.chromium import FALLBACK, FONTS, cache_folder, find_chromium
 from makeready.embedded.processes import EmbeddedError, tail
 
@@ -217,7 +217,7 @@ def main() -> int:
             print(f"[setup] browser: {install_browser(cache_folder())}", file=sys.stderr)
         if not _has_fonts():
             print(f"[setup] fonts: {install_fonts(cache_folder())}", file=sys.stderr)
-    except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
+    except (ConfigError, EmbeddedError, OSError, subprocess.SubprocessError) as error:
         print(f"[setup] {error}", file=sys.stderr)
         return 1
     finally:
