@@ -28,7 +28,6 @@ from makeready_http.problems import RETRY_AFTER_S, Problem
 
 POOL_SIZE = 10
 START_PATIENCE_S = 5.0  # then the service starts without its database
-
 WRITE_TRIES = 3
 HEAVY = 2  # bodies parsed and checked at a time; more would only share the same processor
 
@@ -50,13 +49,12 @@ class Services:
         self.settings = settings
         self.storage = storage
         self.heavy = anyio.CapacityLimiter(HEAVY)
-        self.control = Control(settings, "makeready_http")
-        self._upkeep = Control(settings, "makeready_http", part="upkeep")
+        self._control = Control(settings, "makeready_http")
         self._listener = Listener(settings, "makeready_http") if settings.listen else None
         self._waiting: Waiting | None = None
         self._pool: asyncpg.Pool | None = None
         self._connected = anyio.Event()
-        self._waker = Waker(self.control)
+        self._waker = Waker(self._control)
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -104,14 +102,14 @@ class Services:
                 tasks.start_soon(self._listener.run)
             await self._until_done(self._connect, "database")
             tasks.start_soon(self.waiting.run)
-            tasks.start_soon(Upkeep(self.pool, self._upkeep, storage=self.storage).run)
+            upkeep_control = Control(self.settings, "makeready_http", part="upkeep")
+            tasks.start_soon(Upkeep(self.pool, upkeep_control, storage=self.storage).run)
             await self._until_done(self._sync_types, "document_types")
             self._connected.set()
 
     async def close(self) -> None:
         """Gives the connections back, within seconds."""
-        await self.control.close()
-        await self._upkeep.close()
+        await self._control.close()
         if self._pool is not None:
             await close_pool(self._pool)
 
