@@ -29,7 +29,7 @@ LINGER_S = 1.0
 BODY_TIMEOUT_S = 15.0
 BODY_BYTES_PER_S = 32 << 10  # a body that comes faster than this has all the time it needs
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(rf"[\x21-\x7e]{{1,{KEY_MAX}}}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
 
