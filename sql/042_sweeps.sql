@@ -118,8 +118,11 @@ begin
   )
   select count(*) into v_count from gone;
   delete from makeready.queue_minutes m
-   where (m.queue, m.minute) in (select x.queue, x.minute from makeready.queue_minutes x
-                                  where x.minute < v_now - interval '30 days' limit max_jobs);
+   where (m.queue, m.minute) in (select o.queue, o.minute from makeready.queues q
+                                  cross join lateral (select x.queue, x.minute from makeready.queue_minutes x
+                                                       where x.queue = q.queue and x.minute < v_now - interval '30 days'
+                                                       order by x.minute limit max_jobs) o
+                                  limit max_jobs);
   return v_count;
 end
 $$;
@@ -132,13 +135,20 @@ create or replace function makeready.requests_purge(max_rows integer)
   volatile
   security definer
   set search_path = ''
+  set jit = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
 as $$
 declare
+  v_now   timestamptz := makeready.now();      -- a volatile function in the condition would read every key there is
   v_count integer;
 begin
   with old as materialized (
     select r.scope, r.operation, r.key from makeready.requests r
-     where r.expires_at <= makeready.now() order by r.expires_at limit max_rows for update skip locked)
+     where r.expires_at <= v_now order by r.expires_at limit max_rows for update skip locked)
   delete from makeready.requests r using old o
    where r.scope = o.scope and r.operation = o.operation and r.key = o.key;
   get diagnostics v_count = row_count;

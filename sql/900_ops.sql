@@ -352,10 +352,11 @@ create or replace view makeready.metrics as
   select 'makeready_paused', jsonb_build_object('queue', o.queue), (o.paused_at is not null)::integer from makeready.queue_overview o
    union all
   select 'makeready_jobs_last_minute', jsonb_build_object('queue', m.queue, 'outcome', v.outcome), v.n
-    from makeready.queue_minutes m
+    from makeready.queues q
+    join makeready.queue_minutes m      -- by its key: the clock is read once, not for each minute of a month
+      on m.queue = q.queue and m.minute = (select date_trunc('minute', makeready.now()) - interval '1 minute')
    cross join lateral (values ('done', m.done), ('dead', m.dead), ('cancelled', m.cancelled), ('expired', m.expired),
                               ('retried', m.retried), ('lost', m.lost)) v (outcome, n)
-   where m.minute = date_trunc('minute', makeready.now()) - interval '1 minute'
    union all
   select 'makeready_chore_failures', jsonb_build_object('chore', c.chore), c.failures from makeready.chores c;
 comment on view makeready.metrics is 'name, labels, value: one query for any exporter.';

@@ -219,6 +219,20 @@ async def test_prune_is_bounded_and_takes_the_oldest(core: Core, clock: Clock) -
     assert await core.db.fetchval(ages) == before[3:]
 
 
+async def test_minutes_older_than_a_month_are_pruned(core: Core) -> None:
+    text = (
+        "insert into makeready.queue_minutes"
+        " select 'free', makeready.now() - make_interval(days => d), 1, 0, 0, 0, 0, 0"
+        " from unnest(array[1, 29, 31, 32, 33]) d"
+    )
+    await core.db.execute(text)
+    for left in (3, 2):  # bounded
+        await core.call("prune", max_jobs=2)
+        assert await core.db.fetchval("select count(*) from makeready.queue_minutes") == left
+    text = "select makeready.now() - min(minute) < '30 days' from makeready.queue_minutes"
+    assert await core.db.fetchval(text) is True
+
+
 async def test_workers_silent_for_an_hour_are_forgotten(core: Core, clock: Clock) -> None:
     await core.worker()
     for _ in range(3):  # somebody looks on, so heartbeats are trusted

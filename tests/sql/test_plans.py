@@ -165,6 +165,46 @@ async def test_a_place_in_a_fair_queue_is_found_by_index(core: Core, statistics:
     assert blocks < 400
 
 
+KEYS, MINUTES = 5000, 5000
+MANY_KEYS = """
+    insert into makeready.requests
+           (scope, operation, key, fingerprint, queue, resource, status, created_at, expires_at)
+    select 's', 'o', n::text, 'x', 'free', gen_random_uuid(), 'open', now(),
+           now() + make_interval(mins => n - 10)
+      from generate_series(1, $1::int) n"""
+MANY_MINUTES = """
+    insert into makeready.queue_minutes
+           (queue, minute, done, dead, cancelled, expired, retried, lost)
+    select 'free', date_trunc('minute', now()) - make_interval(mins => n),
+           1, 0, 0, 0, 0, 0 from generate_series(1, $1::int) n"""
+
+
+@pytest.mark.parametrize(
+    ("statistics", "call", "table"),
+    [
+        ("of an empty table", "select makeready.requests_purge(1000)", "requests"),
+        ("up to date", "select makeready.requests_purge(1000)", "requests"),
+        ("up to date", "select * from makeready.metrics", "queue_minutes"),
+    ],
+)
+async def test_keys_and_minutes_that_are_not_asked_for_are_not_read(
+    core: Core, statistics: str, call: str, table: str
+) -> None:
+    if statistics == "of an empty table":
+        await core.db.execute(f"analyze makeready.{table}")
+    await core.db.execute(MANY_KEYS, KEYS)
+    await core.db.execute(MANY_MINUTES, MINUTES)
+    if statistics == "up to date":
+        await core.db.execute(f"vacuum analyze makeready.{table}")
+    text = """
+        select (seq_tup_read + coalesce(idx_tup_fetch, 0))::int from pg_stat_xact_user_tables
+         where schemaname = 'makeready' and relname = $1"""
+    async with core.db.transaction():
+        before = await core.db.fetchval(text, table)
+        await core.db.fetch(call)
+        assert await core.db.fetchval(text, table) - before < 100
+
+
 async def test_admission_never_counts_more_than_its_limit(core: Core) -> None:
     await core.set("bounded", max_open=100)
     await core.db.execute(FILL, "bounded", "queued", "", 5000)
