@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from makeready import __version__
+from makeready.commands import INTERRUPTED
 from makeready.commands.faults import database_complaint
 from makeready.config import ConfigError, load_settings
 from makeready.embedded.processes import EmbeddedError
@@ -32,7 +33,6 @@ COMMANDS = {
     "smoke": "go end to end through a service that runs, or a fresh one",
     "bench": "measure, beside other job systems",
 }
-INTERRUPTED = 130  # what a shell reports for a process ended by SIGINT
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -15,13 +15,14 @@ from uuid import UUID
 
 import asyncpg
 
+from makeready import wording
 from makeready.db import Executor
 from makeready.documents import registry
 from makeready.jobs import Lease
 from makeready.storage import ObjectFacts
 
 QUEUE = "render"
-LANGUAGES = ("ru", "en")
+LANGUAGES = wording.LANGUAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import on_own_system, remove_whole
 from makeready.commands.machine import data_folder
 from makeready.commands.packs import Made, made_table, print_packs
 from makeready.commands.service import Client
 from makeready.config import Settings
 from makeready.log import configure_logging
-
-INTERRUPTED = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

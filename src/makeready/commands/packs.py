@@ -17,8 +17,8 @@ from anyio import to_thread
 from makeready import documents, pdf
 from makeready.commands.service import Client, ServiceError
 from makeready.commands.table import text_table
+from makeready.wording import LANGUAGES
 
-LANGUAGES = ("ru", "en")
 POLL_S = 0.05
 RENDER_TIMEOUT_S = 180.0
 

@@ -13,14 +13,13 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import on_own_system, token_for
 from makeready.commands.machine import running
 from makeready.commands.packs import Made, made_table, print_packs
 from makeready.commands.service import Client, new_session, wait_ready
 from makeready.config import Settings
 from makeready.log import configure_logging
-
-INTERRUPTED = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -21,13 +21,13 @@ import anyio
 import anyio.abc
 import structlog
 
+from makeready.commands import INTERRUPTED
 from makeready.embedded.processes import die_with_parent
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 SETTLED_S = 30.0  # a child that lived this long starts over with the shortest pause
 GRACE_MARGIN_S = 20.0  # above the drain grace: children have a last resort of their own
-KILLED = 130
 
 _log = structlog.get_logger(__name__)
 
@@ -145,7 +145,7 @@ class Supervisor:
                     self.kill()
                     if self._at_exit is not None:
                         self._at_exit()
-                    os._exit(KILLED)
+                    os._exit(INTERRUPTED)
                 _log.info("stopping", signal=number.name, again="exits at once")
                 self.stop()
 
