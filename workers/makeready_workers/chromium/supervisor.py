@@ -142,7 +142,10 @@ class Supervisor:
 
     async def _replace(self, old: Browser) -> None:
         try:
-            new = await self._started()
+            async with self._starting:
+                if self.current is not old:
+                    return  # it is gone already: the next document has a successor, or starts it
+                self.current = await self._started()
         except RenderError as error:  # the old one goes on; the next document tries again
             _log.warning("chromium_replacement_failed", reason=str(error))
             return
@@ -154,11 +157,6 @@ class Supervisor:
             documents=old.documents,
             private_mb=old.private_bytes >> 20,
         )
-        if self.current is not old and self.current is not None:
-            new.retiring = True  # the old one died meanwhile and has a successor already
-            await self._close(new)
-            return
-        self.current = new
         if not old.retiring:
             old.retiring = True
             if old.active == 0:
