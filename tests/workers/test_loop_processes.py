@@ -168,6 +168,20 @@ async def test_a_second_signal_exits_at_once(
         await _until_state(db, job, "queued")
 
 
+async def test_the_first_signal_to_a_worker_that_an_operator_drains_lets_its_jobs_end(
+    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with worker_process(dsn, tmp_path, drain_grace_s=10) as worker:
+        job = await core.enqueue("drill", body={"do": "sleep", "seconds": 3}, wake=True)
+        await _started(db, job)
+        await db.execute("select makeready.worker_drain(id) from makeready.workers")
+        await worker.until_event("worker_drain")
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+
+    assert await _state(db, job) == "done"
+
+
 async def test_signals_stop_a_worker_whose_database_is_gone(
     dsn: str, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:

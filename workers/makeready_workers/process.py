@@ -66,10 +66,12 @@ async def work(
 
 
 async def _obey_signals(worker: Worker, grace_s: float) -> None:
+    is_told = False  # by a signal: a worker that an operator drains still has its grace
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
-            if worker.statistics().is_draining:
+            if is_told:
                 _log.warning("worker_killed", signal=number.name)
                 os._exit(130)  # sockets close, leases are taken back within 3 s
+            is_told = True
             worker.stop()
             asyncio.get_running_loop().call_later(grace_s + LAST_RESORT_S, os._exit, 130)
