@@ -223,9 +223,9 @@ create or replace function makeready.queue_apply(queue_name text, setting text, 
   set search_path = ''
 as $$
 begin
-  if setting not in ('max_in_flight', 'max_open', 'is_fair', 'attempt_limit', 'max_attempts', 'max_lost', 'retry_base', 'retry_factor',
+  if setting is null or setting not in ('max_in_flight', 'max_open', 'is_fair', 'attempt_limit', 'max_attempts', 'max_lost', 'retry_base', 'retry_factor',
                      'retry_cap', 'retry_jitter', 'keep_done', 'keep_dead', 'keep_request') then
-    raise exception 'a queue has no setting %', quote_literal(setting)
+    raise exception 'a queue has no setting %', coalesce(quote_literal(setting), 'null')
       using errcode = 'MR422', detail = json_build_object('queue', queue_name, 'setting', setting),
             hint = 'The settings are columns of makeready.queues.';
   end if;
@@ -272,13 +272,14 @@ create or replace function makeready.queue_set(queue_name text, setting text, ne
   set search_path = ''
 as $$
 declare
-  v_old makeready.queues := makeready.queue_policy(queue_name);
+  v_old makeready.queues;
 begin
   -- Behind the gates: a claim or enqueue that read the old limit has committed before the new one is in force.
   perform 1 from makeready.gates g where g.queue = queue_name order by g.kind for no key update;
+  v_old := makeready.queue_policy(queue_name);
   perform makeready.queue_apply(queue_name, setting, new_value);
   perform makeready.audit('queue_set', queue_name, jsonb_build_object(setting, to_jsonb(v_old) -> setting),
-                          jsonb_build_object(setting, new_value), because);
+                          jsonb_build_object(setting, to_jsonb(makeready.queue_policy(queue_name)) -> setting), because);
   perform makeready.wake(queue_name);
 end
 $$;
@@ -293,10 +294,12 @@ create or replace function makeready.queue_switch(queue_name text, switch text, 
   set search_path = ''
 as $$
 declare
-  v_old makeready.queues := makeready.queue_policy(queue_name);
-  v_now timestamptz := makeready.now();
+  v_old makeready.queues;
+  v_now timestamptz;
 begin
   perform 1 from makeready.gates g where g.queue = queue_name order by g.kind for no key update;
+  v_old := makeready.queue_policy(queue_name);
+  v_now := makeready.now();
   update makeready.queues q
      set paused_at = case when switch = 'pause' then case when is_on then coalesce(q.paused_at, v_now) end else q.paused_at end,
          closed_at = case when switch = 'close' then case when is_on then coalesce(q.closed_at, v_now) end else q.closed_at end

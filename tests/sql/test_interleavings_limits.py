@@ -7,7 +7,7 @@ import pytest
 from makeready.errors import Busy
 from tests.sql.conftest import Session
 from tests.sql.interleave import begin, pair, step
-from tests.support.core import Core
+from tests.support.core import Core, plain
 
 BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
 
@@ -41,6 +41,36 @@ async def test_claim_then_limit_change(core: Core, session: Session, how: str) -
     await setting
     assert await core.count("limited", "running") == (2 if how == "commit" else 0)
     assert len(await second.claim("limited", 6)) == (0 if how == "commit" else 1)
+
+
+BEFORE = "select before from makeready.audit_log order by id desc limit 1"
+
+
+@BOTH
+async def test_limit_change_then_limit_change(core: Core, session: Session, how: str) -> None:
+    """The audit log tells what was there before, also when that has just changed."""
+    first, second = await pair(session)
+    transaction = await begin(first)
+    await first.set("limited", max_in_flight=5)
+    setting = await step(core.db, second, second.set("limited", max_in_flight=7))
+    assert setting.waits
+    await transaction.end(how)
+    await setting
+    before = {"max_in_flight": 5 if how == "commit" else 3}
+    assert plain(await core.db.fetchval(BEFORE)) == before
+
+
+@BOTH
+async def test_pause_then_resume(core: Core, session: Session, how: str) -> None:
+    first, second = await pair(session)
+    transaction = await begin(first)
+    await first.call("queue_pause", queue_name="limited")
+    resuming = await step(core.db, second, second.call("queue_resume", queue_name="limited"))
+    assert resuming.waits
+    await transaction.end(how)
+    await resuming
+    before = plain(await core.db.fetchval(BEFORE))
+    assert (before["paused_at"] is not None) == (how == "commit")
 
 
 @BOTH

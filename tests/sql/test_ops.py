@@ -52,7 +52,7 @@ async def test_a_changed_setting_is_audited_with_before_and_after(core: Core) ->
         "limited",
     )
     assert plain(row["before"]) == {"max_in_flight": 3}
-    assert plain(row["after"]) == {"max_in_flight": "8"}
+    assert plain(row["after"]) == {"max_in_flight": 8}
     assert (row["reason"], row["request_id"]) == ("new machine", "r-1")
 
 
@@ -80,10 +80,11 @@ async def test_without_a_stated_actor_the_database_user_is_named(core: Core) -> 
         ("paused_at", "2020-01-01"),
         ("queue", "other"),
         ("nonsense", "1"),
+        (None, "1"),
     ],
 )
 async def test_an_impossible_setting_is_refused_and_changes_nothing(
-    core: Core, setting: str, value: str | None
+    core: Core, setting: str | None, value: str | None
 ) -> None:
     text = "select q::text from makeready.queues q where queue = 'free'"
     before = await core.db.fetchval(text)
