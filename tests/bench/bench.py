@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cluster import Cluster
-from tests.bench.drivers import Driver, Facts, makeready_driver
+from tests.bench.drivers import Driver, Facts
 from tests.bench.report import Figure, Line, median
 
 
@@ -105,8 +105,3 @@ def _check(contender: Contender, facts: Facts) -> None:
         raise RuntimeError(
             f"{contender.label} did {facts['jobs']} of {contender.jobs} jobs, {facts['left']} left"
         )
-
-
-def ours() -> Driver:
-    """Makeready."""
-    return makeready_driver()

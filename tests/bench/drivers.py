@@ -99,11 +99,6 @@ class Running:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")[-3000:]
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
     async def line(self) -> Facts:
         """The next line; DriveError when there is none any more."""
         assert self._process.stdout is not None
@@ -132,7 +127,7 @@ class Running:
             await self.kill()
 
 
-def makeready_driver() -> Driver:
+def ours() -> Driver:
     """Makeready itself, from this checkout."""
     return Driver(
         name="Makeready",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tests.bench.bench import Bench, Contender, Row, compete, ours
+from tests.bench.bench import Bench, Contender, Row, compete
+from tests.bench.drivers import ours
 from tests.bench.report import Line, at_least
 
 TASKS = 4

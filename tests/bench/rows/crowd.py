@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 
 from makeready import schema
-from tests.bench.bench import Bench, Row, ours
+from tests.bench.bench import Bench, Row
 from tests.bench.calls import sessions
 from tests.bench.cluster import BENCH_SQL, Cluster
+from tests.bench.drivers import ours
 from tests.bench.report import Line, at_most, quantile
 
 QUEUE = "bench_limited"

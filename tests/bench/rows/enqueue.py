@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tests.bench.bench import Bench, Row, ours
+from tests.bench.bench import Bench, Row
+from tests.bench.drivers import ours
 from tests.bench.report import Line, at_least, median
 
 CLIENTS = (1, 8, 32)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from tests.bench.bench import Bench, Row, ours
+from tests.bench.bench import Bench, Row
 from tests.bench.calls import sessions
-from tests.bench.drivers import DriveError
+from tests.bench.drivers import DriveError, ours
 from tests.bench.report import Line, Verdict, at_most, quantile
 
 QUEUE = "bench_free"

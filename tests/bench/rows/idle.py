@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.bench.bench import Bench, Row, ours
+from tests.bench.bench import Bench, Row
 from tests.bench.calls import sessions
+from tests.bench.drivers import ours
 from tests.bench.report import Line, at_most
 
 QUERIES_PER_S = 3.0

@@ -20,8 +20,8 @@ from makeready import jobs
 from makeready.config import Settings
 from makeready.db import Control
 from makeready.waking import Waker
-from tests.bench.bench import Bench, Row, ours
-from tests.bench.drivers import Driver
+from tests.bench.bench import Bench, Row
+from tests.bench.drivers import Driver, ours
 from tests.bench.report import Line, at_most, quantile
 
 QUEUE = "bench_free"

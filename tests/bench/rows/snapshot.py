@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.bench.bench import Bench, Row, ours
-from tests.bench.drivers import Driver
+from tests.bench.bench import Bench, Row
+from tests.bench.drivers import Driver, ours
 from tests.bench.report import Line, at_most, median
 
 HELD = "begin isolation level repeatable read; select count(*) from pg_class"
