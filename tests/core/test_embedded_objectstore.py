@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -147,6 +149,18 @@ def test_it_ends_when_its_parent_is_killed_and_the_next_start_sweeps_up(folder: 
     EmbeddedObjectStore(folder / "s3")._end_orphan()
     left = json.loads((folder / "s3/weed.pid").read_text("utf-8"))
     assert not [p for port in left["ports"] for p in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+
+def test_the_id_of_a_server_that_has_ended_may_be_anothers_and_gets_no_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *facts: sent.append(facts))
+
+    processes.end(child.pid, child, [(signal.SIGTERM, 1.0)])
+    assert sent == []
 
 
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(folder: Path) -> None:

@@ -151,7 +151,10 @@ def end(
     """Sends each signal in turn and waits its number of seconds; at last kills."""
     for number, patience_s in (*steps, (signal.SIGKILL, 10.0)):
         with suppress(ProcessLookupError):
-            os.kill(pid, number)
+            if child is None:
+                os.kill(pid, number)
+            else:  # says nothing to one that has been reaped: its id may be another's by now
+                child.send_signal(number)
         if wait_for_exit(pid, child, patience_s):
             return
     raise EmbeddedError(
