@@ -1,6 +1,8 @@
-"""What the database refuses of a failure does not let the job run for ever."""
+"""What cannot be written down of an attempt does not let its job run for ever."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import asyncpg
 import pytest
@@ -36,3 +38,19 @@ async def test_a_failure_that_cannot_be_stored_is_counted_all_the_same(
         await core.enqueue(wake=True)
         assert await shop.until_ends() == {"dead": 1}
     assert plain(await db.fetchval("select error from makeready.jobs"))["code"] == code
+
+
+@pytest.mark.parametrize("outcome", [None, {"cards": 12}])
+async def test_a_handler_that_returns_no_outcome_fails_its_job(
+    settings: Settings, core: Core, db: asyncpg.Connection, outcome: Any
+) -> None:
+    async def run(_: Job, __: HeldLease) -> Any:
+        return outcome
+
+    await core.set("free", max_attempts=1)
+    async with working(settings, Scripted(run=run)) as shop:
+        await core.enqueue(wake=True)
+        assert await shop.until_ends() == {"dead": 1}
+    error = plain(await db.fetchval("select error from makeready.jobs"))
+    assert error["code"] == "internal_error"
+    assert "TypeError" in error["message"]

@@ -47,6 +47,23 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_counted_as_failed(
     assert plain(row["error"])["code"] == "attempt_timeout"
 
 
+async def test_a_handler_that_raises_while_it_is_stopped_for_its_time_was_too_slow(
+    settings: Settings, core: Core, db: asyncpg.Connection
+) -> None:
+    async def run(_: Job, __: HeldLease) -> Outcome:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise RuntimeError("it cannot clean up")
+
+    await core.set("free", attempt_limit="1 second")
+    async with working(settings, Scripted(run=run)) as shop:
+        job = await core.enqueue(wake=True)
+        assert await shop.until_ends() == {"waiting": 1}
+
+    assert plain((await _row(db, job))["error"])["code"] == "attempt_timeout"
+
+
 async def test_progress_gives_an_attempt_its_full_time_again(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:

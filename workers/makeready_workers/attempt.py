@@ -96,7 +96,10 @@ class Attempt:
         )
         try:
             with self._scope:
-                return await handler.run(self.job, lease)
+                outcome: object = await handler.run(self.job, lease)
+                if not isinstance(outcome, Outcome):  # None would look like a lost lease
+                    raise TypeError(f"the handler returned {type(outcome).__name__}")
+                return outcome
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -105,7 +108,8 @@ class Attempt:
             raise RuntimeError("the handler was cancelled from within") from None
         finally:
             self.is_ending = True
-        self.stopped = self.stopped or Stop.LIMIT
+            if self._scope.cancel_called and self.stopped is None:
+                self.stopped = Stop.LIMIT
         return None
 
     def stop(self, reason: Stop) -> None:
