@@ -85,11 +85,23 @@ create or replace function makeready.give_up(queue_name text, job uuid, problem 
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$
+declare
+  v_job makeready.jobs;
+  v_now timestamptz;
 begin
-  update makeready.jobs j
-     set state = 'expired', finished_at = makeready.now(), lease = null, seat = null, run_until = null,
-         error = coalesce(problem, '{"code": "gave_up", "message": "the caller could not wait any longer"}')
-   where j.queue = queue_name and j.id = job and j.state in ('waiting', 'queued', 'running');
+  select * into v_job from makeready.jobs j
+   where j.queue = queue_name and j.id = job and j.state in ('waiting', 'queued', 'running') for no key update;
+  if found then
+    v_now   := makeready.now();
+    problem := coalesce(problem, '{"code": "gave_up", "message": "the caller could not wait any longer"}');
+    update makeready.jobs j
+       set state = 'expired', error = problem, finished_at = v_now, lease = null, seat = null, run_until = null
+     where j.queue = queue_name and j.id = job;
+    if v_job.state = 'running' then
+      insert into makeready.attempts (queue, job_id, attempt, outcome, error, worker_id, started_at, ended_at)
+      values (queue_name, job, v_job.attempt, 'expired', problem, v_job.worker_id, v_job.started_at, v_now);
+    end if;
+  end if;
   -- done: the answer came in the last moment, use it. expired: no later result can overwrite that.
   return query select j.state, j.result, j.error from makeready.jobs j where j.queue = queue_name and j.id = job;
 end

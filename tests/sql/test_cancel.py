@@ -93,6 +93,10 @@ async def test_giving_up_ends_an_open_job_as_expired(core: Core, state: str) -> 
     assert (found["job_state"], plain(found["problem_found"])["code"]) == ("expired", "gave_up")
     row = await core.job(job)
     assert (row["lease"], row["seat"], row["run_until"]) == (None, None, None)
+    attempts = await core.db.fetch("select * from makeready.attempts where job_id = $1", job)
+    assert [(a["outcome"], a["attempt"], a["worker_id"], a["ended_at"]) for a in attempts] == (
+        [("expired", 1, core.me, row["finished_at"])] if state == "running" else []
+    )
 
 
 async def test_giving_up_says_what_the_caller_says(core: Core) -> None:
