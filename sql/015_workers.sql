@@ -269,6 +269,7 @@ create or replace function makeready.worker_strays(worker uuid, known uuid[])
 as $$
 declare
   v_row   record;
+  v_to    text;
   v_count integer := 0;
 begin
   -- A claim was committed and its answer lost: the worker lives and beats, so nobody else would ever take these jobs.
@@ -277,9 +278,13 @@ begin
      where j.state = 'running' and j.worker_id = worker and j.lease <> all (known)
        for no key update skip locked
   loop
-    perform makeready.fail(v_row.queue, v_row.id, v_row.lease, 'interrupted',
+    v_to := makeready.fail(v_row.queue, v_row.id, v_row.lease, 'interrupted',
                            '{"code": "claim_lost", "message": "the worker never got the answer to its claim"}');
-    perform makeready.wake(v_row.queue);
+    if v_to = 'queued' then
+      perform makeready.wake(v_row.queue);
+    else
+      perform makeready.announce(v_row.queue, array[v_row.id]);
+    end if;
     v_count := v_count + 1;
   end loop;
   return v_count;

@@ -279,3 +279,16 @@ async def test_strays_of_a_lost_claim_answer_come_back_at_once(core: Core) -> No
     assert await core.state(known["id"]) == "running"
     with pytest.raises(LeaseLost):
         await core.finish(stray)
+
+
+async def test_strays_that_were_to_be_cancelled_are_announced_as_ended(
+    core: Core, session: Session
+) -> None:
+    stray = await core.running("free")
+    await core.cancel("free", stray["id"])
+    heard: list[str] = []
+    listener = await session()
+    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
+    assert await core.call("worker_strays", worker=core.me, known=[]) == 1
+    await listener.db.fetchval("select 1")
+    assert heard == [f"end free {stray['id']}"]
