@@ -163,7 +163,8 @@ class _Compiler:
         hint = f"expected type: {wanted}"
 
         def check(value: Any, path: Path, findings: Findings) -> None:
-            chosen = by_class.get(type(value))
+            is_whole = isinstance(value, float) and value.is_integer()  # an integer to JSON
+            chosen = by_class.get(type(value)) or (by_class.get(int) if is_whole else None)
             if chosen is None:
                 text = f"{shown(value)} is not of type {wanted}"
                 findings.add("wrong_type", path, text, hint)

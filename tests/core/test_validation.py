@@ -159,6 +159,14 @@ def test_an_alternative_is_judged_by_its_type() -> None:
     }
 
 
+def test_a_whole_number_is_an_integer_also_among_alternatives() -> None:
+    schema = {"anyOf": [{"type": "integer", "maximum": 2}, {"type": "null"}]}
+
+    assert find_problems(schema, 2.0) == []
+    assert [entry["code"] for entry in find_problems(schema, 3.0)] == ["out_of_range"]
+    assert [entry["code"] for entry in find_problems(schema, 1.5)] == ["wrong_type"]
+
+
 @pytest.mark.parametrize(
     "schema",
     [
