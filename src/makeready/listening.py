@@ -182,8 +182,8 @@ class Listener:
             callback()
 
     def _on_notification(self, _: Any, __: int, ___: str, payload: object) -> None:
-        verb, *words = str(payload).split()
         self._notifications += 1
+        verb, *words = str(payload).split() or [""]  # anybody may notify anything
         for callback in self._callbacks.get(verb, ()):
             callback(words)
 

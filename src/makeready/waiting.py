@@ -153,9 +153,8 @@ class Waiting:
         self._kick.set()
 
     def _on_end(self, words: list[str]) -> None:
-        queue, *ids = words
-        for text in ids:
+        for text in words[1:]:
             try:
-                self.hint(queue, UUID(text))
+                self.hint(words[0], UUID(text))
             except ValueError:  # anybody may notify anything
                 continue

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,9 +60,11 @@ async def test_each_verb_reaches_those_who_asked_for_it(
 
 
 async def test_nonsense_on_the_channel_harms_nobody(
-    settings: Settings, db: asyncpg.Connection
+    settings: Settings, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[list[str]] = []
+    faults: list[object] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_exception_handler", faults.append)
     async with listening_to(settings) as listener:
         listener.on("wake", heard.append)
         await db.execute("select pg_notify('makeready', '')")
@@ -71,6 +74,7 @@ async def test_nonsense_on_the_channel_harms_nobody(
         assert listener.hears
 
     assert heard == [[]]
+    assert faults == []
 
 
 async def test_a_killed_listener_is_back_soon_and_looks_at_everything_once(

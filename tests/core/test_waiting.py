@@ -179,12 +179,17 @@ async def test_waiting_survives_a_database_that_cuts_every_connection(
                 assert await expected.wait(5)
 
 
-async def test_nonsense_on_the_channel_wakes_nobody(core: Core, settings: Settings) -> None:
+async def test_nonsense_on_the_channel_wakes_nobody(
+    core: Core, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[object] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_exception_handler", faults.append)
     async with waiting_room(settings) as waiting:
         with waiting.expect("free", uuid4()) as expected:
             await core.db.execute("select pg_notify('makeready', 'end free not-an-id')")
             await core.db.execute("select pg_notify('makeready', 'end')")
             assert await expected.wait(0.3) is None
+    assert faults == []
 
 
 async def test_the_place_is_taken_before_the_job_exists(core: Core, settings: Settings) -> None:
