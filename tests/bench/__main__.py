@@ -108,6 +108,7 @@ async def main(asked: argparse.Namespace) -> int:
                 peers=drivers,
                 folder=folder,
                 is_quick=asked.quick,
+                is_alone=asked.no_peers,
                 rounds=asked.rounds or (1 if asked.quick else ROUNDS),
             )
             lines += await _introduce(bench)

@@ -21,6 +21,8 @@ class Bench:
     folder: Path
     """Where a row may keep what is slow to make."""
     is_quick: bool
+    is_alone: bool
+    """Whether nobody asked for peers."""
     rounds: int
     """How often contenders take turns; the median of each counts."""
 

@@ -144,7 +144,7 @@ async def compared(bench: Bench, paper: Paper, rounds: int) -> tuple[Times, dict
     path = bench.folder / "render" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(paper.html, "utf-8")
-    programs = {} if bench.is_quick else await _programs(bench)
+    programs = {} if bench.is_quick or bench.is_alone else await _programs(bench)
     ours: list[Times] = []
     found: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(bench.rounds):  # a slow minute of the machine hits all of them
