@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import asyncpg
@@ -13,13 +12,6 @@ from makeready.db import Control, close_pool, open_pool, pool_opened
 from makeready.faults import DatabaseAway
 from tests.support.proxy import proxied
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def control(settings: Settings) -> AsyncIterator[Control]:
-    opened = Control(settings, "makeready_worker")
-    yield opened
-    await opened.close()
 
 
 async def test_connections_of_the_pool_take_the_role_of_their_process(settings: Settings) -> None:

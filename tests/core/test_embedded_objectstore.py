@@ -17,16 +17,8 @@ import pytest
 from makeready.embedded import processes
 from makeready.embedded.objectstore import EmbeddedObjectStore, find_program
 from makeready.embedded.processes import EmbeddedError
-from tests.support.cluster import scratch_folder
 from tests.support.objectstore import S3
 from tests.support.waiting import until_sync
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = scratch_folder()
-    yield made
-    subprocess.run(["/bin/rm", "-rf", str(made)], check=True)
 
 
 @pytest.fixture

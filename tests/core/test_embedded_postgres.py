@@ -16,18 +16,10 @@ from makeready.embedded import binaries, processes
 from makeready.embedded.binaries import find_binaries, reachable_binaries, system_binaries
 from makeready.embedded.postgres import EmbeddedPostgres
 from makeready.embedded.processes import EmbeddedError, server_user
-from tests.support.cluster import scratch_folder
 from tests.support.waiting import until_sync
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 Make = Callable[..., EmbeddedPostgres]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = scratch_folder()
-    yield made
-    subprocess.run(["/bin/rm", "-rf", str(made)], check=True)
 
 
 @pytest.fixture

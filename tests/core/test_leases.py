@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -8,19 +7,11 @@ import asyncpg
 import pytest
 
 from makeready import jobs, leases
-from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import Conflict, LeaseLost, WorkerGone
 from makeready.jobs import Lease
 from makeready.leases import WorkerFacts
 from tests.support.core import Core, plain
-
-
-@pytest.fixture
-async def control(settings: Settings) -> AsyncIterator[Control]:
-    opened = Control(settings, "makeready_worker")
-    yield opened
-    await opened.close()
 
 
 def facts(instance: str = "press", worker: UUID | None = None) -> WorkerFacts:
