@@ -13,6 +13,7 @@ from makeready.db import Control
 from makeready.errors import Busy, Conflict, NotFound, Rejected
 from makeready.jobs import Ended, JobFailed, Options
 from tests.support.core import Core, plain
+from tests.support.waiting import until
 
 
 async def test_a_job_vanishes_with_the_transaction_that_enqueued_it(
@@ -149,7 +150,7 @@ async def test_giving_up_ends_an_open_job_and_shows_an_ended_one(
 
 
 async def test_cancelling_tells_the_state_that_the_job_is_in_now(core: Core) -> None:
-    queued, running = await core.enqueue(), None
+    queued = await core.enqueue()
     assert await jobs.cancel(core.db, "free", queued, "not needed") == "cancelled"
     running = (await core.running())["id"]
     assert await jobs.cancel(core.db, "free", running) == "running"
@@ -160,11 +161,18 @@ async def test_cancelling_tells_the_state_that_the_job_is_in_now(core: Core) -> 
 async def test_hints_are_notifications_and_a_lost_one_is_no_error(
     core: Core, settings: Settings
 ) -> None:
+    heard: list[object] = []
+    await core.db.add_listener("makeready", lambda *facts: heard.append(facts[-1]))
+    job, control = uuid4(), Control(settings, "makeready_http")
+    await jobs.wake(control, "free")
+    await jobs.announce(control, "free", [job])
+    await until(lambda: heard == ["wake free", f"end free {job}"], what="both notifications")
+    await control.close()
+
     nowhere = replace(settings, database_url="postgresql://nobody@127.0.0.1:1/none")
     away = Control(nowhere, "makeready_http")
     await jobs.wake(away, "free")
-    await jobs.announce(away, "free", [uuid4()])
-    assert core.db.is_closed() is False
+    await jobs.announce(away, "free", [job])
 
 
 def test_a_failure_keeps_its_evidence_with_the_error() -> None:
