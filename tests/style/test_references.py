@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.routing import Route
 
 from makeready_http.app import routes
+from makeready_http.problems import STATUS_OF
 
 ROOT = Path(__file__).parents[2]
 REFERENCES = ROOT / "docs" / "reference"
@@ -19,19 +20,34 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 def test_every_route_is_in_the_http_reference() -> None:
     listed = (REFERENCES / "http.md").read_text("utf-8")
-    served = {
-        f"{method} {route.path}"
-        for route in routes()
-        if isinstance(route, Route)
-        for method in (route.methods or set()) - {"HEAD"}
-    }
-    assert {route for route in served if f"`{route}`" not in listed} == set()
+    assert {route for route in _served() if f"`{route}`" not in listed} == set()
 
 
 def test_the_http_reference_lists_no_route_that_is_not_served() -> None:
     listed = (REFERENCES / "http.md").read_text("utf-8")
-    served = {route.path for route in routes() if isinstance(route, Route)}
-    assert set(re.findall(r"`(?:GET|POST|PUT|DELETE|PATCH) (/[^`?]*)`", listed)) - served == set()
+    routes_listed = set(re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /[^`?]*)`", listed))
+    assert routes_listed - _served() == set()
+
+
+def test_the_http_reference_lists_every_error_of_a_route_under_its_status() -> None:
+    rows = re.findall(
+        r"^\| (\d{3}) \| (.*) \|$", (REFERENCES / "http.md").read_text("utf-8"), re.MULTILINE
+    )
+    listed = {
+        code: int(status)
+        for status, text in rows
+        for code in re.findall(r"`(\w+)`", text)
+        if code in STATUS_OF
+    }
+    named = {
+        node.value
+        for path in (ROOT / "http" / "makeready_http").glob("*.py")
+        if path.name != "problems.py"  # it has the codes of queues to come as well
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and node.value in STATUS_OF
+    }
+    assert listed == {code: STATUS_OF[code] for code in listed}
+    assert named - set(listed) == set()
 
 
 def test_every_log_event_is_in_the_event_reference() -> None:
@@ -45,6 +61,15 @@ def test_every_log_event_is_in_the_event_reference() -> None:
         for event in _events(path)
     }
     assert (logged - listed, listed - logged) == (set(), set())
+
+
+def _served() -> set[str]:
+    return {
+        f"{method} {route.path}"
+        for route in routes()
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
 
 
 def _events(path: Path) -> Iterator[str]:
