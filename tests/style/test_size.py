@@ -13,7 +13,6 @@ SOURCES = sorted(
     path
     for folder in ("src", "http", "workers", "tests")
     for path in (ROOT / folder).rglob("*.py")
-    if "peers" not in path.parts
 )
 
 
