@@ -78,7 +78,6 @@ class Worker:
         *,
         control: Control,
         listener: Listener | None = None,
-        host: str | None = None,
     ) -> None:
         self.id = uuid4()
         self._settings = settings
@@ -103,7 +102,7 @@ class Worker:
         facts = WorkerFacts(
             id=self.id,
             instance=settings.instance,
-            host=host or socket.gethostname(),
+            host=socket.gethostname(),
             pid=os.getpid(),
             tasks=settings.tasks,
             queues=tuple(self._queues),
