@@ -17,7 +17,8 @@ import pymupdf
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import documents, library, render
+from makeready import documents, library, pdf, render
+from makeready.aside import HelperLost
 from makeready.config import Secret, Settings
 from makeready.db import open_pool, pool_opened
 from makeready.documents import Asset, PrintOptions
@@ -268,6 +269,20 @@ async def test_what_is_no_pdf_is_never_stored_rnd_021(room: Room, body: bytes) -
     assert await room.keys() == []
     state = await room.press.document(room.user, room.pack, "invoice")
     assert state.status == "rendering"
+
+
+async def test_a_checker_that_dies_of_the_pdf_is_named(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object, **__: object) -> pdf.PdfFacts:
+        raise HelperLost
+
+    monkeypatch.setattr(pdf, "verify_aside", dies)
+    failure = await room.failure()
+
+    assert (failure.kind, failure.code) == ("retry", "helper_lost")
+    assert failure.message == "The helper process ended in the middle of a question."
+    assert await room.keys() == []
 
 
 async def test_a_finished_document_waits_for_storage(room: Room) -> None:

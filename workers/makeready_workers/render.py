@@ -22,9 +22,10 @@ import structlog
 from anyio import to_thread
 
 from makeready import documents, pdf, render
-from makeready.db import Backoff, Connection, again
+from makeready.db import Connection
 from makeready.documents import DocumentType, Html, TemplateFailed
 from makeready.errors import MakereadyError, NotFound, Rejected
+from makeready.faults import Backoff, again
 from makeready.jobs import Done, FailKind, Job, JobFailed, Lease, Outcome
 from makeready.storage import ObjectFacts, Storage
 from makeready.storage_errors import (
@@ -91,10 +92,9 @@ class RenderHandler:
             raise failure from error
         ms = round((time.monotonic() - started) * 1000, 1)
         log.info("render_ok", pages=facts["pages"], size_bytes=stored.byte_count, ms=ms)
-        held = Lease(queue=lease.queue, job_id=lease.job_id, token=lease.token)
 
         async def commit(connection: Connection, _: Job, /) -> str:
-            verdict = await render.publish(connection, held, stored, facts)
+            verdict = await render.publish(connection, lease, stored, facts)
             log.info("file_created", key=stored.key, verdict=verdict)
             return verdict
 
@@ -156,7 +156,7 @@ class RenderHandler:
             await self._storage.ensure_bucket()
             return await self._storage.put(key, body, media_type="application/pdf", only_new=True)
 
-    def _failure(self, job: Job, error: Exception) -> JobFailed:
+    def _failure(self, job: Job, error: MakereadyError | RenderError) -> JobFailed:
         """How to go on after each kind of failure."""
         if isinstance(error, RenderError):
             return self._engine_failure(job, error)
@@ -169,9 +169,8 @@ class RenderHandler:
             return JobFailed("retry", "DOCUMENT_UNKNOWN", str(error))
         if isinstance(error, StorageError):
             return JobFailed("retry", "STORAGE_ERROR", str(error))
-        if isinstance(error, pdf.InvalidPdf):
-            return JobFailed("retry", error.code, str(error), evidence=error.details)
-        return JobFailed("retry", "internal_error", type(error).__name__)
+        # InvalidPdf, and a checker that died of the PDF.
+        return JobFailed("retry", error.code, str(error), evidence=error.details)
 
     def _engine_failure(self, job: Job, error: RenderError) -> JobFailed:
         kind: FailKind = "retry" if error.retryable else "fatal"
@@ -239,7 +238,7 @@ async def _verified(printed: RenderResult) -> pdf.PdfFacts:
     try:
         return await pdf.verify_aside(printed.pdf, pages=printed.pages)
     except TimeoutError:
-        raise JobFailed("retry", "RENDER_TIMEOUT", "checking the PDF took too long") from None
+        raise JobFailed("retry", Fault.RENDER_TIMEOUT, "checking the PDF took too long") from None
 
 
 def _facts(ready: _Prepared, printed: RenderResult, checked: pdf.PdfFacts) -> Mapping[str, Any]:
