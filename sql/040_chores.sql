@@ -140,7 +140,8 @@ begin
          batch = case when v_ms > 200 then greatest(c.batch / 2, 100)
                       when v_rows >= c.batch and v_ms < 50 then least(c.batch * 2, 20000) else c.batch end,
          -- A full batch: go on at once. Otherwise the next time, but never a series to catch up with.
-         due_at = case when v_rows >= c.batch then v_now when c.due_at + c.every > v_now then c.due_at + c.every else v_now + c.every end
+         due_at = case when v_rows >= c.batch then v_now
+                       when c.due_at > v_now - c.every and c.due_at <= v_now then c.due_at + c.every else v_now + c.every end
    where c.chore = chore_name;
   return v_rows;
 end
@@ -175,7 +176,9 @@ begin
   -- One process gets it; if that one dies on the way, it comes round again in its time.
   update makeready.chores c set due_at = v_now + c.every, ran_at = v_now
    where c.chore = (select x.chore from makeready.chores x
-                     where x.chore = chore_name and x.in_process and x.is_enabled and x.due_at <= v_now for update skip locked);
+                     where x.chore = chore_name and x.in_process and x.is_enabled
+                       and (x.due_at <= v_now or x.due_at > v_now + greatest(x.every, '10 minutes'))      -- the clock was ahead
+                       for update skip locked);
   return found;
 end
 $$;

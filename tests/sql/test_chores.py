@@ -166,6 +166,19 @@ async def test_expire_ends_what_waits_and_spares_what_runs(core: Core, clock: Cl
     assert plain((await core.job(queued))["error"])["code"] == "deadline"
 
 
+async def test_a_clock_that_was_ahead_holds_up_no_chore(core: Core, clock: Clock) -> None:
+    """What it noted lies far away when it is right again; then once round, as always."""
+    await core.call("chore_set", chore_name="files_scan", enabled=True, period=seconds(60))
+    for offset in (3600, -3600):
+        await clock.advance(offset)
+        assert "prune" in await due(core)
+        assert await core.call("chore_run", chore_name="prune") == 0
+        assert await core.call("chore_take", chore_name="files_scan") is True
+        assert "prune" not in await due(core)
+        assert await core.call("chore_run", chore_name="prune") == -1
+        assert await core.call("chore_take", chore_name="files_scan") is False
+
+
 @pytest.mark.parametrize("chore", ["promote", "expire", "prune"])
 async def test_a_sweep_is_bounded_and_waits_for_no_row(
     core: Core, session: Session, clock: Clock, chore: str
