@@ -169,7 +169,7 @@ declare
   v_back   boolean := manner in ('snooze', 'interrupted');       -- not the job's fault: the attempt is given back
 begin
   if pg_column_size(problem) > 65536 then            -- a job must be able to fail, whatever it says
-    problem := jsonb_build_object('code', problem ->> 'code', 'message', left(problem ->> 'message', 2000), 'cut', true);
+    problem := jsonb_build_object('code', left(problem ->> 'code', 200), 'message', left(problem ->> 'message', 2000), 'cut', true);
   end if;
   if manner not in ('retry', 'fatal', 'snooze', 'interrupted', 'cancelled') then
     raise exception 'a job cannot fail by %', quote_literal(manner) using errcode = 'MR422',

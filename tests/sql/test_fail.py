@@ -170,6 +170,19 @@ async def test_a_done_job_cannot_fail(core: Core) -> None:
     assert await core.state(job["id"]) == "done"
 
 
+@pytest.mark.parametrize("word", ["code", "message", "trace"])
+async def test_a_job_can_fail_whatever_it_says_but_not_at_any_length(
+    core: Core, word: str
+) -> None:
+    noise = "".join(str(uuid4()) for _ in range(4000))
+    job = await core.running("free")
+    assert await core.fail(job, "fatal", {"code": "x", "message": "m", word: noise}) == "dead"
+    error = plain((await core.job(job["id"]))["error"])
+    assert error["cut"] is True
+    assert error["code"][:1] == (noise[0] if word == "code" else "x")
+    assert len(str(error)) < 3000
+
+
 async def test_an_unknown_manner_is_refused(core: Core) -> None:
     job = await core.running("free")
     with pytest.raises(Rejected):
