@@ -182,7 +182,7 @@ begin
     return query select 'unknown', format('no queue has a job %s', job), 'It may have been pruned, or its transaction has not committed.';
     return;
   elsif v_job.finished_at is not null then
-    return query select v_job.state, format('ended %s: %s', v_job.finished_at, coalesce(v_job.error ->> 'message', 'well')),
+    return query select v_job.state, format('ended %s: %s', v_job.finished_at, coalesce(v_job.error ->> 'message', case v_job.state when 'done' then 'well' else 'no reason was given' end)),
       case when v_job.state = 'done' then 'Nothing to do.' else format('select makeready.retry(%L, %L)', v_job.queue, job) end;
     return;
   elsif v_job.state = 'running' then
@@ -238,7 +238,6 @@ begin
       raise exception using errcode = 'MR000';
     exception when sqlstate 'MR000' then null;
     when lock_not_available then
-      v_blocks := true;
       return query      -- the row's xmax is the transaction that locked it; others' activity is shown to those who may see it
         select 'gate_held', format('process %s (%s) holds the claim gate since %s: %s', l.pid, coalesce(a.application_name, '?'),
                  coalesce(a.xact_start::text, '?'), left(a.query, 80)), format('select pg_terminate_backend(%s)', l.pid)
@@ -246,6 +245,7 @@ begin
           join pg_catalog.pg_locks l on l.locktype = 'transactionid' and l.granted and l.transactionid = g.xmax
           left join pg_catalog.pg_stat_activity a on a.pid = l.pid
          where g.queue = v_job.queue and g.kind = 'claim';
+      v_blocks := v_blocks or found;      -- released meanwhile: no reason any more
     end;
   end if;
   begin
@@ -320,7 +320,7 @@ create or replace view makeready.next_jobs as
                         where j.queue = q.queue and j.state = 'queued' and j.lane = l.lane
                         order by j.host, j.priority, j.turn, j.run_at, j.id limit 50) j
    order by q.queue, j.lane, j.priority, j.turn, j.run_at, j.id;
-comment on view makeready.next_jobs is 'The next 50 jobs of each lane in the order in which they will be claimed.';
+comment on view makeready.next_jobs is 'The next 50 jobs of each lane, those that run anywhere before those bound to a host, in the order in which they will be claimed.';
 
 create or replace view makeready.horizon_holders as
   select 'session' as kind, a.pid::text as holder, a.application_name as name, clock_timestamp() - a.xact_start as since,

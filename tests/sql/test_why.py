@@ -46,6 +46,14 @@ async def test_it_has_ended(core: Core) -> None:
     assert "retry" in found["dead"]["fix"]
 
 
+async def test_it_has_ended_and_nobody_said_why(core: Core) -> None:
+    done, failed = await core.running("free"), await core.running("free")
+    await core.finish(done)
+    await core.fail(failed, "fatal", {"code": "x"})
+    assert (await why(core, done["id"]))["done"]["detail"].endswith(": well")
+    assert (await why(core, failed["id"]))["dead"]["detail"].endswith(": no reason was given")
+
+
 async def test_it_is_not_due(core: Core) -> None:
     await core.worker()
     job = await core.running("free")
