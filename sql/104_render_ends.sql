@@ -37,7 +37,7 @@ begin
     return v_verdict;          -- this lease published it before; the answer was lost
   end if;
   v_now := makeready.now();
-  select * into v_row from makeready.pack_documents d where d.job_id = job and d.state = 'queued' for no key update;
+  select * into v_row from makeready.pack_documents d where d.job_id = job and d.state = 'queued';      -- only who holds the job changes it
   if not found then
     raise exception 'job % renders no document of a pack', job
       using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
@@ -51,11 +51,11 @@ begin
     from makeready.packs p where p.id = v_row.pack_id;
   insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)
   values (v_file, v_product, v_stored, v_row.doc_id || '.pdf', v_now);
+  update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
   update makeready.pack_documents d
      set state = 'ready', file_id = v_file, finished_at = v_now,
          attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
    where d.seq = v_row.seq;
-  update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
   return v_verdict;
 end
 $$;
