@@ -194,8 +194,13 @@ def test_a_service_without_database_or_store_says_what_to_set(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["work", "nosuch"], "no queue 'nosuch' with a handler; there is: render"),
-        (["smoke", "render", "--base-url", "localhost"], "'localhost' is no http://host:port"),
+        (["work", "nosuch"], "'nosuch': no queue with a handler; there is: render"),
+        (["smoke", "render", "--base-url", "localhost"], "'localhost': must be http://host:port"),
+        (["up", "--port", "70000"], "'70000': must be a whole number from 0 to 65535"),
+        (["http", "--port", "x"], "'x': must be a whole number from 0 to 65535"),
+        (["up", "--workers", "0"], "'0': must be a whole number from 1 to 1000"),
+        (["work", "--tasks", "65"], "'65': must be a whole number from 1 to 64"),
+        (["token", "--user", "anna", "--days", "inf"], "'inf': must be a number of days"),
     ],
 )
 def test_a_wrong_word_is_told_with_the_right_ones(

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -115,7 +116,7 @@ async def test_a_file_that_was_renamed_is_told_from_a_newer_version(
 async def test_a_printed_token_proves_its_user(
     settings: Settings, capsys: pytest.CaptureFixture[str], db: asyncpg.Connection
 ) -> None:
-    options = _options(user="anna", user_id=None, phone=None, days=1.0)
+    options = _options(user="anna", user_id=None, phone=None, days=timedelta(days=1))
     assert await asyncio.to_thread(token.run, settings, options) == 0
     printed = capsys.readouterr().out.strip()
 

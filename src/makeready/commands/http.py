@@ -13,6 +13,7 @@ from dataclasses import replace
 import uvicorn
 
 from makeready.commands.machine import configured, running
+from makeready.commands.options import setting
 from makeready.config import Settings
 from makeready.log import configure_logging
 
@@ -20,7 +21,9 @@ from makeready.log import configure_logging
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--host", help="address to listen on (MAKEREADY_HTTP_HOST)")
-    parser.add_argument("--port", type=int, help="port; 0 takes a free one (MAKEREADY_HTTP_PORT)")
+    parser.add_argument(
+        "--port", type=setting("http_port"), help="port; 0 takes a free one (MAKEREADY_HTTP_PORT)"
+    )
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import on_own_system, token_for
 from makeready.commands.machine import running
+from makeready.commands.options import option
 from makeready.commands.packs import Made, made_table, print_packs
 from makeready.commands.service import Client, new_session, wait_ready
 from makeready.config import Settings
@@ -25,7 +26,7 @@ from makeready.log import configure_logging
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("queue", choices=["render"], help="which queue to go through")
-    parser.add_argument("--base-url", type=_url, metavar="URL", help="a service that runs")
+    parser.add_argument("--base-url", type=option(_url), metavar="URL", help="a service that runs")
     parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
 
 
@@ -36,7 +37,7 @@ def _url(text: str) -> str:
     except ValueError:
         fine = False
     if not fine:
-        raise argparse.ArgumentTypeError(f"{text!r} is no http://host:port")
+        raise ValueError("must be http://host:port")
     return text.rstrip("/")
 
 

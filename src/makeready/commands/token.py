@@ -18,6 +18,7 @@ from makeready import people
 from makeready.commands.faults import database_told
 from makeready.commands.machine import machine
 from makeready.commands.migrate import CONNECT_TIMEOUT_S
+from makeready.commands.options import option
 from makeready.config import Settings
 from makeready.values import Secret
 
@@ -28,7 +29,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--user", metavar="NAME", help="name of a new user")
     who.add_argument("--user-id", type=UUID, metavar="ID", help="a user that exists")
     parser.add_argument("--phone", help="number of the new user (E.164); the same one if known")
-    parser.add_argument("--days", type=float, default=30.0, help="days it is valid (30)")
+    parser.add_argument(
+        "--days",
+        type=option(_days),
+        default=people.TOKEN_VALID,
+        help=f"days it is valid ({people.TOKEN_VALID.days})",
+    )
+
+
+def _days(text: str) -> timedelta:
+    try:
+        return timedelta(days=float(text))
+    except (OverflowError, ValueError):
+        raise ValueError("must be a number of days") from None
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -46,7 +59,7 @@ async def _make(url: str, options: argparse.Namespace) -> Secret:
         if user is None:
             user = await people.user_create(connection, options.user, phone=options.phone)
         return await people.token_create(
-            connection, user, purpose="makeready token", valid_for=timedelta(days=options.days)
+            connection, user, purpose="makeready token", valid_for=options.days
         )
     finally:
         await connection.close()

@@ -19,16 +19,19 @@ from typing import NoReturn
 
 import structlog
 
+from makeready import values
 from makeready.commands.faults import check_storage, database_told
 from makeready.commands.keeper import keep_servers
 from makeready.commands.machine import Equipment, equipped, forget_note, noted, sole_up
 from makeready.commands.migrate import brought_up
+from makeready.commands.options import option, setting
 from makeready.commands.service import Client, ServiceError, check_port, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
 from makeready.embedded.processes import free_ports
 from makeready.log import configure_logging
 
+WORKERS_MAX = 1000
 SERVERS_MAX = 2  # each has a thread to start in: a recovery of Postgres must not hold S3 up
 
 _log = structlog.get_logger(__name__)
@@ -36,9 +39,15 @@ _log = structlog.get_logger(__name__)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--port", type=int, help="port of the HTTP service (MAKEREADY_HTTP_PORT)")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="worker processes to run (1)"
+        "--port", type=setting("http_port"), help="port of the HTTP service (MAKEREADY_HTTP_PORT)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=option(values.integer(1, WORKERS_MAX)),
+        default=1,
+        metavar="N",
+        help="worker processes to run (1)",
     )
 
 

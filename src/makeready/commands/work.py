@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 
 from makeready.commands.machine import configured, running
+from makeready.commands.options import option, setting
 from makeready.config import Settings
 from makeready.log import configure_logging
 from makeready.storage import open_storage
@@ -40,18 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "queues",
         nargs="*",
         metavar="QUEUE",
-        type=_queue,
+        type=option(_queue),
         help=f"queues to work on; without any, all: {', '.join(handlers())}",
     )
-    parser.add_argument("--tasks", type=int, help="jobs to run at a time (MAKEREADY_TASKS)")
+    parser.add_argument(
+        "--tasks", type=setting("tasks"), help="jobs to run at a time (MAKEREADY_TASKS)"
+    )
 
 
 def _queue(name: str) -> str:
     """A queue's name; `choices` would refuse the empty list that `*` stands for."""
     if name not in handlers():
-        raise argparse.ArgumentTypeError(
-            f"no queue {name!r} with a handler; there is: {', '.join(handlers())}"
-        )
+        raise ValueError(f"no queue with a handler; there is: {', '.join(handlers())}")
     return name
 
 

@@ -1,0 +1,26 @@
+"""Readers for the options of commands: what they refuse is told with what would be right."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from makeready.config import variables
+
+
+def option(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same reader for argparse, which shows only the text of an error of its own."""
+
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+    return parse
+
+
+def setting(field: str) -> Callable[[str], Any]:
+    """The reader of a setting, for the option that stands in its place."""
+    return option(next(one.parse for one in variables() if one.field == field))
