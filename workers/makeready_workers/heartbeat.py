@@ -72,9 +72,9 @@ class Heartbeat:
         self._held = held
         self._on_verdicts = on_verdicts
         self.registered = asyncio.Event()
-        """Set while the worker is known to the database."""
+        """Set once the worker is known to the database, or refused for good."""
         self.refused: Conflict | None = None
-        """Another live process has this instance name; set once, before the first registration."""
+        """Another live process has this instance name; set only before the first registration."""
         self._beats = self._missed = self._registrations = 0
         self._missed_at = self._beat_at = float("-inf")
         self._stop = False

@@ -60,7 +60,7 @@ class RenderResult:
     pages: int
     warnings: tuple[str, ...]
     timings: Mapping[str, float]
-    """Milliseconds: `wait` for a page, `load`, `fonts`, `print` (Chromium alone), `total`."""
+    """Milliseconds: `wait` for a page, `load`, fonts included, `print` (Chromium), `total`."""
     engine_version: str
 
 
