@@ -25,6 +25,7 @@ from tests.support.chromium import (
     ENDLESS,
     SETTINGS,
     group,
+    open_files,
     pid_of,
     renderers,
     running_engine,
@@ -163,6 +164,23 @@ def test_homes_of_dead_owners_are_swept_and_others_are_not() -> None:
     strange.rmdir()
     alive.remove()
     assert not alive.path.exists()
+
+
+@pytest.mark.parametrize("failing", ["os.open", "pathlib.Path.mkdir"])
+def test_a_home_that_cannot_be_made_leaves_no_folder_and_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str
+) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = open_files()
+    with monkeypatch.context() as broken:
+        broken.setattr(failing, full)
+        with pytest.raises(OSError, match="no room"):
+            Home(None)
+    assert list(tmp_path.iterdir()) == []
+    assert open_files() == before
 
 
 def test_a_home_is_locked_while_its_owner_lives() -> None:

@@ -1,6 +1,6 @@
 """Starts one Chromium so that it can reach nothing and cannot outlive us.
 
-The ladder, from best to worst; the first rung that starts a browser is kept for the process:
+The ladder, from best to worst; each start takes the first rung that holds:
 
     1. own network namespace, unprivileged uid, Chromium's sandbox
     2. unprivileged uid and Chromium's sandbox; the flags alone keep it off the network
@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jail:
-    """How browsers of this process are started: one rung of the ladder."""
+    """How a browser is started: one rung of the ladder."""
 
     namespace: bool
     """Whether the browser has a network namespace of its own, without any device."""
@@ -76,12 +76,8 @@ def ladder(*, no_sandbox: bool) -> list[Jail]:
     """The rungs to try, best first."""
     root = os.geteuid() == 0
     uid = NOBODY if root and shutil.which("setpriv") else None
-    unshare = shutil.which("unshare") is not None
-    if no_sandbox:
-        rungs = [Jail(namespace=True, sandbox=False, uid=uid)] if unshare else []
-        return [*rungs, Jail(namespace=False, sandbox=False, uid=uid)]
-    rungs = [Jail(namespace=True, sandbox=True, uid=uid)] if unshare else []
-    return [*rungs, Jail(namespace=False, sandbox=True, uid=uid)]
+    namespaces = (True, False) if shutil.which("unshare") else (False,)
+    return [Jail(namespace=own, sandbox=not no_sandbox, uid=uid) for own in namespaces]
 
 
 class Home:
@@ -89,14 +85,22 @@ class Home:
 
     def __init__(self, uid: int | None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.profile = self.path / "profile"
-        self.profile.mkdir(mode=0o700)
-        if uid is not None:
-            self.path.chmod(0o711)
-            os.chown(self.profile, uid, uid)
         self.stderr = self.path / "stderr"
+        try:
+            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self.path.rmdir()  # without a lock nobody would ever sweep it
+            raise
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self.profile.mkdir(mode=0o700)
+            if uid is not None:
+                self.path.chmod(0o711)
+                os.chown(self.profile, uid, uid)
+        except OSError:
+            self.remove()
+            raise
 
     def complaint(self) -> str:
         """The end of what the browser wrote to standard error."""
