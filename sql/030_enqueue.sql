@@ -81,7 +81,7 @@ begin
           hint = 'Keep bytes in object storage and refer to them.';
 end
 $$;
-comment on function makeready.refuse_size(text, text, bigint, bigint) is 'Raises MR422 for a body or outcome that is too large.';
+comment on function makeready.refuse_size(text, text, bigint, bigint) is 'Raises MR422 for a body, outcome or report that is too large.';
 
 create or replace function makeready.refuse_lane(queue_name text, lane_name text)
   returns void language plpgsql volatile security definer set search_path = ''

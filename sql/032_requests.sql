@@ -24,7 +24,7 @@ comment on column makeready.requests.key is 'The caller''s key.';
 comment on column makeready.requests.fingerprint is 'SHA-256 of the request: another body under the same key is a mistake.';
 comment on column makeready.requests.queue is 'The queue of what it made.';
 comment on column makeready.requests.resource is 'The job or the batch it made.';
-comment on column makeready.requests.status is 'ended, once a repetition has found nothing open any more: the job may be pruned after that.';
+comment on column makeready.requests.status is 'open, or ended once a repetition has found nothing open any more: from then on each one is a replay.';
 comment on column makeready.requests.created_at is 'When it was first made.';
 comment on column makeready.requests.expires_at is 'When the key is free again.';
 

@@ -205,7 +205,7 @@ begin
 end
 $$;
 comment on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) is
-  'Makes a pack of a user out of {doc_id: data}. The same request key again returns the same pack (verdict replayed).';
+  'Makes a pack of a user out of {doc_id: data}. The same request key again returns the same pack (verdict replayed, or joined while a render of it is open).';
 
 create or replace function makeready.render_pack(person uuid, pack uuid, request_key text default null)
   returns table (verdict text, jobs_created integer, jobs_skipped integer, job_ids uuid[])
