@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready.schema import inspect
-from makeready_http.problems import RETRY_AFTER_S, Problem, Refusal, answer
+from makeready_http.problems import Problem, Refusal, answer, retry_after
 from makeready_http.services import Services, services_of
 
 CHECK_TIMEOUT_S = 3.0  # above storage's own, which has the better word for it
@@ -76,7 +76,7 @@ async def ready(request: Request) -> Response:
             code=code,
             message=f"Not ready: {', '.join(failed)}.",
             details={"checks": checks},
-            headers={"Retry-After": str(RETRY_AFTER_S)},
+            headers=retry_after(),
         )
     )
 

@@ -156,7 +156,7 @@ def refusal_of(error: BaseException, correlation_id: str) -> Refusal:
         return Refusal(
             code="queue_unavailable",
             message=_TEXT_OF_FULL if is_full else _TEXT_OF_AWAY,
-            headers=_retry_after(RETRY_AFTER_S),
+            headers=retry_after(),
         )
     return Refusal(
         code="internal_error",
@@ -183,7 +183,7 @@ def _of_ours(error: MakereadyError, code: str) -> Refusal:
     stated = details.pop("code", code)
     code = stated if stated in STATUS_OF else code
     message = getattr(error, "message", None) or str(error)
-    wait_s = details.get("retry_after_s", RETRY_AFTER_S)
+    wait_s = details.get("retry_after_s")
     must_wait = STATUS_OF[code] in {429, 503}
     if code == "validation_failed":
         return Refusal(code=code, message=message, details=_problems(details, message))
@@ -193,7 +193,7 @@ def _of_ours(error: MakereadyError, code: str) -> Refusal:
         code=code,
         message=message,
         details=details,
-        headers=_retry_after(wait_s) if must_wait else {},
+        headers=retry_after(wait_s) if must_wait else {},
     )
 
 
@@ -205,7 +205,7 @@ def _problems(details: Mapping[str, Any], message: str) -> list[Any]:
     return [{"code": "invalid", "path": "", "message": message, "hint": "", **details}]
 
 
-def _retry_after(seconds: Any) -> dict[str, str]:
-    """The header, in whole seconds of at least one; anything odd is the default."""
+def retry_after(seconds: Any = None) -> dict[str, str]:
+    """The header, in whole seconds of at least one; what is no number is the default."""
     number = seconds if isinstance(seconds, int | float) else RETRY_AFTER_S
     return {"Retry-After": str(max(1, math.ceil(number)))}

@@ -24,7 +24,7 @@ from makeready.storage_errors import StorageError
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
-from makeready_http.problems import RETRY_AFTER_S, Problem
+from makeready_http.problems import Problem, retry_after
 
 POOL_SIZE = 10
 START_PATIENCE_S = 5.0  # then the service starts without its database
@@ -151,7 +151,7 @@ def _not_yet() -> Problem:
     return Problem(
         "queue_unavailable",
         "The database has not answered yet.",
-        headers={"Retry-After": str(RETRY_AFTER_S)},
+        headers=retry_after(),
     )
 
 
