@@ -21,7 +21,7 @@ from tests.support.core import QUEUES_SQL, Core
 Session = Callable[..., Awaitable[Core]]
 
 MUTANT = os.environ.get("MAKEREADY_TEST_MUTANT", "")
-"""A file with a damaged function that every database of the run gets: see mutation.py."""
+"""A file with a damaged function that every database of the run gets: see tests/mutation."""
 CORE_TEMPLATE = f"{TEMPLATE}_core"
 _NUMBERS = itertools.count(1)
 

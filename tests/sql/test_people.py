@@ -51,7 +51,7 @@ async def test_a_revoked_token_and_a_disabled_user_prove_nothing(db: asyncpg.Con
     user = await people.user_create(db, "A")
     first = (await people.token_create(db, user)).reveal()
     second = (await people.token_create(db, user)).reveal()
-    token = await db.fetchval("select min(id::text)::uuid from makeready.tokens")
+    token = await db.fetchval("select id from makeready.tokens order by created_at limit 1")
 
     assert await people.token_revoke(db, token, reason="lost") is True
     assert await people.token_revoke(db, token) is False

@@ -130,7 +130,7 @@ async def test_forty_callers_for_twelve_places_fill_exactly_twelve(
     await core.set("bounded", max_open=12)
     people = [await session() for _ in range(40)]
     for round_number in range(5):
-        (first,) = await asyncio.gather(once(people[0], f"dup-{round_number}", "bounded"))
+        first = await once(people[0], f"dup-{round_number}", "bounded")
         calls = [
             once(person, f"dup-{round_number}" if n % 4 == 0 else f"{round_number}-{n}", "bounded")
             for n, person in enumerate(people)

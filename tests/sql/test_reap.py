@@ -9,6 +9,7 @@ import pytest
 
 from makeready.errors import LeaseLost
 from tests.sql.conftest import Session
+from tests.sql.test_workers import hold_session
 from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
 
@@ -155,8 +156,8 @@ async def test_a_reap_skips_a_row_that_somebody_holds(
     assert await core.reap() == 1
 
 
-async def test_beats_tell_which_leases_are_lost(core: Core, clock: Clock) -> None:
-    """A3: missing, finished, taken, still mine."""
+async def test_beats_tell_which_leases_are_lost(core: Core) -> None:
+    """A3: finished, failed, still mine; and missing."""
     await core.many("free", 3)
     first, second, third = await core.claim("free", 3)
     assert core.me is not None
@@ -168,7 +169,6 @@ async def test_beats_tell_which_leases_are_lost(core: Core, clock: Clock) -> Non
     }
     await core.db.execute("delete from makeready.jobs where id = $1", third["id"])
     assert await core.beat(core.me, third) == {third["id"]: "lost"}
-    await clock.advance(0)
 
 
 async def test_a_session_that_is_gone_counts_after_one_missed_beat(
@@ -177,7 +177,7 @@ async def test_a_session_that_is_gone_counts_after_one_missed_beat(
     """Promise 5: killed workers are noticed in about two seconds, not in ten."""
     life = await session()
     worker = await core.worker(session=True)
-    await life.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
+    await hold_session(life, worker)
     await core.beat(worker)
     await core.enqueue("free")
     await core.claim("free", 1, worker)
@@ -243,14 +243,21 @@ async def test_two_leases_of_one_job_are_told_apart(core: Core) -> None:
     assert [(row["token"], row["verdict"]) for row in answers] == [(old["lease"], "lost")]
 
 
-async def test_a_worker_that_only_lost_its_session_is_not_shot(core: Core, clock: Clock) -> None:
-    worker = await core.worker(session=True)  # and never takes the lock
+async def test_a_worker_that_only_lost_its_session_is_not_shot(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """A connection that broke is no dead process: it beats on."""
+    life = await session()
+    worker = await core.worker(session=True)
+    await hold_session(life, worker)
+    await core.beat(worker)
     await core.enqueue("free")
     await core.claim("free", 1, worker)
+    await life.db.execute("select pg_advisory_unlock_all()")
     for _ in range(5):
         await clock.advance(1)
-        await core.beat(worker)
         assert await core.reap() == 0
+        await core.beat(worker)
 
 
 async def test_ended_jobs_of_a_reap_are_announced_and_queued_ones_wake(

@@ -116,8 +116,11 @@ async def test_a_late_success_of_an_older_render_changes_nothing_rnd_008(press: 
     user = await press.user()
     pack = await press.pack(user, "invoice")
     first = await press.job_of(user, pack, "invoice")
-    await press.fail(await press.one())
+    claimed = await press.one()
+    await press.fail(claimed)
     second = await press.rendered(user, pack, "invoice")
+    with pytest.raises(LeaseLost):
+        await press.publish(claimed)
 
     found = await library.job(press.db, user, first)
     assert found is not None
@@ -329,7 +332,7 @@ async def test_a_second_worker_gets_nothing_rnd_013(press: Press, connect: Conne
     assert await other.claim(4) == []
 
 
-async def test_a_lease_keeps_its_table_of_errors(press: Press) -> None:
+async def test_a_failure_without_words_is_told_by_its_state(press: Press) -> None:
     user = await press.user()
     pack = await press.pack(user, "invoice")
     await press.job_of(user, pack, "invoice")

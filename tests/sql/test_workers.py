@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from makeready.errors import Conflict, NotFound, WorkerGone
@@ -167,10 +168,15 @@ async def test_a_session_key_is_stable_and_its_own(core: Core) -> None:
 
 
 async def test_the_lock_of_another_database_is_not_this_workers_life(
-    core: Core, session: Session
+    core: Core, session: Session, admin: asyncpg.Connection
 ) -> None:
     worker = await core.worker(session=True)
-    assert await core.call("session_is_open", worker=worker) is False
+    key = await core.call("session_key", worker=worker)
+    await admin.execute("select pg_advisory_lock($1)", key)
+    try:
+        assert await core.call("session_is_open", worker=worker) is False
+    finally:
+        await admin.execute("select pg_advisory_unlock($1)", key)
     life = await session()
     await hold_session(life, worker)
     assert await core.call("session_is_open", worker=worker) is True
