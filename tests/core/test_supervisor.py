@@ -14,7 +14,9 @@ import aiohttp
 import pytest
 
 from makeready.commands.supervisor import Child, Supervisor
+from makeready.config import Settings
 from makeready.embedded.processes import free_ports, is_alive
+from tests.support.objectstore import S3
 from tests.support.waiting import until, until_sync
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,14 +49,15 @@ def _lines(folder: Path) -> list[str]:
 async def test_a_child_that_ends_is_started_again(
     program: Callable[[str], Child], tmp_path: Path
 ) -> None:
-    child = program("print('started', flush=True)")
-    supervisor = Supervisor([child], {}, grace_s=1)
+    child = program("import os; print(os.environ['MAKEREADY_INSTANCE'], flush=True)")
+    supervisor = Supervisor([child], Settings(drain_grace_s=1, instance="press"))
 
     async def beside() -> None:
         await until(lambda: len(_lines(tmp_path)) >= 2, what="a second start")
 
     await supervisor.run(beside)
     assert supervisor.pids == {}
+    assert set(_lines(tmp_path)) == {"press-child"}, "the successor has another name"
 
 
 async def test_stop_lets_children_end_by_themselves(
@@ -68,7 +71,7 @@ async def test_stop_lets_children_end_by_themselves(
         "print('started', flush=True)\n"
         "while True: signal.pause()\n"
     )
-    supervisor = Supervisor([child], {}, grace_s=5)
+    supervisor = Supervisor([child], Settings(drain_grace_s=5))
 
     async def beside() -> None:
         await until(lambda: _lines(tmp_path), what="the start")
@@ -89,7 +92,7 @@ async def test_a_child_that_will_not_end_is_killed(
         "print('started', flush=True)\n"
         "while True: signal.pause()\n"
     )
-    supervisor = Supervisor([child], {}, grace_s=0)
+    supervisor = Supervisor([child], Settings(drain_grace_s=0))
 
     async def beside() -> None:
         await until(lambda: _lines(tmp_path), what="the start")
@@ -103,7 +106,7 @@ async def test_what_goes_wrong_beside_is_raised_after_the_children_ended(
     program: Callable[[str], Child], tmp_path: Path
 ) -> None:
     child = program("import time; print('started', flush=True); time.sleep(60)")
-    supervisor = Supervisor([child], {}, grace_s=5)
+    supervisor = Supervisor([child], Settings(drain_grace_s=5))
 
     async def beside() -> None:
         await until(lambda: _lines(tmp_path), what="the start")
@@ -116,12 +119,7 @@ async def test_what_goes_wrong_beside_is_raised_after_the_children_ended(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.timeout(90)
-async def test_up_serves_and_one_signal_ends_everything(
-    dsn: str, s3: object, tmp_path: Path
-) -> None:
-    from tests.support.objectstore import S3  # noqa: PLC0415
-
-    assert isinstance(s3, S3)
+async def test_up_serves_and_one_signal_ends_everything(dsn: str, s3: S3, tmp_path: Path) -> None:
     port = free_ports(1)[0]
     environ = os.environ | {
         "DATABASE_URL": dsn,

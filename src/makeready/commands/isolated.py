@@ -116,9 +116,7 @@ async def _supervised(
             token = await token_for(settings, "demo")
             results.append(await work(Client(session=session, base_url=url, token=token)))
 
-    supervisor = Supervisor(
-        children, settings.to_env(), grace_s=settings.drain_grace_s, at_exit=at_exit
-    )
+    supervisor = Supervisor(children, settings, at_exit=at_exit)
     try:
         await supervisor.run(beside, company=[supervisor.obey_signals])
     except ServiceError as error:

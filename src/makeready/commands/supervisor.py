@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import anyio.abc
 import structlog
 
 from makeready.commands import INTERRUPTED
+from makeready.config import Settings
 from makeready.embedded.processes import die_with_parent
 
 FIRST_PAUSE_S = 0.5
@@ -62,19 +62,17 @@ class Supervisor:
     def __init__(
         self,
         children: Sequence[Child],
-        environ: Mapping[str, str],
+        settings: Settings,
         *,
-        grace_s: float,
         at_exit: Callable[[], None] | None = None,
     ) -> None:
         """`at_exit` is called when a second signal ends all at once; it may block for seconds."""
         self._children = tuple(children)
         self._at_exit = at_exit
-        self._environ = {**os.environ, **environ}
+        self._environ = os.environ | settings.to_env()
         # A child that is started again has its predecessor's name: it takes its jobs over at once.
-        default = f"{socket.gethostname()}-{os.getpid()}"
-        self._place = self._environ.get("MAKEREADY_INSTANCE", default)
-        self._grace_s = grace_s
+        self._place = settings.instance
+        self._grace_s = settings.drain_grace_s
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._all_ended = asyncio.Event()

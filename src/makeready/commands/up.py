@@ -102,9 +102,7 @@ async def _serve(found: Equipment, starters: ThreadPoolExecutor, workers: int) -
         found.halt()
         forget_note(settings)
 
-    supervisor = Supervisor(
-        children, settings.to_env(), grace_s=settings.drain_grace_s, at_exit=at_exit
-    )
+    supervisor = Supervisor(children, settings, at_exit=at_exit)
     await supervisor.run(
         company=[
             supervisor.obey_signals,
