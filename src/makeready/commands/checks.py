@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from makeready import documents, pdf
+from makeready.commands.migrate import connected
 from makeready.commands.service import Client, new_session
 from makeready.config import Settings
 from makeready.embedded.chromium import INSTALL, find_chromium
@@ -90,8 +91,7 @@ def check_disk(settings: Settings) -> list[Finding]:
 
 async def check_database(settings: Settings) -> list[Finding]:
     """Version, settings, rights, schema and clock of the database."""
-    connection = await asyncpg.connect(settings.database_url, timeout=10)
-    try:
+    async with connected(settings.database_url) as connection:
         return [
             _version(connection),
             *await _server_settings(connection),
@@ -99,8 +99,6 @@ async def check_database(settings: Settings) -> list[Finding]:
             await _schema(connection),
             await _clock(connection),
         ]
-    finally:
-        await connection.close()
 
 
 async def check_listen(settings: Settings) -> list[Finding]:
@@ -108,9 +106,8 @@ async def check_listen(settings: Settings) -> list[Finding]:
     what = "notifications"
     if not settings.listen:
         return [judged(what, "off", well=False, verdict="warn", mend="set MAKEREADY_LISTEN=true")]
-    connection = await asyncpg.connect(settings.listener_url, timeout=10)
-    try:
-        heard: list[str] = []
+    heard: list[str] = []
+    async with connected(settings.listener_url) as connection:
         channel = f"makeready_doctor_{secrets.token_hex(4)}"
         await connection.add_listener(channel, lambda *facts: heard.append(str(facts[3])))
         await connection.execute("select pg_notify($1, 'ping')", channel)
@@ -118,8 +115,6 @@ async def check_listen(settings: Settings) -> list[Finding]:
         while not heard and time.monotonic() < deadline:
             await connection.fetchval("select 1")
         await connection.reset()
-    finally:
-        await connection.close()
     mend = "set DATABASE_DIRECT_URL to the server behind the pooler, or MAKEREADY_LISTEN=false"
     return [judged(what, "heard" if heard else "not heard", well=bool(heard), mend=mend)]
 

@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import asyncpg
-
 from makeready import people
 from makeready.commands.faults import database_told
 from makeready.commands.machine import Equipment, equipped
-from makeready.commands.migrate import CONNECT_TIMEOUT_S, brought_up
+from makeready.commands.migrate import brought_up, connected
 from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
@@ -71,16 +69,9 @@ async def token_for(settings: Settings, name: str) -> str:
     if settings.database_url is None:
         raise EmbeddedError("no database to make a token in: set DATABASE_URL, or give a token")
     with database_told(settings):
-        return await _make_token(settings.database_url, name)
-
-
-async def _make_token(url: str, name: str) -> str:
-    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-    try:
-        user = await people.user_create(connection, name)
-        return (await people.token_create(connection, user, purpose=name)).reveal()
-    finally:
-        await connection.close()
+        async with connected(settings.database_url) as connection:
+            user = await people.user_create(connection, name)
+            return (await people.token_create(connection, user, purpose=name)).reveal()
 
 
 def remove_whole(folder: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 
@@ -46,19 +48,23 @@ async def brought_up(url: str) -> list[str]:
     Returns the files applied. Raises SchemaError as `migrate` does.
     """
     applied = await migrate(url)
-    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-    try:
+    async with connected(url) as connection:
         await render.sync_types(connection, render.shipped_types())
-    finally:
-        await connection.close()
     return applied
 
 
 async def schema_state(url: str) -> SchemaState:
     """How the schema of this database compares with this version's."""
+    async with connected(url) as connection:
+        return await inspect(connection)
+
+
+@asynccontextmanager
+async def connected(url: str | None) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the user that the URL names, for the few calls of a command."""
     connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
     try:
-        return await inspect(connection)
+        yield connection
     finally:
         await connection.close()
 

@@ -12,12 +12,10 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
-
 from makeready import people
 from makeready.commands.faults import database_told
 from makeready.commands.machine import machine
-from makeready.commands.migrate import CONNECT_TIMEOUT_S
+from makeready.commands.migrate import connected
 from makeready.commands.options import option
 from makeready.config import Settings
 from makeready.values import Secret
@@ -53,13 +51,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _make(url: str, options: argparse.Namespace) -> Secret:
-    connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-    try:
+    async with connected(url) as connection:
         user = options.user_id
         if user is None:
             user = await people.user_create(connection, options.user, phone=options.phone)
         return await people.token_create(
             connection, user, purpose="makeready token", valid_for=options.days
         )
-    finally:
-        await connection.close()
