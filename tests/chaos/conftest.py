@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from makeready.faults import BROKEN
 from makeready.schema import migrate
 from tests.support.drill import SQL
 from tests.support.waiting import until
+
+AWAY = (OSError, asyncpg.PostgresError, *BROKEN)
+"""What a question to a database raises that is stopped, killed or not yet there again."""
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ class Witness:
         await self.value(
             "select makeready.enqueue_many('drill', array_fill($1::text::jsonb, array[$2::int]),"
             " wake => true)",
-            str(body).replace("'", '"'),
+            json.dumps(body),
             count,
         )
 
@@ -62,8 +66,8 @@ class Witness:
             try:
                 statement = "select count(*) from makeready.jobs where finished_at is null"
                 return await self.number(statement) == 0
-            except (OSError, asyncpg.PostgresError, *BROKEN):
-                return False  # it is away, as it should be
+            except AWAY:
+                return False
 
         await until(ended, timeout_s=timeout_s, what="the end of all jobs")
 
@@ -97,8 +101,8 @@ async def limit_watched(dsn: str, limit: int) -> AsyncIterator[None]:
             try:
                 statement = "select count(*) from makeready.jobs where state = 'running'"
                 most = max(most, await observer.number(statement))
-            except (OSError, asyncpg.PostgresError, *BROKEN):
-                await asyncio.sleep(0.05)  # it is away
+            except AWAY:
+                await asyncio.sleep(0.05)
             await asyncio.sleep(0.003)
         await observer.close()
 

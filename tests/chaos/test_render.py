@@ -21,7 +21,7 @@ from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from makeready.embedded.postgres import EmbeddedPostgres
 from makeready.storage import open_storage
-from tests.chaos.conftest import Witness, limit_watched
+from tests.chaos.conftest import AWAY, Witness, limit_watched
 from tests.support.waiting import until
 
 PACKS = 8
@@ -39,13 +39,6 @@ def store(tmp_path: Path) -> Iterator[EmbeddedObjectStore]:
     running.start()
     yield running
     running.kill()
-
-
-@pytest.fixture
-async def witness(dsn: str) -> AsyncIterator[Witness]:
-    found = Witness(dsn)
-    yield found
-    await found.close()
 
 
 class Workers:
@@ -119,7 +112,7 @@ async def until_ready(witness: Witness, count: int) -> None:
         statement = "select count(*) from makeready.pack_documents where state = 'ready'"
         try:
             return await witness.number(statement) >= count
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except AWAY:
             return False
 
     await until(ready, timeout_s=TIMEOUT_S, what=f"{count} documents")
@@ -186,8 +179,8 @@ async def test_a_database_that_restarts_in_mid_pack_costs_no_document(
     async with limit_watched(dsn, LIMIT), workers.one(), workers.one():
         await ask(dsn)
         await until_ready(witness, 3)
-        server.kill()
-        server.start()
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
         await until_ready(witness, PACKS * len(DOCS))
 
         await assert_each_once(witness, store)
@@ -201,10 +194,10 @@ async def test_a_store_that_is_away_for_ten_seconds_costs_no_document(
     async with limit_watched(dsn, LIMIT), workers.one(), workers.one():
         await ask(dsn)
         await until_ready(witness, 3)
-        store.kill()
+        await asyncio.to_thread(store.kill)
         await until(lambda: workers.said("storage_awaited"), what="a document that waits")
         await asyncio.sleep(STORE_AWAY_S)  # the length of the outage is the point
-        store.start()
+        await asyncio.to_thread(store.start)
         await until_ready(witness, PACKS * len(DOCS))
 
         await assert_each_once(witness, store)
