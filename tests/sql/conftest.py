@@ -2,6 +2,8 @@
 
 core      the test's session, in a database that has the queues of tests/support/queues.sql
 session   `await session(role=None)`: further sessions of the same database
+heard     `await heard()`: the notifications since the test began
+press     the test's session as one that renders; document types are there
 dsn       as everywhere, but cloned from a template that has those queues
 """
 
@@ -17,8 +19,11 @@ import pytest
 
 from tests.support.cluster import TEMPLATE, Cluster
 from tests.support.core import QUEUES_SQL, Core
+from tests.support.database import Connect
+from tests.support.rendering import Press
 
 Session = Callable[..., Awaitable[Core]]
+Heard = Callable[[], Awaitable[list[str]]]
 
 MUTANT = os.environ.get("MAKEREADY_TEST_MUTANT", "")
 """A file with a damaged function that every database of the run gets: see tests/mutation."""
@@ -55,8 +60,26 @@ def core(db: asyncpg.Connection) -> Core:
 
 
 @pytest.fixture
-def session(connect: Callable[..., Awaitable[asyncpg.Connection]]) -> Session:
+def session(connect: Connect) -> Session:
     async def open_one(role: str | None = None) -> Core:
         return Core(await connect(role))
 
     return open_one
+
+
+@pytest.fixture
+async def heard(connect: Connect) -> Heard:
+    messages: list[str] = []
+    listener = await connect()
+    await listener.add_listener("makeready", lambda *message: messages.append(str(message[-1])))
+
+    async def so_far() -> list[str]:
+        await listener.fetchval("select 1")  # what was sent before this question has come with it
+        return messages
+
+    return so_far
+
+
+@pytest.fixture
+async def press(db: asyncpg.Connection) -> Press:
+    return await Press(db).open()

@@ -15,9 +15,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.support.core import Core
 
+BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
+"""How the first of two ends its transaction: what the second one sees depends on it."""
 PATIENCE_S = 10.0
 LOOK_S = 0.003
 WAITS = """

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from makeready.errors import LeaseLost, NotFound
-from tests.sql.conftest import Session
+from tests.sql.conftest import Heard
 from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
 
@@ -41,15 +41,11 @@ async def test_a_running_job_is_asked_to_stop_by_the_heartbeat(core: Core) -> No
 
 
 async def test_a_running_job_is_asked_to_stop_by_a_notification_too(
-    core: Core, session: Session
+    core: Core, heard: Heard
 ) -> None:
-    heard: list[str] = []
-    listener = await session()
-    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
     job = await core.running("free")
     await core.cancel("free", job["id"])
-    await listener.db.fetchval("select 1")
-    assert heard == [f"cancel free {job['id']}"]
+    assert await heard() == [f"cancel free {job['id']}"]
 
 
 async def test_asking_twice_keeps_the_first_time(core: Core, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from uuid import RFC_4122, uuid4
 import pytest
 
 from makeready.errors import Busy, Closed, Conflict, NotFound, Rejected, WrongIsolation
-from tests.sql.conftest import Session
+from tests.sql.conftest import Heard, Session
 from tests.support.core import Core, plain, seconds
 
 
@@ -213,11 +213,8 @@ async def test_a_huge_payload_is_refused(core: Core) -> None:
         await core.enqueue("free", body={"bytes": noise})
 
 
-async def test_enqueue_notifies_only_when_asked_to(core: Core, session: Session) -> None:
+async def test_enqueue_notifies_only_when_asked_to(core: Core, heard: Heard) -> None:
     """A NOTIFY in a flushed transaction caps the whole database at one commit a flush."""
-    heard: list[str] = []
-    listener = await session()
-    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
     await core.enqueue("free")
     await core.many("free", 2)
     job = await core.running("free")
@@ -225,17 +222,13 @@ async def test_enqueue_notifies_only_when_asked_to(core: Core, session: Session)
     await core.enqueue("free", wake=True)
     await core.many("free", 3, wake=True)
     await core.call("wake", queue_name="free")
-    await listener.db.fetchval("select 1")
-    assert heard == ["wake free"] * 3
+    assert await heard() == ["wake free"] * 3
 
 
-async def test_ends_are_announced_in_payloads_that_fit(core: Core, session: Session) -> None:
-    heard: list[str] = []
-    listener = await session()
-    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
+async def test_ends_are_announced_in_payloads_that_fit(core: Core, heard: Heard) -> None:
     ids = [uuid4() for _ in range(450)]
     await core.call("announce", queue_name="free", job_ids=ids)
-    await listener.db.fetchval("select 1")
-    assert [message.split()[:2] for message in heard] == [["end", "free"]] * 3
-    assert {word for message in heard for word in message.split()[2:]} == {str(x) for x in ids}
-    assert max(map(len, heard)) < 8000
+    messages = await heard()
+    assert [message.split()[:2] for message in messages] == [["end", "free"]] * 3
+    assert {word for message in messages for word in message.split()[2:]} == {str(x) for x in ids}
+    assert max(map(len, messages)) < 8000

@@ -6,11 +6,9 @@ import pytest
 
 from makeready.errors import LeaseLost
 from tests.sql.conftest import Session
-from tests.sql.interleave import begin, pair, step
+from tests.sql.interleave import BOTH, begin, pair, step
 from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
-
-BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
 
 
 @BOTH

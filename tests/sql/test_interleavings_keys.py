@@ -10,13 +10,11 @@ import pytest
 
 from makeready.errors import Conflict
 from tests.sql.conftest import Session
-from tests.sql.interleave import begin, pair, step
+from tests.sql.interleave import BOTH, begin, pair, step
 from tests.sql.test_files import mark, store
 from tests.sql.test_requests import once
 from tests.support.clock import Clock
 from tests.support.core import Core
-
-BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
 
 
 @BOTH

@@ -6,10 +6,8 @@ import pytest
 
 from makeready.errors import Busy
 from tests.sql.conftest import Session
-from tests.sql.interleave import begin, pair, step
+from tests.sql.interleave import BOTH, begin, pair, step
 from tests.support.core import Core, plain
-
-BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
 
 
 @BOTH

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from makeready.errors import LeaseLost
-from tests.sql.conftest import Session
+from tests.sql.conftest import Heard, Session
 from tests.sql.test_workers import hold_session
 from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
@@ -261,17 +261,13 @@ async def test_a_worker_that_only_lost_its_session_is_not_shot(
 
 
 async def test_ended_jobs_of_a_reap_are_announced_and_queued_ones_wake(
-    core: Core, session: Session, clock: Clock
+    core: Core, heard: Heard, clock: Clock
 ) -> None:
-    heard: list[str] = []
-    listener = await session()
-    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
     again = await core.running("free")
     late = await core.running("free", deadline=await core.call("now") + seconds(30))
     await clock.advance(60)
     await core.reap()
-    await listener.db.fetchval("select 1")
-    assert sorted(heard) == [f"end free {late['id']}", "wake free"]
+    assert sorted(await heard()) == [f"end free {late['id']}", "wake free"]
     assert await core.state(again["id"]) == "queued"
 
 
@@ -289,13 +285,9 @@ async def test_strays_of_a_lost_claim_answer_come_back_at_once(core: Core) -> No
 
 
 async def test_strays_that_were_to_be_cancelled_are_announced_as_ended(
-    core: Core, session: Session
+    core: Core, heard: Heard
 ) -> None:
     stray = await core.running("free")
     await core.cancel("free", stray["id"])
-    heard: list[str] = []
-    listener = await session()
-    await listener.db.add_listener("makeready", lambda *message: heard.append(str(message[-1])))
     assert await core.call("worker_strays", worker=core.me, known=[]) == 1
-    await listener.db.fetchval("select 1")
-    assert heard == [f"end free {stray['id']}"]
+    assert await heard() == [f"cancel free {stray['id']}", f"end free {stray['id']}"]

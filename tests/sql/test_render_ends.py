@@ -19,11 +19,6 @@ from tests.support.database import Connect
 from tests.support.rendering import DOCS, Press
 
 
-@pytest.fixture
-async def press(db: asyncpg.Connection) -> Press:
-    return await Press(db).open()
-
-
 async def count(db: asyncpg.Connection, table: str) -> int:
     found: int = await db.fetchval(f"select count(*) from makeready.{table}")
     return found

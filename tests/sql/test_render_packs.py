@@ -20,11 +20,6 @@ from tests.support.database import Connect
 from tests.support.rendering import DOCS, Press
 
 
-@pytest.fixture
-async def press(db: asyncpg.Connection) -> Press:
-    return await Press(db).open()
-
-
 async def jobs_of(db: asyncpg.Connection, pack: UUID) -> list[str]:
     rows = await db.fetch(
         "select payload ->> 'doc_id' from makeready.jobs where batch = $1 order by turn", pack

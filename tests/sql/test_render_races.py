@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from makeready import render
 from makeready.errors import LeaseLost
+from tests.sql.interleave import step
+from tests.support.core import Core
 from tests.support.database import Connect
 from tests.support.rendering import Press
-from tests.support.waiting import until
-
-T = TypeVar("T")
-
-
-@pytest.fixture
-async def press(db: asyncpg.Connection) -> Press:
-    return await Press(db).open()
 
 
 @pytest.fixture
@@ -34,28 +24,17 @@ async def pack(press: Press, user: UUID) -> UUID:
     return await press.pack(user, "invoice")
 
 
-async def blocked(watcher: asyncpg.Connection, call: Awaitable[T]) -> asyncio.Future[T]:
-    """Starts a call and returns once it waits for somebody's lock."""
-    started = asyncio.ensure_future(call)
-
-    async def waits() -> bool:
-        assert not started.done(), "it did not wait"
-        statement = "select count(*) from pg_locks where not granted"
-        return bool(await watcher.fetchval(statement))
-
-    await until(waits, what="a call that waits")
-    return started
-
-
 async def test_a_regeneration_waits_for_a_publication_and_comes_after_it(
     press: Press, user: UUID, pack: UUID, connect: Connect
 ) -> None:
     await press.job_of(user, pack, "invoice")
     claimed = await press.one()
-    other = await connect()
+    other = Core(await connect())
     async with press.db.transaction():
         await press.publish(claimed)
-        call = await blocked(await connect(), render.render_document(other, user, pack, "invoice"))
+        asking = render.render_document(other.db, user, pack, "invoice")
+        call = await step(await connect(), other, asking)
+        assert call.waits
     made = await call
 
     assert made.is_new
@@ -68,10 +47,11 @@ async def test_a_pack_that_is_rendered_during_a_publication_skips_the_document(
 ) -> None:
     await press.job_of(user, pack, "invoice")
     claimed = await press.one()
-    other = await connect()
+    other = Core(await connect())
     async with press.db.transaction():
         await press.publish(claimed)
-        call = await blocked(await connect(), render.render_pack(other, user, pack))
+        call = await step(await connect(), other, render.render_pack(other.db, user, pack))
+        assert call.waits
 
     assert (await call).jobs_created == 0
 
@@ -81,13 +61,11 @@ async def test_a_cancellation_that_comes_after_a_publication_changes_nothing(
 ) -> None:
     await press.job_of(user, pack, "invoice")
     claimed = await press.one()
-    other = await connect()
+    other = Core(await connect())
     async with press.db.transaction():
         await press.publish(claimed)
-        call = await blocked(
-            await connect(),
-            other.fetchval("select makeready.cancel('render', $1)", claimed.job.id),
-        )
+        call = await step(await connect(), other, other.cancel("render", claimed.job.id))
+        assert call.waits
 
     assert await call == "done"
     assert await press.states(user, pack) == ["ready"]
@@ -110,10 +88,11 @@ async def test_a_publication_that_comes_after_a_give_up_is_refused(
 ) -> None:
     await press.job_of(user, pack, "invoice")
     claimed = await press.one()
-    other = Press(await connect())
+    other = Core(await connect())
     async with press.db.transaction():
         await press.db.execute("select makeready.give_up('render', $1)", claimed.job.id)
-        call = await blocked(await connect(), other.publish(claimed))
+        call = await step(await connect(), other, Press(other.db).publish(claimed))
+        assert call.waits
     with pytest.raises(LeaseLost):
         await call
 
@@ -125,13 +104,13 @@ async def test_a_publication_that_comes_after_a_give_up_is_refused(
 async def test_an_enqueue_that_is_rolled_back_lets_the_next_one_in(
     press: Press, user: UUID, pack: UUID, connect: Connect
 ) -> None:
-    other = await connect()
+    other = Core(await connect())
     transaction = press.db.transaction()
     await transaction.start()
     first = await render.render_document(press.db, user, pack, "invoice", request_key="k")
-    call = await blocked(
-        await connect(), render.render_document(other, user, pack, "invoice", request_key="k")
-    )
+    asking = render.render_document(other.db, user, pack, "invoice", request_key="k")
+    call = await step(await connect(), other, asking)
+    assert call.waits
     await transaction.rollback()
     second = await call
 
@@ -145,10 +124,11 @@ async def test_two_that_publish_with_one_lease_make_one_artifact(
 ) -> None:
     await press.job_of(user, pack, "invoice")
     claimed = await press.one()
-    other = Press(await connect())
+    other = Core(await connect())
     async with press.db.transaction():
         assert await press.publish(claimed) == "ok"
-        call = await blocked(await connect(), other.publish(claimed))
+        call = await step(await connect(), other, Press(other.db).publish(claimed))
+        assert call.waits
 
     assert await call == "repeat"
     assert await press.db.fetchval("select count(*) from makeready.artifacts") == 1

@@ -13,11 +13,6 @@ from tests.support.database import Connect
 from tests.support.rendering import Press
 
 
-@pytest.fixture
-async def press(db: asyncpg.Connection) -> Press:
-    return await Press(db).open()
-
-
 async def test_a_cancelled_render_is_failed(press: Press) -> None:
     user = await press.user()
     pack = await press.pack(user, "invoice")
