@@ -51,9 +51,11 @@ def test_the_registry_offers_three_types_with_titles_in_both_languages() -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_languages_say_the_same_things(name: str) -> None:
-    words = document_type(name).words
-    assert words["ru"].keys() == words["en"].keys()
+def test_both_languages_say_the_same_things_and_all_of_them_are_asked_for(name: str) -> None:
+    doc = document_type(name)
+    template = doc.sources["template.html.j2"]
+    assert doc.words["ru"].keys() == doc.words["en"].keys()
+    assert [word for word in doc.words["en"] if not re.search(rf"\bt\.{word}\b", template)] == []
 
 
 @pytest.mark.parametrize("lang", ["ru", "en"])
