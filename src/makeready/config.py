@@ -86,7 +86,7 @@ class Settings:
     data_dir: Path = _setting(
         Path("var"),
         values.folder,
-        "Folder of what a machine keeps by itself: embedded Postgres and S3, browser, caches.",
+        "Folder of what a machine keeps by itself: the data of embedded Postgres and S3, logs.",
     )
     s3_endpoint: str | None = _setting(
         None,
