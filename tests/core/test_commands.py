@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -156,6 +157,20 @@ def test_doctor_finds_all_well(
         *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
         *("browser", "fonts", "disk", "data folder"),
     }
+
+
+@pytest.mark.parametrize(
+    ("address", "own"), [("http://127.0.0.1:9", []), (None, ["S3 of our own"])]
+)
+def test_doctor_tells_which_servers_are_our_own(
+    address: str | None, own: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "machine", contextlib.nullcontext)
+    findings: list[Finding] = []
+    with doctor._servers(dataclasses.replace(settings, s3_endpoint=address), findings):
+        pass
+
+    assert [one.found for one in findings if one.what == "own servers"] == own
 
 
 def test_doctor_says_how_to_mend_what_is_away(

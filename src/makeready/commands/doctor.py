@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 from makeready.commands import checks
@@ -55,23 +55,21 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 @contextmanager
 def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
     """Our own servers, where others are not configured; what cannot start becomes a finding."""
-    own = (
-        running(settings).database_url is None
-    )  # the schema of a running system is looked at, not changed
-    try:
-        context = machine(settings)
-        found = context.__enter__()
-    except (EmbeddedError, OSError) as error:
-        findings.append(_failed("own servers", error, OWN_MEND))
-        yield settings
-        return
-    try:
+    there = running(settings)
+    servers = {"Postgres": there.database_url, "S3": there.s3_endpoint}
+    own = [name for name, address in servers.items() if address is None]
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(machine(settings))
+        except (EmbeddedError, OSError) as error:
+            findings.append(_failed("own servers", error, OWN_MEND))
+            yield settings
+            return
         if own:
-            findings.append(good("own servers", "Postgres and S3 of our own"))
+            findings.append(good("own servers", f"{' and '.join(own)} of our own"))
+        if "Postgres" in own:  # the schema of a running system is looked at, not changed
             asyncio.run(brought_up(found.database_url or ""))
         yield found
-    finally:
-        context.__exit__(None, None, None)
 
 
 async def _look(settings: Settings) -> list[Finding]:
