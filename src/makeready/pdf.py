@@ -57,11 +57,6 @@ class PdfFacts:
     """Characters that a font has no letter for."""
     fonts: tuple[FontFacts, ...]
 
-    @property
-    def fonts_embedded(self) -> bool:
-        """Whether every font travels inside the file."""
-        return all(font.embedded for font in self.fonts)
-
 
 def inspect(pdf: bytes) -> PdfFacts:
     """Reads a PDF; raises InvalidPdf when it can't be opened. Blocking, see the module."""

@@ -44,7 +44,7 @@ def test_a_good_pdf_is_described() -> None:
     assert facts.title == "A title"
     assert facts.byte_count == len(data)
     assert len(facts.sha256) == 64
-    assert facts.fonts_embedded
+    assert [font.embedded for font in facts.fonts] == [True]
     assert text_of(data).split() == ["Привет", "Привет"]
 
 
