@@ -1,7 +1,7 @@
 """What a worker calls: register, claim, beat, report, finish, fail, leave.
 
 One typed call for each function of the SQL core. Those that need no flush go over the control
-connection; a finish waits for the disk and goes over the pool.
+connection; a finish waits for the disk, over the pool or a connection of its own.
 """
 
 from __future__ import annotations
