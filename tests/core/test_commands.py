@@ -206,6 +206,8 @@ def test_a_running_system_is_found_by_its_note_and_not_by_a_stale_one(tmp_path: 
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert machine.running(lone).database_url == up.database_url
         assert machine.running(lone).s3_endpoint == up.s3_endpoint
+        elsewhere = dataclasses.replace(lone, database_direct_url="postgresql://other/db")
+        assert machine.running(elsewhere).listener_url == up.database_url
         configured = dataclasses.replace(lone, database_url="postgresql://mine/db")
         assert machine.running(configured).database_url == "postgresql://mine/db"
         note = json.loads(path.read_text("utf-8"))

@@ -59,7 +59,8 @@ def equipped(
             folder = data_folder(settings)
             server = EmbeddedPostgres(folder / "postgres", die_with_parent=die_with_parent)
             servers.append(stack.enter_context(server))
-            settings = replace(settings, database_url=server.ensure_database(DATABASE))
+            url = server.ensure_database(DATABASE)
+            settings = replace(settings, database_url=url, database_direct_url=None)
         if storage and settings.s3_endpoint is None:
             folder = data_folder(settings)
             store = EmbeddedObjectStore(folder / "s3", bucket=settings.s3_bucket)
@@ -133,7 +134,11 @@ def running(settings: Settings) -> Settings:
         return settings
     found = Settings.from_env(note["settings"])
     if settings.database_url is None:
-        settings = replace(settings, database_url=found.database_url)
+        settings = replace(
+            settings,
+            database_url=found.database_url,
+            database_direct_url=found.database_direct_url,
+        )
     if settings.s3_endpoint is None:
         settings = replace(
             settings,
