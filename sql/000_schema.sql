@@ -14,7 +14,7 @@
 --   * whoever does not hold the lease changes nothing (SQLSTATE MR001);
 --   * an end is final: no late result overwrites a timeout; only an operator's retry opens a job again.
 --
--- Files below 100 are the core, from 100 on one file a queue, 900 is for operators, 990 the grants. Every statement
+-- Files below 100 are the core, from 100 on come the queues, 900 is for operators, 990 the grants. Every statement
 -- may run again. Functions are SECURITY DEFINER and belong to makeready_owner, who cannot log in: nobody else can
 -- write a job. `search_path` is pinned in each.
 

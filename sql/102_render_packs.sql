@@ -226,7 +226,7 @@ begin
       from makeready.request_take('user:' || person, 'render_pack', request_key, sha256(uuid_send(pack)), 'render', v_call) t;
   end if;
   v_pack := makeready.render_lock_pack(person, pack);
-  if not exists (select from makeready.document_types t where makeready.render_is_enabled(t)) then
+  if v_verdict = 'created' and not exists (select from makeready.document_types t where makeready.render_is_enabled(t)) then
     raise exception 'no document is enabled'
       using errcode = 'MR409', detail = json_build_object('reason', 'no_documents', 'pack_id', pack),
             hint = 'The registry is empty: start a worker of this version, or enable a document.';

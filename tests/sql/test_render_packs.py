@@ -211,6 +211,9 @@ async def test_the_same_key_answers_for_a_pack_as_the_first_time(press: Press) -
     replayed = await render.render_pack(press.db, user, pack, request_key="k")
     assert replayed == replace(first, is_new=False)
     assert (first.jobs_created, first.jobs_skipped) == (2, 1)
+    await press.db.execute("update makeready.document_types set enabled_by_staff = false")
+    replayed = await render.render_pack(press.db, user, pack, request_key="k")
+    assert (replayed.is_new, replayed.job_ids) == (False, first.job_ids)
 
 
 async def test_the_same_key_makes_one_pack(press: Press) -> None:
