@@ -200,12 +200,17 @@ def test_doctor_says_how_to_mend_what_is_away(
 def test_a_running_system_is_found_by_its_note_and_not_by_a_stale_one(tmp_path: Path) -> None:
     lone = Settings(data_dir=tmp_path)
     up = dataclasses.replace(
-        lone, database_url="postgresql:///db?host=/run", s3_endpoint="http://127.0.0.1:9"
+        lone,
+        database_url="postgresql:///db?host=/run",
+        s3_endpoint="s3:9",
+        s3_use_ssl=True,
+        s3_bucket="prints",
     )
     with machine.noted(up) as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert machine.running(lone).database_url == up.database_url
-        assert machine.running(lone).s3_endpoint == up.s3_endpoint
+        assert machine.running(lone).s3_url == "https://s3:9"
+        assert machine.running(lone).s3_bucket == "prints"
         elsewhere = dataclasses.replace(lone, database_direct_url="postgresql://other/db")
         assert machine.running(elsewhere).listener_url == up.database_url
         configured = dataclasses.replace(lone, database_url="postgresql://mine/db")

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from makeready.config import Secret, Settings
@@ -140,13 +140,8 @@ def running(settings: Settings) -> Settings:
             database_direct_url=found.database_direct_url,
         )
     if settings.s3_endpoint is None:
-        settings = replace(
-            settings,
-            s3_endpoint=found.s3_endpoint,
-            s3_access_key=found.s3_access_key,
-            s3_secret_key=found.s3_secret_key,
-            s3_region=found.s3_region,
-        )
+        names = [field.name for field in fields(Settings) if field.name.startswith("s3_")]
+        settings = replace(settings, **{name: getattr(found, name) for name in names})
     return settings
 
 
