@@ -257,4 +257,7 @@ def test_psql_is_not_told_the_password_where_everybody_can_read_it() -> None:
         "postgresql://ops:p%40ss@db:5432/makeready?sslmode=require"
     )
     assert (url, password) == ("postgresql://ops@db:5432/makeready?sslmode=require", "p@ss")
-    assert psql.without_password("postgresql:///makeready") == ("postgresql:///makeready", None)
+    for bare in ("postgresql:///makeready", "postgresql:///makeready?host=/run&port=1"):
+        assert psql.without_password(bare) == (bare, None)
+    url, password = psql.without_password("postgresql:///makeready?host=/run&password=p%2Bs")
+    assert (url, password) == ("postgresql:///makeready?host=/run", "p+s")

@@ -48,12 +48,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 def without_password(url: str) -> tuple[str, str | None]:
     """The URL as everybody may see it in the list of processes, and the password apart."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url, None
-    host = parts.netloc.rpartition("@")[2]
-    shown = parts._replace(netloc=f"{parts.username or ''}@{host}")
-    return urlunsplit(shown), unquote(parts.password)
+    place, _, query = url.partition("?")
+    words = [word for word in query.split("&") if word]
+    shown = [word for word in words if not word.startswith("password=")]
+    password = next((word.partition("=")[2] for word in words if word not in shown), None)
+    parts = urlsplit(place)
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        place = urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{host}"))
+        password = parts.password if password is None else password  # libpq's order
+    text = f"{place}?{'&'.join(shown)}" if shown else place
+    return text, None if password is None else unquote(password)
 
 
 def find_psql() -> Path:
