@@ -26,6 +26,7 @@ QUIET_LOGGERS = ("aiobotocore", "botocore", "asyncio", "uvicorn.access")
 
 _SIGNED_QUERY = re.compile(r"\?[^\s\"']*X-Amz-(?:Signature|Credential)=[^\s\"']*", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):[^\s@/]+(?=@)")
+_QUERY_PASSWORD = re.compile(r"(?<=[?&]password=)[^\s&\"']+")
 
 
 def configure_logging(
@@ -61,7 +62,8 @@ def mask(value: Any) -> Any:
     if isinstance(value, Secret):
         return MASK
     if isinstance(value, str):
-        return _URL_PASSWORD.sub(rf"\1:{MASK}", _SIGNED_QUERY.sub(f"?{MASK}", value))
+        value = _QUERY_PASSWORD.sub(MASK, _SIGNED_QUERY.sub(f"?{MASK}", value))
+        return _URL_PASSWORD.sub(rf"\1:{MASK}", value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, dict):

@@ -87,6 +87,7 @@ def test_secrets_signatures_passwords_and_bytes_never_reach_a_line(stream: io.St
         "file_presigned",
         url=f"GET {link} done",
         nested={"dsn": ["postgresql://user:5ec7e7@host/db"]},
+        behind="postgresql:///db?host=/run&password=5ec7e7&port=1",
         key=Secret("5ec7e7"),
         body=b"5ec7e7",
     )
