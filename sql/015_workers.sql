@@ -243,7 +243,7 @@ begin
              when v_job.lost + 1 >= v_job.max_lost     then 'dead'
              else 'queued' end,
         jsonb_build_object('code', 'lease_lost', 'message',
-          case when v_job.run_until < v_now then 'the attempt ran too long' else 'the worker is gone' end,
+          case when by_heartbeat and v_job.run_until < v_now then 'the attempt ran too long' else 'the worker is gone' end,
           'worker', v_job.worker_id, 'lost', v_job.lost + 1), v_now);
       v_count := v_count + 1;
     exception when lock_not_available then

@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function makeready.tick() is
-  'Every process calls it each second: reaps, and names the chores that are due. After more than 3 s without a tick (the database was away) no heartbeat is trusted for one full stale time.';
+  'Every process calls it each second: reaps, and names the chores that are due. After more than 3 s without a tick (the database was away) no heartbeat is trusted for one full stale time, a minute at most.';
 
 create or replace function makeready.chore_run(chore_name text)
   returns integer

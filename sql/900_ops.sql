@@ -160,7 +160,7 @@ begin
   return makeready.reap(1000000, false);
 end
 $$;
-comment on function makeready.after_restore(text) is 'Call it once after a restore from a backup, before workers start: whatever the backup shows as running is queued again, and the scan for unknown objects stays off until chore_set(''files_scan'', true).';
+comment on function makeready.after_restore(text) is 'Call it once after a restore from a backup, before workers start: whatever the backup shows as running is taken back, as from a lost worker, and the scan for unknown objects stays off until chore_set(''files_scan'', true). Returns how many jobs.';
 
 create or replace function makeready.why(job uuid)
   returns table (reason text, detail text, fix text)
@@ -275,7 +275,7 @@ create or replace view makeready.queue_overview as
          (select count(*) from (select from makeready.jobs j where j.queue = q.queue and j.state = 'queued' limit 10000) x) as queued_to_10000,
          (select count(*) from (select from makeready.jobs j where j.queue = q.queue and j.state = 'waiting' limit 10000) x) as waiting_to_10000,
          (select count(*) from (select from makeready.jobs j where j.queue = q.queue and j.state = 'dead' limit 10000) x) as dead_to_10000,
-         (select count(*) from makeready.workers w where q.queue = any (w.queues) and w.beat_at > makeready.now() - w.stale_after) as workers,
+         (select count(*) from makeready.workers w where q.queue = any (w.queues) and not makeready.worker_is_lost(w, makeready.now())) as workers,
          m.minute as last_minute, m.done as last_minute_done, m.wait_p95_ms, m.run_p95_ms
     from makeready.queues q
     left join lateral (select * from makeready.queue_minutes m where m.queue = q.queue order by m.minute desc limit 1) m on true;

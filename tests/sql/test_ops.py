@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 
 from makeready.errors import Busy, Conflict, LeaseLost, NotFound, Rejected, WrongIsolation
+from tests.sql.conftest import Session
+from tests.sql.test_workers import hold_session
 from tests.support.clock import Clock
 from tests.support.core import Core, plain, seconds
 
@@ -262,6 +264,21 @@ async def test_an_evicted_job_runs_again_and_its_worker_is_refused(core: Core) -
         await core.finish(job)
     with pytest.raises(Conflict):
         await core.call("job_evict", **call)
+
+
+async def test_a_killed_worker_is_seen_as_lost_in_each_view(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    life = await session()
+    worker = await core.worker("free", session=True)
+    await hold_session(life, worker)
+    await core.beat(worker)
+    await clock.advance(2)
+    alive = "select workers from makeready.queue_overview where queue = 'free'"
+    lost = "select is_lost from makeready.worker_overview"
+    assert [await core.db.fetchval(text) for text in (alive, lost)] == [1, False]
+    await life.db.execute("select pg_advisory_unlock_all()")
+    assert [await core.db.fetchval(text) for text in (alive, lost)] == [0, True]
 
 
 async def test_a_view_of_everything_can_be_read(core: Core) -> None:

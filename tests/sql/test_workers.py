@@ -10,7 +10,7 @@ import pytest
 from makeready.errors import Conflict, NotFound, WorkerGone
 from tests.sql.conftest import Session
 from tests.support.clock import Clock
-from tests.support.core import Core
+from tests.support.core import Core, plain
 
 
 async def hold_session(core: Core, worker: object) -> None:
@@ -154,11 +154,14 @@ async def test_an_unknown_worker_cannot_be_evicted(core: Core) -> None:
         await core.call("worker_evict", instance_name="nobody")
 
 
-async def test_after_a_restore_everything_that_ran_is_queued(core: Core) -> None:
+async def test_after_a_restore_everything_that_ran_is_queued(core: Core, clock: Clock) -> None:
     await core.many("free", 3)
-    await core.claim("free", 3)
+    jobs = await core.claim("free", 3)
+    await clock.advance(86400)  # the backup is a day old
     assert await core.call("after_restore", because="restored the backup of Monday") == 3
     assert await core.count("free", "queued") == 3
+    error = plain((await core.job(jobs[0]["id"]))["error"])
+    assert (error["message"], error["lost"]) == ("the worker is gone", 1)
 
 
 async def test_a_session_key_is_stable_and_its_own(core: Core) -> None:
