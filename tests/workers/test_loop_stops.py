@@ -9,8 +9,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from makeready import jobs
+from makeready import jobs, leases
 from makeready.config import Settings
+from makeready.db import Control
 from makeready.errors import Conflict
 from makeready.jobs import Done, Job, Outcome
 from makeready_workers import heartbeat
@@ -278,6 +279,23 @@ async def test_a_worker_that_an_operator_drains_takes_no_job_and_stops(
         await until(lambda: shop.worker.statistics().is_draining)
     assert handler.jobs == []
     assert await db.fetchval("select count(*) from makeready.workers") == 0
+
+
+async def test_a_worker_that_has_left_beats_no_more(
+    settings: Settings, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave = leases.leave
+
+    async def answered_late(control: Control, worker: UUID) -> int:
+        count = await leave(control, worker)
+        shop.worker._heartbeat.beat_now()
+        await asyncio.sleep(0.2)
+        return count
+
+    monkeypatch.setattr(leases, "leave", answered_late)
+    async with working(settings, Scripted()) as shop:
+        pass
+    assert await core.db.fetchval("select count(*) from makeready.workers") == 0
 
 
 async def test_a_second_process_of_the_same_name_is_refused(

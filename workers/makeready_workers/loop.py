@@ -145,16 +145,18 @@ class Worker:
             await self._listener.wait_hearing(LISTEN_PATIENCE_S)
         async with anyio.create_task_group() as helpers:
             helpers.start_soon(self._endings.run)
-            helpers.start_soon(self._heartbeat.run)
             try:
-                async with anyio.create_task_group() as tasks:
-                    for _ in range(self._settings.tasks):
-                        tasks.start_soon(self._work_for_ever)
-                    await self._claim_for_ever()
-                    await self._drain()
-                    tasks.cancel_scope.cancel()
+                async with anyio.create_task_group() as beating:
+                    beating.start_soon(self._heartbeat.run)
+                    async with anyio.create_task_group() as tasks:
+                        for _ in range(self._settings.tasks):
+                            tasks.start_soon(self._work_for_ever)
+                        await self._claim_for_ever()
+                        await self._drain()
+                        tasks.cancel_scope.cancel()
+                    beating.cancel_scope.cancel()
             finally:
-                await self._leave()
+                await self._leave()  # after the last beat, which would register it again
             helpers.cancel_scope.cancel()
 
     async def _claim_for_ever(self) -> None:
