@@ -252,6 +252,26 @@ def test_the_program_of_the_checkout_runs_from_anywhere(tmp_path: Path) -> None:
     assert done.stdout == f"makeready {__version__}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_system_of_its_own_prints_whatever_else_is_configured() -> None:
+    away = "postgresql://nobody@127.0.0.1:1/none"
+    environ = {
+        "DATABASE_URL": away,
+        "DATABASE_DIRECT_URL": away,
+        "S3_ENDPOINT": "http://127.0.0.1:1",
+        "S3_PRESIGN_ENDPOINT": "http://127.0.0.1:1",
+    }
+    words = [sys.executable, "-m", "makeready", "smoke", "render"]
+    done = subprocess.run(
+        words, env=os.environ | environ, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 documents, 24 pages" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[smoke] OK"
+
+
 def test_psql_is_not_told_the_password_where_everybody_can_read_it() -> None:
     url, password = psql.without_password(
         "postgresql://ops:p%40ss@db:5432/makeready?sslmode=require"
