@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from makeready.commands.options import behind_dashes
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError
 
@@ -26,5 +27,5 @@ def run(_: Settings, options: argparse.Namespace) -> int:
     """Runs the measurement in a process of its own."""
     if not (ROOT / "tests" / "bench" / "__main__.py").is_file():
         raise EmbeddedError("the measurement is run in a checkout of the sources")
-    words = [sys.executable, "-m", "tests.bench", *options.words[options.words[:1] == ["--"] :]]
+    words = [sys.executable, "-m", "tests.bench", *behind_dashes(options.words)]
     return subprocess.run(words, cwd=ROOT, check=False).returncode

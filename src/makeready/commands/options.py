@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from makeready.config import variables
@@ -19,6 +19,11 @@ def option(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
     return parse
+
+
+def behind_dashes(words: Sequence[str]) -> list[str]:
+    """The words for another program, without the `--` before them."""
+    return list(words[1:] if words[:1] == ["--"] else words)
 
 
 def setting(field: str) -> Callable[[str], Any]:

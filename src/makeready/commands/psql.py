@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from makeready.commands.machine import machine
+from makeready.commands.options import behind_dashes
 from makeready.config import Settings
 from makeready.embedded.binaries import find_binaries
 from makeready.embedded.processes import EmbeddedError
@@ -26,7 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Runs psql as a child and returns its exit code."""
-    words = options.words[1:] if options.words[:1] == ["--"] else options.words
     program = find_psql()
     with machine(settings, storage=False) as found:
         operations = sql_directory() / "ops"
@@ -38,7 +38,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         if password is not None:
             environ["PGPASSWORD"] = password
         # A psql that gets Ctrl-C cancels a query; it must not end us before it.
-        child = subprocess.Popen([program, *words, url], env=environ)
+        child = subprocess.Popen([program, *behind_dashes(options.words), url], env=environ)
         while True:
             try:
                 return child.wait()
