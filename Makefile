@@ -1,7 +1,7 @@
 # Every target sets the machine up first, as far as that is still needed; `make help` explains them.
 
-PYTHON := .venv/bin/python
-PYTEST := $(PYTHON) -m pytest
+VENV   := .venv/bin/python
+PYTEST := $(VENV) -m pytest
 # Left to targets of their own: they take minutes, or break things on purpose.
 APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation
 LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
@@ -19,16 +19,16 @@ setup:  ## install what is missing; the other targets do it by themselves
 	@bin/setup
 
 demo: setup  ## print two packs of documents on a system of its own and check them; files in var/demo
-	@$(PYTHON) -m makeready demo
+	@$(VENV) -m makeready demo
 
 up: setup  ## serve on http://127.0.0.1:8000 until Ctrl-C; data in var/
-	@exec $(PYTHON) -m makeready up
+	@exec $(VENV) -m makeready up
 
 doctor: setup  ## check everything a run needs, and say how to mend it
-	@$(PYTHON) -m makeready doctor
+	@$(VENV) -m makeready doctor
 
 psql: setup  ## psql on the database, with the operator's shortcuts
-	@$(PYTHON) -m makeready psql
+	@$(VENV) -m makeready psql
 
 lint: setup  ## format, rules, types, direction of imports; changes nothing
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
@@ -57,13 +57,13 @@ test-chaos: setup  ## killed workers, a database that restarts, storage that is 
 	@$(PYTEST) tests/chaos $(ARGS)
 
 test-mutation: setup  ## take each guard of the SQL core away in turn; the tests must notice (half an hour)
-	@$(PYTHON) -m tests.mutation $(ARGS)
+	@$(VENV) -m tests.mutation $(ARGS)
 
 smoke-render: setup  ## documents end to end, on the service at BASE_URL= or on a fresh one
-	@$(PYTHON) -m makeready smoke render $(if $(BASE_URL),--base-url $(BASE_URL))
+	@$(VENV) -m makeready smoke render $(if $(BASE_URL),--base-url $(BASE_URL))
 
 bench: setup  ## measure, beside other job systems; a table, and JSON in var/bench (ARGS="--help")
-	@$(PYTHON) -m tests.bench $(ARGS)
+	@$(VENV) -m tests.bench $(ARGS)
 
 docs: setup  ## write the SQL reference anew, from the catalog's comments
 	@WRITE_DOCS=1 $(PYTEST) -q tests/style/test_reference.py
