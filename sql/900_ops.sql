@@ -47,18 +47,22 @@ as $$
 declare
   v_now    timestamptz := makeready.now();
   v_policy makeready.queues := makeready.queue_policy(queue_name);
+  v_ids    uuid[];
+  v_turns  bigint[];
   v_count  integer;
 begin
-  with line as (      -- each owner's jobs one turn after another: a bulk retry does not push in
-    select j.id, row_number() over (partition by j.owner, j.lane, j.host, j.priority order by j.turn, j.id) - 1 as place
-      from makeready.jobs j where j.queue = queue_name and j.id = any (job_ids)
-  )
+  -- Each owner's jobs one turn after another: a bulk retry does not push in. Before the update, whose rows first_turn would see.
+  select array_agg(l.id), array_agg(l.turn) into v_ids, v_turns
+    from (select j.id, case when v_policy.is_fair
+                            then makeready.first_turn(queue_name, j.lane, j.host, j.priority, j.owner) - 1
+                                 + row_number() over (partition by j.owner, j.lane, j.host, j.priority order by j.turn, j.id)
+                            else 0 end as turn
+            from makeready.jobs j where j.queue = queue_name and j.id = any (job_ids)) l;
   update makeready.jobs j
      set state = 'queued', run_at = v_now, finished_at = null, cancel_at = null, attempt = 0, lost = 0,
          deadline_at = case when j.deadline_at > v_now then j.deadline_at end,     -- a deadline that has passed is over
-         turn = case when v_policy.is_fair
-                     then makeready.first_turn(queue_name, j.lane, j.host, j.priority, j.owner) + l.place else 0 end
-    from line l
+         turn = l.turn
+    from unnest(v_ids, v_turns) l (id, turn)
    where j.queue = queue_name and j.id = any (job_ids) and j.id = l.id and j.state in ('dead', 'cancelled', 'expired', 'waiting');
   get diagnostics v_count = row_count;
   return v_count;

@@ -81,3 +81,13 @@ async def test_a_redriven_job_gets_a_turn_of_its_owner(core: Core) -> None:
     await order(core, 3)
     await core.call("retry", queue_name="fair", job=job["id"])
     assert (await core.job(job["id"]))["turn"] == 4
+
+
+async def test_redriven_jobs_take_one_turn_after_another(core: Core) -> None:
+    """A gap between them would put their owner behind everybody else."""
+    jobs = await core.many("fair", 5, owner_key="back")
+    for _ in jobs:
+        (job,) = await core.claim("fair")
+        await core.fail(job, "fatal")
+    await core.rows("redrive", queue_name="fair", dry_run=False)
+    assert [(await core.job(job))["turn"] for job in jobs] == [1, 2, 3, 4, 5]
