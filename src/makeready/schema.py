@@ -249,7 +249,8 @@ async def _run(connection: asyncpg.Connection, file: SqlFile) -> None:
     try:
         await connection.execute(file.text)
     except asyncpg.PostgresError as error:
-        text = f"{file.name} failed: {error} (SQLSTATE {error.sqlstate}); nothing of it was kept"
+        kept = "nothing of it was kept" if file.in_transaction else "look at what it has left"
+        text = f"{file.name} failed: {error} (SQLSTATE {error.sqlstate}); {kept}"
         raise SchemaError(text) from error
     await _record(connection, file)
 
