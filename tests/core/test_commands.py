@@ -242,7 +242,8 @@ def test_columns_of_numbers_are_set_to_the_right() -> None:
 
 
 def test_the_program_of_the_checkout_runs_from_anywhere(tmp_path: Path) -> None:
-    program = Path(__file__).resolve().parents[2] / "bin" / "makeready"
+    program = tmp_path / "link"
+    program.symlink_to(Path(__file__).resolve().parents[2] / "bin" / "makeready")
     words = [str(program), "--version"]
     environ = {"PATH": os.environ["PATH"]}
     done = subprocess.run(
