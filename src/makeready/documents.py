@@ -231,7 +231,7 @@ def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
     if unknown:
         raise ValueError(f"{folder.name}/type.json: unknown print options {sorted(unknown)}")
     sources = {**shared, **_texts(folder, prefix="")}
-    if any(len(text) > TEMPLATE_LIMIT_BYTES for text in sources.values()):
+    if any(len(text.encode()) > TEMPLATE_LIMIT_BYTES for text in sources.values()):
         raise ValueError(f"{folder.name}: a template is above {TEMPLATE_LIMIT_BYTES} bytes")
     schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
     check_schema(schema)
