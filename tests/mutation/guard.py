@@ -40,13 +40,15 @@ class Guard:
 
 
 def guards() -> list[Guard]:
-    """All guards of the list."""
+    """All guards of the list; ValueError for an entry that cannot be read."""
     found = []
     for block in LIST.read_text("utf-8").split("\n\n"):
         head, *lines = block.strip("\n").split("\n")
+        if not head.startswith("## "):
+            continue  # what the list itself says
         match = HEAD.fullmatch(head)
         if match is None:
-            continue
+            raise ValueError(f"{LIST.name}: {head!r} names no guard")
         found.append(
             Guard(
                 what=match["what"],
