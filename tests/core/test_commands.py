@@ -19,7 +19,7 @@ import pytest
 
 from makeready import __version__
 from makeready.__main__ import COMMANDS, main
-from makeready.commands import checks, doctor, machine, migrate, psql, token, work
+from makeready.commands import checks, doctor, isolated, machine, migrate, psql, token, work
 from makeready.commands.checks import Finding
 from makeready.commands.service import check_port
 from makeready.commands.table import text_table
@@ -251,6 +251,19 @@ def test_the_program_of_the_checkout_runs_from_anywhere(tmp_path: Path) -> None:
     )
 
     assert done.stdout == f"makeready {__version__}\n"
+
+
+def test_removing_data_follows_a_link_only_to_what_a_server_has_put_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolated, "ROOT_STATE", tmp_path / "state")
+    data, ours, others = tmp_path / "data", tmp_path / "state" / "pg-1", tmp_path / "others"
+    for folder in (data, ours, others):
+        folder.mkdir(parents=True)
+        (data / folder.name).symlink_to(folder)
+
+    isolated.remove_whole(data)
+    assert [folder.exists() for folder in (data, ours, others)] == [False, False, True]
 
 
 @pytest.mark.slow

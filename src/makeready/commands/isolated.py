@@ -17,7 +17,7 @@ from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
-from makeready.embedded.processes import EmbeddedError, free_ports
+from makeready.embedded.processes import ROOT_STATE, EmbeddedError, free_ports
 
 DRAIN_GRACE_S = 5.0
 T = TypeVar("T")
@@ -77,7 +77,7 @@ async def token_for(settings: Settings, name: str) -> str:
 def remove_whole(folder: Path) -> None:
     """Removes data, also what lies elsewhere because a server could not reach it here."""
     for part in folder.glob("*"):
-        if part.is_symlink():
+        if part.is_symlink() and part.resolve().parent == ROOT_STATE.resolve():
             shutil.rmtree(part.resolve(), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -25,9 +25,7 @@ from pathlib import Path
 
 POLL_S = 0.005
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's limit is 107 with the terminating zero
-ROOT_STATE = Path(
-    "/var/lib/makeready"
-)  # what root keeps where an unprivileged server can reach it
+ROOT_STATE = Path("/var/lib/makeready")  # root's own, where an unprivileged server can reach it
 _PR_SET_PDEATHSIG = 1
 
 
