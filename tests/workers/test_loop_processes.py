@@ -32,13 +32,9 @@ async def _started(db: asyncpg.Connection, job: UUID, count: int = 1) -> list[in
     return await until(enough, timeout_s=15, what=f"start {count} of job {job}")
 
 
-async def _state(db: asyncpg.Connection, job: UUID) -> str:
-    return str(await db.fetchval("select state from makeready.jobs where id = $1", job))
-
-
-async def _until_state(db: asyncpg.Connection, job: UUID, state: str) -> None:
+async def _until_state(core: Core, job: UUID, state: str) -> None:
     async def reached() -> bool:
-        return await _state(db, job) == state
+        return await core.state(job) == state
 
     await until(reached, timeout_s=25, what=f"state {state}")
 
@@ -60,8 +56,7 @@ async def test_the_jobs_of_a_killed_process_run_elsewhere_within_three_seconds(
         assert time.monotonic() - at < limit_s
         assert pids == [first, two.pid if killed is one else one.pid]
 
-    row = await db.fetchrow("select attempt, lost from makeready.jobs where id = $1", job)
-    assert row is not None
+    row = await core.job(job)
     assert (row["attempt"], row["lost"]) == (1, 1)
 
 
@@ -77,13 +72,13 @@ async def test_a_frozen_process_that_wakes_up_drops_what_was_taken_from_it(
         frozen = one if first == one.pid else two
         frozen.send(signal.SIGSTOP)
         try:
-            await _until_state(db, job, "done")
+            await _until_state(core, job, "done")
         finally:
             frozen.send(signal.SIGCONT)
         await frozen.until_event("job_lost")
         fresh = await core.many("drill", 2, wake=True)  # it is back at work
         for one_more in fresh:
-            await _until_state(db, one_more, "done")
+            await _until_state(core, one_more, "done")
 
     assert (
         await db.fetchval("select count(*) from makeready.drill_results where job_id = $1", job)
@@ -93,7 +88,7 @@ async def test_a_frozen_process_that_wakes_up_drops_what_was_taken_from_it(
 
 
 async def test_a_job_that_kills_its_process_is_dead_after_three_losses(
-    dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path
+    dsn: str, core: Core, tmp_path: Path
 ) -> None:
     job = await core.enqueue("drill", body={"do": "exit"})
     for _ in range(3):
@@ -101,11 +96,10 @@ async def test_a_job_that_kills_its_process_is_dead_after_three_losses(
         async with worker_process(dsn, tmp_path, "press", tasks=1) as worker:
             assert await worker.ended() == 9
     async with worker_process(dsn, tmp_path, "press", tasks=1) as worker:
-        await _until_state(db, job, "dead")
+        await _until_state(core, job, "dead")
         assert worker.is_alive
 
-    row = await db.fetchrow("select attempt, lost, error from makeready.jobs where id = $1", job)
-    assert row is not None
+    row = await core.job(job)
     assert (row["attempt"], row["lost"]) == (0, 3)
     assert plain(row["error"])["code"] == "lease_lost"
 
@@ -122,7 +116,7 @@ async def test_a_restarted_process_gets_its_predecessors_jobs_back_at_once(
         at = time.monotonic()
         await _started(db, job, 2)
         assert time.monotonic() - at < 0.5
-        await _until_state(db, job, "done")
+        await _until_state(core, job, "done")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -135,7 +129,7 @@ async def test_a_signal_lets_jobs_end_and_the_process_leaves(
         worker.send(number)
         assert await worker.ended() == 0
 
-    assert await _state(db, job) == "done"
+    assert await core.state(job) == "done"
     assert await db.fetchval("select count(*) from makeready.workers") == 0
 
 
@@ -148,9 +142,8 @@ async def test_a_job_that_outlasts_the_grace_is_given_back_uncounted(
         worker.send(signal.SIGTERM)
         assert await worker.ended() == 0
 
-    row = await db.fetchrow("select state, attempt, lost from makeready.jobs where id = $1", job)
-    assert row is not None
-    assert tuple(row) == ("queued", 0, 0)
+    row = await core.job(job)
+    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
 
 
 async def test_a_second_signal_exits_at_once(
@@ -165,7 +158,7 @@ async def test_a_second_signal_exits_at_once(
         assert await worker.ended(timeout_s=1) == 130
 
     async with working(settings, Scripted()):  # somebody ticks
-        await _until_state(db, job, "queued")
+        await _until_state(core, job, "queued")
 
 
 async def test_the_first_signal_to_a_worker_that_an_operator_drains_lets_its_jobs_end(
@@ -179,7 +172,7 @@ async def test_the_first_signal_to_a_worker_that_an_operator_drains_lets_its_job
         worker.send(signal.SIGTERM)
         assert await worker.ended() == 0
 
-    assert await _state(db, job) == "done"
+    assert await core.state(job) == "done"
 
 
 async def test_signals_stop_a_worker_whose_database_is_gone(
