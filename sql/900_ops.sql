@@ -357,8 +357,10 @@ create or replace view makeready.metrics as
    union all
   select 'makeready_jobs_last_minute', jsonb_build_object('queue', m.queue, 'outcome', v.outcome), v.n
     from makeready.queues q
-    join makeready.queue_minutes m      -- by its key: the clock is read once, not for each minute of a month
-      on m.queue = q.queue and m.minute = (select date_trunc('minute', makeready.now()) - interval '1 minute')
+   -- The clock is read once, not for each minute of a month; offset 0: one probe by key for each queue.
+   cross join lateral (select * from makeready.queue_minutes x
+                        where x.queue = q.queue and x.minute = (select date_trunc('minute', makeready.now()) - interval '1 minute')
+                       offset 0) m
    cross join lateral (values ('done', m.done), ('dead', m.dead), ('cancelled', m.cancelled), ('expired', m.expired),
                               ('retried', m.retried), ('lost', m.lost)) v (outcome, n)
    union all
