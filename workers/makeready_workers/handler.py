@@ -18,11 +18,13 @@ from makeready_workers.attempt import HeldLease
 class Handler(Protocol):
     """Runs the jobs of one queue; several at a time on one event loop.
 
-    `run` returns `Done`, or raises `JobFailed` to say how to go on; any other exception is a
-    retry with the code `internal_error`. It is cancelled when the lease is lost, the job is
-    cancelled, the attempt has used up its time, or the process stops: undo what must be undone
-    and let the cancellation pass. Work that blocks the loop longer than some 50 ms goes to a
-    thread or a process: heartbeats come from a thread of their own, but neighbours wait.
+    `run` returns `Done`, or raises `JobFailed` to say how to go on. `Rejected` is fatal, an error
+    of Makeready without SQLSTATE is a retry with its code, a database that goes away costs no
+    attempt; any other exception is a retry with the code `internal_error`. It is cancelled when
+    the lease is lost, the job is cancelled, the attempt has used up its time, or the process
+    stops: undo what must be undone and let the cancellation pass. Work that blocks the loop
+    longer than some 50 ms goes to a thread or a process: heartbeats come from a thread of their
+    own, but neighbours wait.
     """
 
     @property

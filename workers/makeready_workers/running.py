@@ -23,7 +23,7 @@ async def run_attempt(
 ) -> str:
     """Returns how the attempt ended: done, repeat, lost, unknown, or the state that fail returned.
 
-    `unknown`: the database could not be told in time; the job runs again when its time is up.
+    `unknown`: the database could not be told; the caller gives the job back when it can.
     """
     _log.debug("job_start")
     try:
