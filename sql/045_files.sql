@@ -54,20 +54,21 @@ create or replace function makeready.file_store(bucket_name text, object_name te
   set search_path = ''
 as $$
 declare
-  v_file makeready.files;
+  v_file uuid;
 begin
   -- A retry after a half-done store finds its own row: the key is the same, the bytes are its own.
   insert into makeready.files as f (id, bucket, object_key, content_type, size_bytes, sha256, etag, created_at)
   values (makeready.uuid7(), bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, makeready.now())
   on conflict on constraint files_object_is_unique do update
-     set content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag
+     set content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag,
+         unused_at = null
    where f.purging_at is null
-  returning * into v_file;
+  returning f.id into v_file;
   if not found then
     perform makeready.refuse_purging(bucket_name, object_name);
   end if;
-  perform makeready.file_adopt(v_file.id, reference);
-  return v_file.id;
+  insert into makeready.file_references (file_id, refers_id) values (v_file, reference) on conflict do nothing;
+  return v_file;
 end
 $$;
 comment on function makeready.file_store(text, text, text, bigint, bytea, text, uuid) is

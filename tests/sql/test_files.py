@@ -103,6 +103,15 @@ async def test_a_file_adopted_again_in_time_stays(core: Core) -> None:
     assert await mark(core) == []
 
 
+async def test_a_file_stored_again_in_time_stays(core: Core) -> None:
+    reference = uuid4()
+    file = await store(core, reference=reference)
+    await core.call("file_release", reference=reference)
+    assert await store(core) == file
+    assert await mark(core) == []
+    assert await core.db.fetchval("select unused_at from makeready.files") is None
+
+
 async def test_a_file_marked_for_deletion_is_not_adopted(core: Core) -> None:
     reference = uuid4()
     file = await store(core, reference=reference)
