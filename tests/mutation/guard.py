@@ -12,12 +12,13 @@ from makeready.schema import sql_directory
 LIST = Path(__file__).with_name("guards.txt")
 HEAD = re.compile(r"## (?P<function>\w+): (?P<what>.+) \| (?P<tests>[\w ]+)")
 BODY = re.compile(r"\(.*?^as \$\$.*?\$\$;$", re.DOTALL | re.MULTILINE)
+FUNCTION = "create or replace function makeready."
 ONE_LINE = re.compile(r"\([^$]*\$\$[^$]*\$\$;$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """A piece of one function that must not be missing."""
+    """A piece of one function, or of one unique index, that must not be missing."""
 
     what: str
     """The guard, in a few words."""
@@ -31,12 +32,15 @@ class Guard:
     """Files of tests/sql that must turn red, without `test_` and `.py`."""
 
     def mutant(self) -> str:
-        """The statement that replaces the function by its damaged form; LookupError when stale."""
+        """The statements that put the damaged form in its place; LookupError when stale."""
         text = definition(self.function)
         times = text.count(self.old)
         if times != 1:
             raise LookupError(f"{self.function}: {self.old!r} is there {times} times")
-        return f"set role makeready_owner;\n{text.replace(self.old, self.new)}\nreset role;\n"
+        damaged = text.replace(self.old, self.new)
+        if not text.startswith(FUNCTION):
+            damaged = f"drop index makeready.{self.function};\n{damaged}"
+        return f"set role makeready_owner;\n{damaged}\nreset role;\n"
 
 
 def guards() -> list[Guard]:
@@ -62,8 +66,9 @@ def guards() -> list[Guard]:
 
 
 def definition(function: str) -> str:
-    """The `create or replace function` statement of a function, from the files of sql/."""
-    begin = f"create or replace function makeready.{function}("
+    """The statement of sql/ that creates this function, or the unique index of this name."""
+    begin = f"{FUNCTION}{function}("
+    index = re.compile(rf"^create unique index if not exists {function} on [^;]+;$", re.MULTILINE)
     for path in sorted(sql_directory().glob("[0-9]*.sql")):
         text = path.read_text("utf-8")
         start = text.find(begin)
@@ -72,7 +77,10 @@ def definition(function: str) -> str:
             found = ONE_LINE.match(rest) or BODY.match(rest)
             if found:
                 return begin[:-1] + found.group()
-    raise LookupError(f"no function {function} in sql/")
+        found = index.search(text)
+        if found:
+            return found.group()
+    raise LookupError(f"no function or unique index {function} in sql/")
 
 
 def mutant_environment(file: Path) -> dict[str, str]:
