@@ -1,7 +1,7 @@
 """One PostgreSQL server for a whole run of the tests, in memory where there is room.
 
 MAKEREADY_TEST_PG chooses it: `embedded` (the wheel's, the default), `system` (the newest installed
-one) or `testcontainers` (a container; MAKEREADY_TEST_IMAGE names the image).
+one), a folder of programs, or `testcontainers` (a container; MAKEREADY_TEST_IMAGE names the image).
 """
 
 from __future__ import annotations
@@ -90,12 +90,15 @@ def run_apart(work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def _local_server() -> Iterator[str]:
     binaries = None
-    if KIND == "system":
+    if KIND.startswith("/"):
+        binaries = Path(KIND)
+    elif KIND == "system":
         binaries = system_binaries()
         if binaries is None:
             pytest.skip("MAKEREADY_TEST_PG=system: no PostgreSQL is installed")
     elif KIND != "embedded":
-        pytest.exit(f"MAKEREADY_TEST_PG={KIND} is none of embedded, system, testcontainers", 2)
+        kinds = "embedded, system, testcontainers, a folder"
+        pytest.exit(f"MAKEREADY_TEST_PG={KIND} is none of {kinds}", 2)
     folder = scratch_folder()
     server = EmbeddedPostgres(
         folder / "pg", settings=FAST, binaries=binaries, die_with_parent=True
