@@ -65,6 +65,8 @@ def session_settings(settings: Settings, role: Role | None, *, part: str) -> dic
     chosen = {
         "application_name": f"makeready {part} {settings.instance}"[:63],
         "jit": "off",
+        # Whoever counts behind a lock is refused anything else, whatever the database's default.
+        "default_transaction_isolation": "read committed",
         "lock_timeout": _ms(LOCK_TIMEOUT_S),
         "idle_in_transaction_session_timeout": _ms(IDLE_IN_TRANSACTION_S),
     }

@@ -155,7 +155,7 @@ def test_doctor_finds_all_well(
     named = {one.what for one in found}
     assert named >= {
         *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
-        *("browser", "fonts", "disk", "data folder"),
+        *("browser", "fonts", "disk", "data folder", "autovacuum"),
     }
 
 

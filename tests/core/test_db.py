@@ -23,6 +23,20 @@ async def test_connections_of_the_pool_take_the_role_of_their_process(settings: 
             await pool.execute("delete from makeready.jobs")
 
 
+async def test_a_database_with_a_stricter_default_is_used_as_any_other(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    name = await db.fetchval("select current_database()")
+    await db.execute(
+        f"alter database {name} set default_transaction_isolation = 'repeatable read'"
+    )
+    async with pool_opened(settings, "makeready_worker", size=1) as pool:
+        assert await pool.fetchval("show transaction_isolation") == "read committed"
+    control = Control(settings, "makeready_worker")
+    assert (await control.fetch("show transaction_isolation"))[0][0] == "read committed"
+    await control.close()
+
+
 async def test_without_roles_connections_keep_their_user(settings: Settings) -> None:
     settings = replace(settings, database_roles=False)
     async with pool_opened(settings, "makeready_http", size=1) as pool:

@@ -199,6 +199,7 @@ async def _server_settings(connection: asyncpg.Connection) -> list[Finding]:
         "full_page_writes",
         "max_connections",
         "transaction_read_only",
+        "autovacuum",
     ]
     rows = await connection.fetch(
         "select n, current_setting(n) as v from unnest($1::text[]) n", names
@@ -231,6 +232,13 @@ async def _server_settings(connection: asyncpg.Connection) -> list[Finding]:
             "yes" if has["transaction_read_only"] == "off" else "no",
             well=has["transaction_read_only"] == "off",
             mend="this is a standby: let DATABASE_URL name the primary (target_session_attrs)",
+        ),
+        judged(
+            "autovacuum",
+            has["autovacuum"],
+            well=has["autovacuum"] == "on",
+            mend="set autovacuum = on: claims grow slower with every job that has ended",
+            verdict="warn",
         ),
     ]
 
