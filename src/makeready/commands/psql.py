@@ -29,11 +29,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """Runs psql as a child and returns its exit code."""
     program = find_psql()
     with machine(settings, storage=False) as found:
-        operations = sql_directory() / "ops"
-        environ = os.environ | {
-            "PSQLRC": str(operations / "psqlrc"),
-            "MAKEREADY_OPS": str(operations),
-        }
+        environ = os.environ | {"PSQLRC": str(sql_directory() / "ops" / "psqlrc")}
         url, password = without_password(found.database_url or "")
         if password is not None:
             environ["PGPASSWORD"] = password
