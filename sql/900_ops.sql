@@ -267,7 +267,7 @@ begin
   if v_n > 0 then
     return query select 'behind', format('%s%s jobs of its lane come first', case v_n when 10000 then 'at least ' else '' end, v_n), 'More workers or a higher limit.';
   elsif not v_blocks then
-    return query select 'next', 'it can be claimed now', 'A free worker takes it within a second.';
+    return query select 'next', 'it can be claimed now', 'A free worker takes it at once, or within two seconds where its hint was lost.';
   end if;
 end
 $$;

@@ -28,7 +28,7 @@ class Waker:
     def wake(self, queue: str) -> None:
         """Has the workers of a queue told. Call it after the commit; it returns at once.
 
-        One that cannot be sent is dropped: workers poll every second.
+        One that cannot be sent is dropped: workers poll, within two seconds.
         """
         self._queues.add(queue)
         self._wanted.set()
