@@ -246,8 +246,11 @@ begin
           case when by_heartbeat and v_job.run_until < v_now then 'the attempt ran too long' else 'the worker is gone' end,
           'worker', v_job.worker_id, 'lost', v_job.lost + 1), v_now);
       v_count := v_count + 1;
-    exception when lock_not_available then
-      -- Somebody's open transaction holds the row of the job's domain: this job waits for them, the others do not.
+    exception when others then
+      -- Somebody's open transaction holds the row of the job's domain, or the domain refuses: this job waits, the others do not.
+      if sqlstate <> '55P03' then        -- not lock_not_available: the server's log says which job needs a look
+        raise warning 'job % of queue % cannot be taken back: % (%)', v_job.id, v_job.queue, sqlerrm, sqlstate;
+      end if;
       v_blocked := v_blocked + 1;
       exit when v_blocked >= 5;
     end;

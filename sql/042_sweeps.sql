@@ -73,8 +73,11 @@ begin
          where j.queue = v_queue and j.id = v_job;
         perform makeready.announce(v_queue, array[v_job]);
         v_count := v_count + 1;
-      exception when lock_not_available then
-        -- As in reap: a row of the job's domain is held; this job waits, the others do not.
+      exception when others then
+        -- As in reap: a row of the job's domain is held, or the domain refuses; this job waits, the others do not.
+        if sqlstate <> '55P03' then
+          raise warning 'job % of queue % cannot expire: % (%)', v_job, v_queue, sqlerrm, sqlstate;
+        end if;
         v_blocked := v_blocked + 1;
         exit when v_blocked >= 5;
       end;

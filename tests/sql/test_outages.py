@@ -103,3 +103,26 @@ async def test_domain_rows_that_somebody_holds_never_stop_the_rest(
     while await core.call(sweep, max_jobs=100):
         pass
     assert await core.count("free", "expired") == 12
+
+
+@pytest.mark.parametrize("sweep", ["reap", "expire"])
+async def test_a_fault_in_the_domain_of_one_job_stops_no_other(
+    core: Core, clock: Clock, sweep: str
+) -> None:
+    odd, *jobs = await core.many("free", 4, deadline=await core.call("now") + seconds(30))
+    await core.db.execute(
+        "create function refuse() returns trigger language plpgsql"
+        " as $$ begin raise exception 'no such domain row'; end $$;"
+        " create trigger refuse after update of state on makeready.free_jobs for each row"
+        f" when (new.id = '{odd}' and new.state = 'expired') execute function refuse()"
+    )
+    if sweep == "reap":
+        await core.claim("free", 4)
+    await clock.advance(60)
+    warnings: list[str] = []
+    core.db.add_log_listener(lambda _, message: warnings.append(message.message))
+
+    assert await core.call(sweep, max_jobs=100) == 3
+    assert {await core.state(job) for job in jobs} == {"expired"}
+    assert await core.state(odd) in {"running", "queued"}
+    assert any(str(odd) in warning and "no such domain row" in warning for warning in warnings)
