@@ -22,7 +22,7 @@ CLAIM_TIMEOUT_S = 5.0  # above lock_timeout: a claim behind a forgotten session 
 _CLAIM = """
 select c.queue, c.id, c.attempt, c.lost, c.priority, c.lane, c.host, c.owner, c.batch, c.lease,
        c.payload::text as payload, c.progress::text as progress, c.created_at, c.started_at,
-       c.deadline_at, c.run_until,
+       case when c.deadline_at < '9999-01-01' then c.deadline_at end as deadline_at, c.run_until,
        extract(epoch from c.run_until - c.started_at)::float8 as limit_s
   from """
 
@@ -35,6 +35,8 @@ class Claimed:
     lease: Lease
     limit_s: float
     """Seconds from the claim to `run_until`, by the database's clock: immune to skew."""
+    unreadable: str = ""
+    """Why Python cannot read its JSON, if so: the job can only fail, its neighbours go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +187,15 @@ async def report(db: Executor, lease: Lease, facts: Json) -> None:
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:
+    payload, progress, unreadable = {}, None, ""
+    try:
+        payload, progress = json.loads(row["payload"]), json_value(row["progress"])
+    except (ValueError, RecursionError) as error:  # a number too long, or nested too deeply
+        unreadable = type(error).__name__
     job = Job(
         queue=row["queue"],
         id=row["id"],
-        payload=json.loads(row["payload"]),
+        payload=payload,
         attempt=row["attempt"],
         lost=row["lost"],
         priority=row["priority"],
@@ -196,14 +203,14 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         host=row["host"],
         owner=row["owner"],
         batch=row["batch"],
-        progress=json_value(row["progress"]),
+        progress=progress,
         created_at=row["created_at"],
         started_at=row["started_at"],
         run_until=row["run_until"],
         deadline_at=row["deadline_at"],
     )
     lease = Lease(queue=job.queue, job_id=job.id, token=row["lease"])
-    return Claimed(job=job, lease=lease, limit_s=row["limit_s"])
+    return Claimed(job=job, lease=lease, limit_s=row["limit_s"], unreadable=unreadable)
 
 
 def _lease(lease: Lease) -> tuple[str, UUID, UUID]:

@@ -54,3 +54,26 @@ async def test_a_handler_that_returns_no_outcome_fails_its_job(
     error = plain(await db.fetchval("select error from makeready.jobs"))
     assert error["code"] == "internal_error"
     assert "TypeError" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("job", "end"),
+    [
+        (('{"n": ' + "9" * 5000 + "}", None), "dead"),
+        (('{"n": ' + "[" * 2000 + "]" * 2000 + "}", None), "dead"),
+        (("{}", "infinity"), "done"),
+        (("{}", "10000-02-01 00:00:00+00"), "done"),
+    ],
+    ids=["number", "nesting", "no deadline", "year"],
+)
+async def test_a_job_that_python_cannot_read_holds_up_no_other(
+    settings: Settings, core: Core, db: asyncpg.Connection, job: tuple[str, str | None], end: str
+) -> None:
+    statement = (
+        "select makeready.enqueue('free', $1::text::jsonb, deadline => $2::text::timestamptz)"
+    )
+    odd, plain_one = await db.fetchval(statement, *job), await core.enqueue()
+    async with working(settings, Scripted()) as shop:
+        await shop.until_ends(2)
+    ended = await db.fetch("select id, state from makeready.jobs")
+    assert dict(map(tuple, ended)) == {odd: end, plain_one: "done"}

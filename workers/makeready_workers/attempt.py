@@ -71,6 +71,7 @@ class Attempt:
         self.stopped: Stop | None = None
         self.is_ending = False
         """From here on finish or fail decide: a verdict of an older heartbeat counts no more."""
+        self._unreadable = claimed.unreadable
         self._pool = pool
         self._margin_s = min(claimed.limit_s * MARGIN_SHARE, LONGEST_MARGIN_S)
         self._scope = anyio.CancelScope()
@@ -96,6 +97,9 @@ class Attempt:
         )
         try:
             with self._scope:
+                if self._unreadable:
+                    text = f"its payload or progress cannot be read: {self._unreadable}"
+                    raise JobFailed("fatal", "job_unreadable", text)
                 outcome: object = await handler.run(self.job, lease)
                 if not isinstance(outcome, Outcome):  # None would look like a lost lease
                     raise TypeError(f"the handler returned {type(outcome).__name__}")
