@@ -1,7 +1,7 @@
 """One PostgreSQL server for a whole run of the tests, in memory where there is room.
 
 MAKEREADY_TEST_PG chooses it: `embedded` (the wheel's, the default), `system` (the newest installed
-one), a folder of programs, or `testcontainers` (a container; MAKEREADY_TEST_IMAGE names the image).
+one), a folder of programs or `testcontainers` (a container; MAKEREADY_TEST_IMAGE names the image).
 """
 
 from __future__ import annotations
