@@ -3,6 +3,7 @@
 - `cluster`: one server a run
 - `dsn`: superuser's URL of the test's own database, cloned from the template
 - `db`: one connection to it
+- `core`: that connection, as one that calls the functions of the core
 - `connect`: `await connect(role=None)`: more connections, closed at the end
 - `clock`: `await clock.advance(seconds)` moves `makeready.now()`
 - `s3`: a bucket of the test on an S3 server of the run
@@ -28,6 +29,7 @@ from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from tests.support.clock import Clock
 from tests.support.cluster import KIND, TEMPLATE, Cluster, running_cluster
+from tests.support.core import Core
 from tests.support.database import Connect
 from tests.support.objectstore import S3, running_store
 
@@ -97,6 +99,11 @@ async def connect(dsn: str, clock: Clock) -> AsyncIterator[Connect]:
 @pytest.fixture
 async def db(connect: Connect) -> asyncpg.Connection:
     return await connect()
+
+
+@pytest.fixture
+def core(db: asyncpg.Connection) -> Core:
+    return Core(db)
 
 
 @pytest.fixture(scope="session")

@@ -55,11 +55,6 @@ async def dsn(
 
 
 @pytest.fixture
-def core(db: asyncpg.Connection) -> Core:
-    return Core(db)
-
-
-@pytest.fixture
 def session(connect: Connect) -> Session:
     async def open_one(role: str | None = None) -> Core:
         return Core(await connect(role))

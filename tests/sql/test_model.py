@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support import model
-from tests.support.core import Core, seconds
+from tests.support.core import OPEN, Core, seconds
 from tests.support.model import Job, Model, Refused
 
 EXAMPLES = int(os.environ.get("MAKEREADY_TEST_EXAMPLES", "0"))
@@ -179,7 +179,7 @@ class Machine(RuleBasedStateMachine):
             call = self.core.call("retry", queue_name="bounded", job=job)
             self.both(call, lambda: self.model.reopen(row))
         else:
-            if row.state in model.OPEN:
+            if row.state in OPEN:
                 row.leave("expired")
             assert self.run(self.core.give_up("bounded", job))["job_state"] == row.state
 

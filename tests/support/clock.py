@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import asyncpg
 
 
@@ -38,10 +36,3 @@ class Clock:
                 )
         for pool in self._pools:  # new connections read the setting
             await pool.expire_connections()
-
-    async def now(self) -> datetime:
-        """What `makeready.now()` says to a new connection of the test."""
-        shifted: datetime = await self._admin.fetchval(
-            "select clock_timestamp() + $1::text::interval", f"{self.offset_s} seconds"
-        )
-        return shifted

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from tests.support.core import OPEN
+
 ATTEMPT_LIMIT, STALE, RETRY_BASE, RETRY_CAP = 2500, 1500, 700, 2000
 MAX_ATTEMPTS, MAX_LOST, LANE_SEATS = 2, 2, 1
 LANE = "x"
-OPEN = ("waiting", "queued", "running")
 
 
 class Refused(Exception):
@@ -48,8 +49,7 @@ class Job:
 
     def leave(self, state: str) -> None:
         """Its lease ends."""
-        if self.lease is not None:
-            self.lease = None
+        self.lease = None
         self.state = state
 
 

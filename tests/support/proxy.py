@@ -44,12 +44,6 @@ class Proxy(TCPFuzzingProxy):
         self.cuts += 1
         self.close_all_connections()
 
-    def drop_answers(self) -> None:
-        """What is asked still gets through, no answer does; and then the connections are cut."""
-        for connection in list(self.connections):
-            task: Any = connection.proxy_from_backend_task
-            self.loop.call_soon_threadsafe(task.cancel)
-
     async def listen(self) -> None:
         """As asyncpg's, for either kind of backend."""
         while True:

@@ -28,7 +28,6 @@ class Service:
     """A running service."""
 
     url: str
-    app: Any
     client: httpx2.AsyncClient
     """Without a token."""
 
@@ -76,7 +75,7 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             async with httpx2.AsyncClient(base_url=url, timeout=15) as client:
-                yield Service(url=url, app=config.app, client=client)
+                yield Service(url=url, client=client)
         finally:
             server.should_exit = True
 

@@ -10,7 +10,7 @@ import pytest
 
 from makeready.schema import migrate
 from tests.support.cluster import TEMPLATE, Cluster
-from tests.support.core import QUEUES_SQL, Core
+from tests.support.core import QUEUES_SQL
 from tests.support.drill import SQL
 
 WORK_TEMPLATE = f"{TEMPLATE}_work"
@@ -42,8 +42,3 @@ async def dsn(
     await connection.close()
     yield cluster.dsn(name)
     await admin.execute(f"drop database {name} with (force)")
-
-
-@pytest.fixture
-def core(db: asyncpg.Connection) -> Core:
-    return Core(db)

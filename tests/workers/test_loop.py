@@ -20,14 +20,8 @@ from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 
 
-async def _row(db: asyncpg.Connection, job: object) -> asyncpg.Record:
-    row = await db.fetchrow("select * from makeready.jobs where id = $1", job)
-    assert row is not None
-    return row
-
-
 async def test_a_job_runs_and_its_result_is_kept(
-    settings: Settings, db: asyncpg.Connection
+    settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
     async def run(job: Job, _: HeldLease) -> Outcome:
         return Done(result={"twice": job.payload["number"] * 2})
@@ -36,7 +30,7 @@ async def test_a_job_runs_and_its_result_is_kept(
         job = await jobs.enqueue(db, "free", {"number": 21}, options=jobs.Options(wake=True))
         assert await shop.until_ends() == {"done": 1}
 
-    row = await _row(db, job)
+    row = await core.job(job)
     assert row["state"] == "done"
     assert plain(row["result"]) == {"twice": 42}
 
@@ -146,13 +140,13 @@ async def test_a_failure_is_retried_with_the_pause_of_the_queue(
         job = await core.enqueue(wake=True)
         assert await shop.until_ends(2) == {"waiting": 1, "done": 1}
 
-    assert (await _row(db, job))["attempt"] == 2
+    assert (await core.job(job))["attempt"] == 2
     error = await db.fetchval("select error from makeready.attempts where job_id = $1", job)
     assert plain(error) == {"code": "too_wet", "message": "ink not dry", "evidence": {"drops": 3}}
 
 
 async def test_a_retry_waits_at_least_as_long_as_the_handler_asks(
-    settings: Settings, core: Core, db: asyncpg.Connection
+    settings: Settings, core: Core
 ) -> None:
     async def run(_: Job, __: HeldLease) -> Outcome:
         raise JobFailed("retry", "busy", "come back later", retry_after=120)
@@ -161,7 +155,7 @@ async def test_a_retry_waits_at_least_as_long_as_the_handler_asks(
         job = await core.enqueue(wake=True)
         await shop.until_ends()
 
-    row = await _row(db, job)
+    row = await core.job(job)
     assert row["state"] == "waiting"
     assert row["run_at"] - row["started_at"] >= seconds(120)
 
@@ -180,12 +174,12 @@ async def test_a_handler_says_how_to_go_on(
         job = await core.enqueue(wake=True)
         await shop.until_ends()
 
-    row = await _row(core.db, job)
+    row = await core.job(job)
     assert (row["state"], row["attempt"]) == (state, attempt)
 
 
 async def test_an_unknown_error_is_a_retry_that_tells_no_secret(
-    settings: Settings, core: Core, db: asyncpg.Connection
+    settings: Settings, core: Core
 ) -> None:
     async def run(_: Job, __: HeldLease) -> Outcome:
         raise ValueError("password=hunter2")
@@ -194,14 +188,14 @@ async def test_an_unknown_error_is_a_retry_that_tells_no_secret(
         job = await core.enqueue(wake=True)
         assert await shop.until_ends() == {"waiting": 1}
 
-    error = plain((await _row(db, job))["error"])
+    error = plain((await core.job(job))["error"])
     assert error["code"] == "internal_error"
     assert "ValueError" in error["message"]
     assert "hunter2" not in str(error)
 
 
 async def test_an_error_of_the_contract_keeps_its_code_and_text(
-    settings: Settings, core: Core, db: asyncpg.Connection
+    settings: Settings, core: Core
 ) -> None:
     class StoreAway(MakereadyError):
         code = "storage_unavailable"
@@ -213,7 +207,7 @@ async def test_an_error_of_the_contract_keeps_its_code_and_text(
         job = await core.enqueue(wake=True)
         assert await shop.until_ends() == {"waiting": 1}
 
-    error = plain((await _row(db, job))["error"])
+    error = plain((await core.job(job))["error"])
     assert error == {"code": "storage_unavailable", "message": "no answer from the store"}
 
 
