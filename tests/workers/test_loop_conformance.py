@@ -175,6 +175,7 @@ async def test_a_server_that_takes_no_more_connections_loses_no_job(
     await _done_once(db, 16)
     if not cut:
         assert await db.fetchval("select max(lost) from makeready.jobs") == 0
+        assert set(shop.worker.statistics().ends) == {"queued", "done"}  # given back, not failed
 
 
 async def test_handlers_that_use_up_the_pool_stop_no_beat_and_no_other_job(
