@@ -37,6 +37,7 @@ async def _nothing_was_counted(witness: Witness) -> None:
 async def test_an_outage_of_fifteen_seconds_kills_no_work_and_repeats_none(
     server: EmbeddedPostgres, dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
+    """H2: restart of PostgreSQL."""
     async with (
         worker_process(dsn, tmp_path, "one") as one,
         worker_process(dsn, tmp_path, "two") as two,
@@ -63,6 +64,7 @@ async def test_an_outage_of_fifteen_seconds_kills_no_work_and_repeats_none(
 async def test_a_crash_of_the_server_loses_no_committed_job_and_repeats_no_finished_one(
     server: EmbeddedPostgres, dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
+    """H1 and H2: crash recovery, restart after each of three kills."""
     async with (
         worker_process(dsn, tmp_path, "one") as one,
         worker_process(dsn, tmp_path, "two") as two,
@@ -90,6 +92,7 @@ async def _answers(witness: Witness) -> bool:
 async def test_backends_that_are_killed_all_the_time_stop_nobody(
     dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
+    """H3: killed backends."""
     async with (
         worker_process(dsn, tmp_path, "one") as one,
         worker_process(dsn, tmp_path, "two") as two,
@@ -142,6 +145,7 @@ def _send(pids: list[int], number: signal.Signals) -> None:
 async def test_a_limit_holds_through_kills_of_workers_and_restarts_of_the_server(
     server: EmbeddedPostgres, dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
+    """H2 and H4: a restart between repeated kills of workers."""
     await witness.value("select makeready.queue_set('drill', 'max_in_flight', '3')")
     async with limit_watched(dsn, 3), worker_process(dsn, tmp_path, "steady") as steady:
         await witness.enqueue(60, do="sleep", seconds=0.2)
@@ -162,6 +166,7 @@ async def test_a_limit_holds_through_kills_of_workers_and_restarts_of_the_server
 async def test_killed_workers_lose_no_job_and_do_none_twice(
     dsn: str, witness: Witness, tmp_path: Path
 ) -> None:
+    """H1 and H4: crash recovery, repeated kills."""
     async with worker_process(dsn, tmp_path, "steady") as steady:
         await witness.enqueue(150, do="sleep", seconds=0.6)
         for _ in range(5):

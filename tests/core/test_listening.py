@@ -80,6 +80,7 @@ async def test_nonsense_on_the_channel_harms_nobody(
 async def test_a_killed_listener_is_back_soon_and_looks_at_everything_once(
     settings: Settings, db: asyncpg.Connection
 ) -> None:
+    """B1: lost registration."""
     sweeps: list[bool] = []
     async with listening_to(settings) as listener:
         listener.on_sweep(lambda: sweeps.append(listener.hears))
@@ -92,6 +93,7 @@ async def test_a_killed_listener_is_back_soon_and_looks_at_everything_once(
 
 @pytest.mark.usefixtures("quick")
 async def test_a_half_open_connection_is_noticed_by_the_canary(settings: Settings) -> None:
+    """B1: half-open connection, behind a proxy."""
     assert settings.database_url
     with proxied(settings.database_url) as proxy:
         async with listening_to(replace(settings, database_url=proxy.dsn)) as listener:

@@ -139,6 +139,7 @@ async def test_every_kind_of_end_wakes_its_waiter(core: Core, settings: Settings
 async def test_any_number_may_wait_for_one_job_at_the_cost_of_one_read(
     core: Core, settings: Settings
 ) -> None:
+    """Q3: a burst is coalesced."""
     row = await core.running()
     async with waiting_room(settings) as waiting, anyio.create_task_group() as group:
         ends: list[Ended | None] = []

@@ -227,6 +227,7 @@ async def test_a_new_database_never_runs_old_migrations(empty: str, tmp_path: Pa
 
 
 async def test_what_is_missing_and_what_is_newer_is_told(dsn: str, tmp_path: Path) -> None:
+    """B3: drift of the schema from what this version brings."""
     folder = write(tmp_path, s500_things="select 1")
     connection = await asyncpg.connect(dsn)
     state = await inspect(connection, [folder])

@@ -76,6 +76,7 @@ async def test_progress_forgives_lost_leases(core: Core, clock: Clock) -> None:
 
 
 async def test_a_worker_that_beats_keeps_its_jobs(core: Core, clock: Clock) -> None:
+    """B3: heartbeat."""
     job = await core.running("free")
     assert core.me is not None
     for _ in range(5):

@@ -105,6 +105,7 @@ async def test_a_worker_serves_several_queues_even_when_one_never_runs_dry(
 
 
 async def test_work_starts_at_once_when_it_is_notified(settings: Settings, core: Core) -> None:
+    """B1: LISTEN wakes before the poll."""
     if not settings.listen:
         pytest.skip("needs notifications")
     handler = Scripted()
@@ -120,6 +121,7 @@ async def test_work_starts_at_once_when_it_is_notified(settings: Settings, core:
 async def test_work_starts_at_the_next_poll_without_a_notification(
     settings: Settings, core: Core, *, listen: bool
 ) -> None:
+    """B1: the poll finds it when notifications are off, or one got lost."""
     handler = Scripted()
     async with working(settings, handler, listen=listen):
         await core.enqueue()

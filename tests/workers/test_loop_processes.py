@@ -123,6 +123,7 @@ async def test_a_restarted_process_gets_its_predecessors_jobs_back_at_once(
 async def test_a_signal_lets_jobs_end_and_the_process_leaves(
     dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """P1: acceptance with SIGTERM."""
     async with worker_process(dsn, tmp_path, drain_grace_s=5) as worker:
         job = await core.enqueue("drill", body={"do": "sleep", "seconds": 0.7}, wake=True)
         await _started(db, job)
