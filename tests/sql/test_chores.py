@@ -60,6 +60,18 @@ async def test_a_chore_that_another_holds_is_left_to_it(core: Core, session: Ses
     assert await core.call("chore_run", chore_name="prune") == -1  # done, not due
 
 
+async def test_a_chore_that_another_process_is_taking_is_refused_at_once(
+    core: Core, session: Session
+) -> None:
+    await core.call("chore_set", chore_name="files_scan", enabled=True)
+    other = await session()
+    async with other.db.transaction():
+        assert await other.call("chore_take", chore_name="files_scan") is True
+        await core.db.execute("set lock_timeout = '1s'")
+        assert await core.call("chore_take", chore_name="files_scan") is False
+    assert await core.call("chore_take", chore_name="files_scan") is False  # taken, not due
+
+
 async def test_a_chore_whose_process_died_is_done_by_the_next(
     core: Core, session: Session
 ) -> None:
@@ -254,6 +266,14 @@ async def test_workers_silent_for_an_hour_are_forgotten(core: Core, clock: Clock
             await clock.advance(1)
             await due(core)
     assert await core.call("workers_forget", max_rows=10) == 1
+
+
+async def test_workers_are_forgotten_in_bounded_batches(core: Core, clock: Clock) -> None:
+    for _ in range(3):
+        await core.worker()
+    await clock.advance(3601)
+    done = [await core.call("workers_forget", max_rows=2) for _ in range(3)]
+    assert done == [2, 1, 0]
 
 
 async def test_minutes_tell_what_happened_and_are_corrected_later(

@@ -82,6 +82,17 @@ async def test_finish_and_claim_gives_a_draining_worker_nothing(core: Core) -> N
     assert await core.state(job["id"]) == "done"
 
 
+async def test_finish_and_claim_gives_a_stale_worker_nothing(core: Core, clock: Clock) -> None:
+    """What it holds it may finish; new work is for those that beat."""
+    await core.many("free", 2)
+    (job,) = await core.claim("free")
+    await clock.advance(11)
+    call = {"queue_name": "free", "job": job["id"], "token": job["lease"], "outcome": {}}
+    assert await core.rows("finish_and_claim", **call, worker=core.me) == []
+    assert await core.state(job["id"]) == "done"
+    assert await core.count("free", "queued") == 1
+
+
 async def test_finish_and_claim_takes_nothing_from_a_paused_queue(core: Core) -> None:
     await core.many("free", 2)
     (job,) = await core.claim("free")

@@ -128,6 +128,16 @@ async def test_purged_keys_are_gone_and_others_stay(core: Core, clock: Clock) ->
     assert await core.db.fetchval("select key from makeready.requests") == "young"
 
 
+async def test_a_purge_of_keys_is_bounded_and_takes_the_oldest(core: Core, clock: Clock) -> None:
+    for key in ("1", "2", "3"):
+        await once(core, key)
+        await clock.advance(1)
+    await clock.advance(25 * 3600)
+    assert await core.call("requests_purge", max_rows=2) == 2
+    assert await core.db.fetchval("select array_agg(key) from makeready.requests") == ["3"]
+    assert await core.call("requests_purge", max_rows=2) == 1
+
+
 async def test_a_duplicate_is_never_refused_for_a_limit(core: Core) -> None:
     _, job, _ = await once(core, queue="bounded")
     await core.many("bounded", 4)
