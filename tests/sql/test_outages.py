@@ -75,6 +75,19 @@ async def test_an_outage_of_hours_does_not_forget_workers_that_come_back(
     assert await core.finish(job) == "ok"
 
 
+async def test_a_clock_that_ran_ahead_and_came_back_holds_up_no_recovery(
+    core: Core, clock: Clock
+) -> None:
+    """Reaps go on, and heartbeats are distrusted for one stale time, not until that far hour."""
+    await tick(core, clock, 1)
+    await clock.advance(3600)
+    await tick(core, clock, 1)
+    await clock.advance(-3600)
+    job = await core.running("free")
+    await tick(core, clock, 12)
+    assert await core.state(job["id"]) == "queued"
+
+
 @pytest.mark.parametrize("sweep", ["reap", "expire"])
 async def test_domain_rows_that_somebody_holds_never_stop_the_rest(
     core: Core, session: Session, clock: Clock, sweep: str
