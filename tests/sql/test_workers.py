@@ -183,3 +183,18 @@ async def test_the_lock_of_another_database_is_not_this_workers_life(
     life = await session()
     await hold_session(life, worker)
     assert await core.call("session_is_open", worker=worker) is True
+
+
+async def test_a_lock_on_the_two_halves_of_the_key_is_not_this_workers_life(
+    core: Core, session: Session
+) -> None:
+    """One key of 64 bits and two of 32 are two locks; objsubid tells them apart."""
+    worker = await core.worker(session=True)
+    key = await core.call("session_key", worker=worker)
+    other = await session()
+    await other.db.execute(
+        "select pg_advisory_lock(($1::bigint >> 32)::int, (($1::bigint << 32) >> 32)::int)", key
+    )
+    assert await core.call("session_is_open", worker=worker) is False
+    await hold_session(other, worker)
+    assert await core.call("session_is_open", worker=worker) is True
