@@ -99,9 +99,10 @@ async def test_the_latest_render_is_the_last_one_entered_rnd_008_rnd_011(
 ) -> None:
     user = await press.user()
     pack = await press.pack(user, "invoice")
-    await press.rendered(user, pack, "invoice")
+    first = await press.rendered(user, pack, "invoice")
     await clock.advance(-3600)  # a clock that was set back must not bring the old one to the top
     second = await press.rendered(user, pack, "invoice")
+    assert second != first
     await press.db.execute("update makeready.pack_documents set created_at = '2026-01-01'")
 
     assert (await press.document(user, pack, "invoice")).file_id == second

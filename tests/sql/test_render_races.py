@@ -132,3 +132,23 @@ async def test_two_that_publish_with_one_lease_make_one_artifact(
 
     assert await call == "repeat"
     assert await press.db.fetchval("select count(*) from makeready.artifacts") == 1
+
+
+async def test_a_retry_waits_for_whoever_has_the_pack_before_it_touches_the_document(
+    press: Press, user: UUID, pack: UUID, connect: Connect
+) -> None:
+    """With the document's entry first each would wait for the other: it has a unique key."""
+    job = await press.job_of(user, pack, "invoice")
+    await press.fail(await press.one())
+    other = Core(await connect())
+    async with press.db.transaction():
+        await press.db.execute("select makeready.render_lock_pack($1, $2)", user, pack)
+        retrying = other.call("retry", queue_name="render", job=job)
+        call = await step(await connect(), other, retrying)
+        assert call.waits
+        made = await render.render_document(press.db, user, pack, "invoice")
+
+    assert await call == "cancelled"
+    assert await press.states(user, pack) == ["queued"]
+    assert [c.job.id for c in await press.claim(9)] == [made.job_id]
+    assert await press.open_count(pack) == 1
