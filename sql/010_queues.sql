@@ -112,7 +112,7 @@ create table if not exists makeready.jobs (
 ) partition by list (queue);
 -- The door to Citus stays open: queue first in every key.
 create index if not exists jobs_queued on makeready.jobs (queue, lane, host, priority, turn, run_at, id) where state = 'queued';
-create index if not exists jobs_turn on makeready.jobs (queue, owner, turn) where state = 'queued' and turn > 0;
+create index if not exists jobs_turn on makeready.jobs (queue, owner, lane, host, priority, turn) where state = 'queued' and turn > 0;
 create index if not exists jobs_running on makeready.jobs (queue, worker_id) where state = 'running';
 create unique index if not exists jobs_seat_is_unique on makeready.jobs (queue, seat) where state = 'running' and seat is not null;
 create index if not exists jobs_waiting on makeready.jobs (queue, run_at) where state = 'waiting';

@@ -23,10 +23,11 @@ as $$
                order by j.turn limit 1), 1),
     coalesce((select j.turn + 1 from makeready.jobs j
                where j.queue = queue_name and j.state = 'queued' and j.turn > 0 and j.owner = owner_key
+                 and j.lane = lane_name and j.host = host_name and j.priority = rank
                order by j.turn desc limit 1), 1))
 $$;
 comment on function makeready.first_turn(text, text, text, integer, text) is
-  'The turn of an owner''s next job in a fair queue: after the owner''s own queued jobs, not before what is served now. Two simultaneous enqueues of one owner may share a turn, which costs nobody anything.';
+  'The turn of an owner''s next job among those of its lane, host and rank in a fair queue: after the owner''s own, not before what is served now. Two simultaneous enqueues of one owner may share a turn, which costs nobody anything.';
 
 create or replace function makeready.admit(queue_name text, job_count integer)
   returns makeready.queues

@@ -91,3 +91,15 @@ async def test_redriven_jobs_take_one_turn_after_another(core: Core) -> None:
         await core.fail(job, "fatal")
     await core.rows("redrive", queue_name="fair", dry_run=False)
     assert [(await core.job(job))["turn"] for job in jobs] == [1, 2, 3, 4, 5]
+
+
+async def test_turns_of_one_rank_or_lane_cost_none_in_another(core: Core) -> None:
+    """Turns are compared among jobs of one lane, host and rank: only those may be counted."""
+    await core.lane("fair", "x", 5)
+    for other in ({"rank": -1}, {"lane_name": "x"}, {"host_name": "h"}):
+        await core.many("fair", 1000, owner_key="big")
+        for owner in ("big", "late"):
+            await core.enqueue("fair", owner_key=owner, **other)
+        job = await core.enqueue("fair", owner_key="late")
+        assert (await core.job(job))["turn"] <= 2, other
+        await core.db.execute("delete from makeready.jobs")
