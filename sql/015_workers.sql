@@ -203,7 +203,7 @@ $$;
 comment on function makeready.reap_one(text, uuid, integer, uuid, timestamptz, text, jsonb, timestamptz) is
   'Takes one job back whose row reap has locked. Internal.';
 
-create or replace function makeready.reap(max_jobs integer default 1000, by_heartbeat boolean default true)
+create or replace function makeready.reap(max_jobs integer default 1000, by_heartbeat boolean default true, seen_since timestamptz default '-infinity')
   returns integer
   language plpgsql
   volatile
@@ -224,7 +224,10 @@ declare
 begin
   -- Suspects first: nearly always none, and then no job is read beyond the running ones.
   if by_heartbeat then
-    select array_agg(w.id) into v_lost from makeready.workers w where makeready.worker_is_lost(w, v_now);
+    -- A session that is gone says nothing of a worker whose last beat is older than our own session: the same outage,
+    -- however short, may have cut both. Until its next beat only its silence counts.
+    select array_agg(w.id) into v_lost from makeready.workers w
+     where makeready.worker_is_lost(w, v_now) and (w.beat_at >= seen_since or w.beat_at < v_now - w.stale_after);
   end if;
   for v_job in
     select g.*
@@ -258,8 +261,8 @@ begin
   return v_count;
 end
 $$;
-comment on function makeready.reap(integer, boolean) is
-  'Takes back jobs whose worker is lost or whose attempt ran too long: the attempt is given back and counted as lost, max_lost losses are dead. by_heartbeat false: only jobs whose worker is not registered at all. Returns how many.';
+comment on function makeready.reap(integer, boolean, timestamptz) is
+  'Takes back jobs whose worker is lost or whose attempt ran too long: the attempt is given back and counted as lost, max_lost losses are dead. by_heartbeat false: only jobs whose worker is not registered at all. seen_since: since when the caller has been connected. Returns how many.';
 
 create or replace function makeready.worker_strays(worker uuid, known uuid[])
   returns integer

@@ -74,10 +74,12 @@ create or replace function makeready.tick()
 as $$
 declare
   v_now    timestamptz := makeready.now();
+  v_since  timestamptz := least(coalesce(nullif(current_setting('makeready.ticks_since', true), '')::timestamptz, v_now), v_now);
   v_reaper makeready.reaper;
   -- One stale time, and at most a minute: no single worker's patience may hold up everybody's recovery.
   v_patience interval := (select least(greatest('10 seconds', max(w.stale_after)), '1 minute') from makeready.workers w);
 begin
+  perform set_config('makeready.ticks_since', v_since::text, false);      -- of this session: gone with the connection
   -- Once a second for all processes together: who finds the row locked or fresh goes on to the chores.
   select * into v_reaper from makeready.reaper r where r.ran_at <= v_now - interval '0.5 seconds' or r.ran_at > v_now
      for update skip locked;
@@ -89,7 +91,7 @@ begin
     -- A clock that ran ahead and came back must not keep it waiting.
     v_reaper.trusts_after := least(v_reaper.trusts_after, v_now + v_patience);
     update makeready.reaper r set ran_at = v_now, trusts_after = v_reaper.trusts_after;
-    perform makeready.reap(1000, v_now >= v_reaper.trusts_after);
+    perform makeready.reap(1000, v_now >= v_reaper.trusts_after, v_since);
   end if;
   -- The two that come round each second are named only when they find something: idle processes stay idle.
   return query

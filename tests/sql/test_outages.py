@@ -139,3 +139,26 @@ async def test_a_fault_in_the_domain_of_one_job_stops_no_other(
     assert {await core.state(job) for job in jobs} == {"expired"}
     assert await core.state(odd) in {"running", "queued"}
     assert any(str(odd) in warning and "no such domain row" in warning for warning in warnings)
+
+
+async def test_a_reaper_that_reconnects_first_takes_no_work_of_the_others(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """An outage of two seconds cuts all sessions: one that is gone says nothing then."""
+    lives, old, new = await session(), await session(), await session()
+    worker = await core.worker(session=True)
+    await lives.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
+    for _ in range(12):  # until heartbeats are trusted
+        await clock.advance(1)
+        await old.rows("tick")
+    await core.beat(worker)
+    await core.enqueue("free")
+    (job,) = await core.claim("free", 1, worker)
+    await lives.db.execute("select pg_advisory_unlock_all()")
+    for _ in range(2):  # never so long a gap that nobody would be trusted
+        await clock.advance(1)
+        await new.rows("tick")
+    assert await core.state(job["id"]) == "running"
+    await clock.advance(1)
+    await old.rows("tick")  # it was there all the time: only the worker is gone
+    assert await core.state(job["id"]) == "queued"
