@@ -224,8 +224,8 @@ declare
 begin
   -- Suspects first: nearly always none, and then no job is read beyond the running ones.
   if by_heartbeat then
-    -- A session that is gone says nothing of a worker whose last beat is older than our own session: the same outage,
-    -- however short, may have cut both. Until its next beat only its silence counts.
+    -- A session that is gone says nothing of a worker whose last beat is older than a session we had to open anew: the
+    -- same outage, however short, may have cut both. Until its next beat only its silence counts.
     select array_agg(w.id) into v_lost from makeready.workers w
      where makeready.worker_is_lost(w, v_now) and (w.beat_at >= seen_since or w.beat_at < v_now - w.stale_after);
   end if;
@@ -262,7 +262,7 @@ begin
 end
 $$;
 comment on function makeready.reap(integer, boolean, timestamptz) is
-  'Takes back jobs whose worker is lost or whose attempt ran too long: the attempt is given back and counted as lost, max_lost losses are dead. by_heartbeat false: only jobs whose worker is not registered at all. seen_since: since when the caller has been connected. Returns how many.';
+  'Takes back jobs whose worker is lost or whose attempt ran too long: the attempt is given back and counted as lost, max_lost losses are dead. by_heartbeat false: only jobs whose worker is not registered at all. seen_since: since when the caller has been connected again, if its session was cut. Returns how many.';
 
 create or replace function makeready.worker_strays(worker uuid, known uuid[])
   returns integer

@@ -74,12 +74,15 @@ create or replace function makeready.tick()
 as $$
 declare
   v_now    timestamptz := makeready.now();
-  v_since  timestamptz := least(coalesce(nullif(current_setting('makeready.ticks_since', true), '')::timestamptz, v_now), v_now);
+  v_since  timestamptz := '-infinity';
   v_reaper makeready.reaper;
   -- One stale time, and at most a minute: no single worker's patience may hold up everybody's recovery.
   v_patience interval := (select least(greatest('10 seconds', max(w.stale_after)), '1 minute') from makeready.workers w);
 begin
-  perform set_config('makeready.ticks_since', v_since::text, false);      -- of this session: gone with the connection
+  if current_setting('makeready.reconnected', true) = 'on' then      -- after an outage, as far as this process can tell
+    v_since := least(coalesce(nullif(current_setting('makeready.ticks_since', true), '')::timestamptz, v_now), v_now);
+    perform set_config('makeready.ticks_since', v_since::text, false);      -- of this session: gone with the connection
+  end if;
   -- Once a second for all processes together: who finds the row locked or fresh goes on to the chores.
   select * into v_reaper from makeready.reaper r where r.ran_at <= v_now - interval '0.5 seconds' or r.ran_at > v_now
      for update skip locked;

@@ -157,6 +157,7 @@ class Control:
         if not flush:
             self._settings["synchronous_commit"] = "off"
         self._connection: asyncpg.Connection | None = None
+        self._was_away = False
         self._turn = asyncio.Lock()
         self._backoff = Backoff()
         self._not_before = 0.0
@@ -204,19 +205,23 @@ class Control:
             # An answer that never came, or was cut, leaves nothing to rely on.
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 self._connection = None
+                self._was_away = True
                 connection.terminate()
             raise
 
     async def _connect(self) -> asyncpg.Connection:
         await anyio.sleep(max(0.0, self._not_before - time.monotonic()))
+        # The reaper asks: what cut its own session may have cut those of healthy workers.
+        known = {"makeready.reconnected": "on"} if self._was_away else {}
         try:
             self._connection = await connect(
                 self._dsn,
                 timeout=CONNECT_TIMEOUT_S,
                 max_cached_statement_lifetime=0,
-                server_settings=self._settings,
+                server_settings=self._settings | known,
             )
         except Exception:
+            self._was_away = True
             self._not_before = time.monotonic() + self._backoff.pause_s()
             raise
         self._backoff.reset()

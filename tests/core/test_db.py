@@ -135,3 +135,16 @@ async def test_a_cancelled_control_call_leaves_no_broken_connection(
         await call
 
     assert (await control.fetch("select 2"))[0][0] == 2
+
+
+async def test_a_control_connection_says_that_it_was_cut(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    control = Control(settings, "makeready_worker")
+    asked = "select current_setting('makeready.reconnected', true) as is_back, pg_backend_pid()"
+    (first,) = await control.fetch(asked)
+    await db.fetchval("select pg_terminate_backend($1, 5000)", first["pg_backend_pid"])
+    (second,) = await control.fetch(asked)
+    await control.close()
+
+    assert (first["is_back"], second["is_back"]) == (None, "on")

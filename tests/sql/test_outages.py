@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from tests.sql.conftest import Session
@@ -141,24 +143,47 @@ async def test_a_fault_in_the_domain_of_one_job_stops_no_other(
     assert any(str(odd) in warning and "no such domain row" in warning for warning in warnings)
 
 
-async def test_a_reaper_that_reconnects_first_takes_no_work_of_the_others(
+async def _work_of_one_whose_session_goes(
+    core: Core, session: Session, clock: Clock, reaper: Core
+) -> UUID:
+    """A job that runs while `reaper` has ticked for long; its worker has just beaten."""
+    life = await session()
+    worker = await core.worker(session=True)
+    await life.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
+    for _ in range(12):  # until heartbeats are trusted
+        await clock.advance(1)
+        await reaper.rows("tick")
+    await core.beat(worker)
+    job = await core.enqueue("free")
+    await core.claim("free", 1, worker)
+    await life.db.execute("select pg_advisory_unlock_all()")
+    return job
+
+
+async def test_a_reaper_that_is_back_first_takes_no_work_of_the_others(
     core: Core, session: Session, clock: Clock
 ) -> None:
     """An outage of two seconds cuts all sessions: one that is gone says nothing then."""
-    lives, old, new = await session(), await session(), await session()
-    worker = await core.worker(session=True)
-    await lives.db.execute("select pg_advisory_lock(makeready.session_key($1))", worker)
-    for _ in range(12):  # until heartbeats are trusted
-        await clock.advance(1)
-        await old.rows("tick")
-    await core.beat(worker)
-    await core.enqueue("free")
-    (job,) = await core.claim("free", 1, worker)
-    await lives.db.execute("select pg_advisory_unlock_all()")
+    old, back, fresh = await session(), await session(), await session()
+    await back.db.execute("set makeready.reconnected = 'on'")
+    job = await _work_of_one_whose_session_goes(core, session, clock, old)
     for _ in range(2):  # never so long a gap that nobody would be trusted
         await clock.advance(1)
-        await new.rows("tick")
-    assert await core.state(job["id"]) == "running"
+        await back.rows("tick")
+    assert await core.state(job) == "running"
     await clock.advance(1)
-    await old.rows("tick")  # it was there all the time: only the worker is gone
-    assert await core.state(job["id"]) == "queued"
+    await fresh.rows("tick")  # nothing has cut this one: only the worker is gone
+    assert await core.state(job) == "queued"
+
+
+async def test_a_reaper_that_came_back_notices_who_dies_later(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """Promise 5 holds again with the first beat after an outage."""
+    back = await session()
+    await back.db.execute("set makeready.reconnected = 'on'")
+    job = await _work_of_one_whose_session_goes(core, session, clock, back)
+    for _ in range(2):
+        await clock.advance(1)
+        await back.rows("tick")
+    assert await core.state(job) == "queued"
