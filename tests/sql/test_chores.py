@@ -172,7 +172,10 @@ async def test_expire_ends_what_waits_and_spares_what_runs(core: Core, clock: Cl
     patient = await core.enqueue("free", deadline=now + seconds(60))
     await clock.advance(6)
     assert "expire" in await due(core)
+    warnings: list[object] = []
+    core.db.add_log_listener(lambda _, message: warnings.append(message))
     assert await core.call("expire", max_jobs=100) == 2
+    assert warnings == []  # it did not even try to end what runs
     states = [await core.state(job) for job in (queued, waiting, patient, running["id"])]
     assert states == ["expired", "expired", "queued", "running"]
     assert plain((await core.job(queued))["error"])["code"] == "deadline"

@@ -174,6 +174,26 @@ async def test_two_that_take_over_from_a_dead_process(
         assert await owner(core) == rival
 
 
+@BOTH
+async def test_a_late_beat_then_a_takeover(
+    core: Core, session: Session, clock: Clock, how: str
+) -> None:
+    """Who beats at the last moment is alive: it is not struck off by what was read before."""
+    first, second = await session(), await session()
+    old = await core.worker(instance="a")
+    await clock.advance(60)
+    transaction = await begin(first)
+    await first.beat(old)
+    registering = await step(core.db, second, second.register(uuid4(), instance="a"))
+    assert registering.waits
+    await transaction.end(how)
+    if how == "commit":
+        with pytest.raises(Conflict):
+            await registering
+    else:
+        assert await registering == 0
+
+
 async def test_of_two_heirs_that_wait_for_one_row_one_gets_the_name(
     core: Core, session: Session, clock: Clock
 ) -> None:

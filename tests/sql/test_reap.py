@@ -120,6 +120,13 @@ async def test_no_report_moves_the_deadline(core: Core) -> None:
     assert (await core.job(job["id"]))["run_until"] == deadline
 
 
+async def test_nothing_is_reported_after_the_deadline(core: Core, clock: Clock) -> None:
+    job = await core.running("free", deadline=await core.call("now") + seconds(30))
+    await clock.advance(31)
+    with pytest.raises(LeaseLost):
+        await core.report(job)
+
+
 async def test_a_former_lease_reports_nothing(core: Core) -> None:
     old = await core.running("free")
     await core.fail(old, "interrupted")
