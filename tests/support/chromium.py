@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from makeready.config import Settings
-from makeready.documents import Asset, PrintOptions
+from makeready.documents import Asset
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium import (
     ChromiumEngine,
     EngineLimits,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from makeready.documents import PrintOptions
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import text_of
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium import RenderError, flags, jail
 from makeready_workers.chromium import engine as engine_module
 from makeready_workers.chromium.browser import start

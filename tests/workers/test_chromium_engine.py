@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import makeready
-from makeready.documents import Asset, PrintOptions, build_html, document_type, registry, sample
+from makeready.documents import Asset, build_html, document_type, registry, sample
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import inspect, text_of, verify
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
 from makeready_workers.chromium.jail import HOME_PREFIX
 from tests.support.chromium import (

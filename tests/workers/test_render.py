@@ -21,11 +21,12 @@ from makeready import documents, library, pdf, render
 from makeready.aside import HelperLost
 from makeready.config import Secret, Settings
 from makeready.db import open_pool, pool_opened
-from makeready.documents import Asset, PrintOptions
+from makeready.documents import Asset
 from makeready.errors import LeaseLost
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
 from makeready.pdf import text_of
+from makeready.print_options import PrintOptions
 from makeready.storage import ObjectFacts, Storage, open_storage
 from makeready.storage_errors import ObjectMissing, StorageUnavailable
 from makeready_workers.attempt import Attempt

@@ -27,6 +27,7 @@ from makeready.documents import DocumentType, Html, TemplateFailed
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.faults import Backoff, again
 from makeready.jobs import Done, FailKind, Job, JobFailed, Lease, Outcome
+from makeready.print_options import PrintOptions
 from makeready.storage import ObjectFacts, Storage
 from makeready.storage_errors import (
     ObjectExists,
@@ -221,7 +222,7 @@ async def _warm_up(engine: Engine) -> None:
     """Starts browser and checker, so that the first who waits does not wait for them too."""
     try:
         printed = await engine.render(
-            "<!doctype html><p>.</p>", {}, documents.PrintOptions(), timeout_s=WARM_UP_S
+            "<!doctype html><p>.</p>", {}, PrintOptions(), timeout_s=WARM_UP_S
         )
         await pdf.verify_aside(printed.pdf)
     except Exception as error:  # noqa: BLE001 -- the first document meets it again and reports it

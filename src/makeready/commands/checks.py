@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from makeready import documents, pdf
+from makeready import pdf
 from makeready.commands.migrate import connected
 from makeready.commands.service import Client, new_session
 from makeready.config import Settings
 from makeready.embedded.chromium import INSTALL, find_chromium
+from makeready.print_options import PrintOptions
 from makeready.schema import inspect
 from makeready.storage import open_storage
 
@@ -150,7 +151,7 @@ async def check_browser(settings: Settings) -> list[Finding]:
     started = time.perf_counter()
     async with open_engine(settings, binary=binary, own_fonts=False) as engine:
         result = await engine.render(
-            html, {}, documents.PrintOptions(), timeout_s=PROBE_TIMEOUT_S, pack=None
+            html, {}, PrintOptions(), timeout_s=PROBE_TIMEOUT_S, pack=None
         )
     took_ms = (time.perf_counter() - started) * 1e3
     text = pdf.text_of(result.pdf).strip()

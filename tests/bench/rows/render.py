@@ -18,8 +18,9 @@ import pymupdf
 import structlog
 
 from makeready.config import Settings
-from makeready.documents import Asset, PrintOptions, build_html, document_type, sample
+from makeready.documents import Asset, build_html, document_type, sample
 from makeready.embedded.chromium import find_chromium
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, EngineLimits, open_engine
 from makeready_workers.chromium.pipe import PipeError
 from tests.bench.bench import Bench, Row

@@ -21,9 +21,10 @@ import structlog
 from anyio.abc import TaskGroup
 
 from makeready.config import Settings
-from makeready.documents import Asset, PrintOptions
+from makeready.documents import Asset
 from makeready.embedded.chromium import ChromiumBinary, find_chromium
 from makeready.pdf import text_of
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium.browser import Browser, start
 from makeready_workers.chromium.dates import count_pages, fix_dates
 from makeready_workers.chromium.fonts import furnish

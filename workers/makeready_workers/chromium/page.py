@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from makeready.documents import PAPERS_MM, Asset, PrintOptions
+from makeready.documents import Asset
+from makeready.print_options import PAPERS_MM, PrintOptions
 from makeready_workers.chromium.pipe import CallRefused, Pipe, SessionGone
 from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
 from makeready_workers.chromium.requests import Requests
