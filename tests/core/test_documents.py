@@ -14,7 +14,6 @@ from makeready.documents import (
     ASSET_ORIGIN,
     Asset,
     DocumentType,
-    PrintOptions,
     TemplateFailed,
     build_html,
     check_data,
@@ -23,6 +22,7 @@ from makeready.documents import (
     sample,
 )
 from makeready.errors import NotFound, Rejected
+from makeready.print_options import PrintOptions
 
 NAMES = ("invoice", "letter", "report")
 

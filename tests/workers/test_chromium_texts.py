@@ -12,13 +12,13 @@ import pytest
 from makeready.documents import (
     ASSET_ORIGIN,
     Asset,
-    PrintOptions,
     build_html,
     document_type,
     font_files,
     sample,
 )
 from makeready.pdf import inspect
+from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault
 from makeready_workers.chromium.dates import count_pages, fix_dates
 from makeready_workers.chromium.page import CALM_LOOKS, LOOK_S, Page
