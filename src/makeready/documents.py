@@ -1,7 +1,8 @@
 """Document types: template, schema of the data, print options, assets; and the HTML of them.
 
 A type is a folder of `document_types/`: `type.json`, `template.html.j2`, `schema.json`,
-`words.<lang>.json`, `assets/` and sample data. Templates run in a sandbox that escapes everything
+`words.<lang>.json`, `assets/` and sample data. Types of one family (`"family"` in `type.json`) lay
+schema, words and samples over what `_shared/<family>.*` holds for all of them. Templates run in a sandbox that escapes everything
 and refuses a name that is not there; they see the data, the words of one language and the filters
 of `wording` and `figures`, and nothing else.
 """
@@ -95,7 +96,7 @@ class Html:
 @functools.cache
 def registry() -> Mapping[str, DocumentType]:
     """All document types that are shipped, by id; read once a process."""
-    folder = files("makeready") / "document_types"
+    folder = _root()
     shared = _texts(folder / _SHARED, prefix="shared/")
     found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     return {name: _load(folder / name, shared) for name in found if not name.startswith("_")}
@@ -114,14 +115,14 @@ def document_type(name: str) -> DocumentType:
 
 def sample(doc: DocumentType, lang: str) -> dict[str, Any]:
     """The sample data that is shipped with a type, in one language."""
-    path = files("makeready") / "document_types" / doc.id / f"sample.{lang}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    folder = _root() / doc.id
+    return _part(folder, _read(folder / "type.json"), f"sample.{lang}.json")
 
 
 @functools.cache
 def font_files() -> Mapping[str, bytes]:
     """The fonts that every engine must offer, by file name."""
-    folder = files("makeready") / "document_types" / _FONTS
+    folder = _root() / _FONTS
     return {
         entry.name: entry.read_bytes()
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
@@ -181,7 +182,7 @@ def _sandbox(doc: DocumentType, lang: str) -> TemplateSandbox:
 
 
 def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
-    facts = json.loads((folder / "type.json").read_text(encoding="utf-8"))
+    facts = _read(folder / "type.json")
     options = facts.get("print", {})
     unknown = set(options) - {field.name for field in fields(PrintOptions)}
     if unknown:
@@ -189,12 +190,9 @@ def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
     sources = {**shared, **_texts(folder, prefix="")}
     if any(len(text.encode()) > TEMPLATE_LIMIT_BYTES for text in sources.values()):
         raise ValueError(f"{folder.name}: a template is above {TEMPLATE_LIMIT_BYTES} bytes")
-    schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    schema = _part(folder, facts, "schema.json")
     check_schema(schema)
-    words = {
-        lang: json.loads((folder / f"words.{lang}.json").read_text(encoding="utf-8"))
-        for lang in LANGUAGES
-    }
+    words = {lang: _part(folder, facts, f"words.{lang}.json") for lang in LANGUAGES}
     assets = _assets(folder / "assets")
     return DocumentType(
         id=folder.name,
@@ -209,6 +207,32 @@ def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
         assets=assets,
         version=_version(facts, schema, words, sources, assets),
     )
+
+
+def _root() -> Traversable:
+    return files("makeready") / "document_types"
+
+
+def _read(path: Traversable) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _part(folder: Traversable, facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A JSON file of a type, over what its family shares under that name."""
+    own = _read(folder / name)
+    if "family" not in facts:
+        return own
+    return _over(own, _read(_root() / _SHARED / f"{facts['family']}.{name}"))
+
+
+def _over(own: Any, shared: Any) -> Any:
+    """Objects are merged, lists joined; else what the type itself says wins."""
+    if isinstance(own, dict) and isinstance(shared, dict):
+        both = {key: _over(own[key], shared[key]) for key in shared.keys() & own.keys()}
+        return {**shared, **own, **both}
+    if isinstance(own, list) and isinstance(shared, list):
+        return [*shared, *own]
+    return own
 
 
 def _texts(folder: Traversable, *, prefix: str) -> dict[str, str]:
