@@ -1,10 +1,10 @@
 """Document types: template, schema of the data, print options, assets; and the HTML of them.
 
 A type is a folder of `document_types/`: `type.json`, `template.html.j2`, `schema.json`,
-`words.<lang>.json`, `assets/` and sample data. Types of one family (`"family"` in `type.json`) lay
-schema, words and samples over what `_shared/<family>.*` holds for all of them. Templates run in a sandbox that escapes everything
-and refuses a name that is not there; they see the data, the words of one language and the filters
-of `wording` and `figures`, and nothing else.
+`words.<lang>.json`, `assets/` and sample data. Types of one family (`"family"` in `type.json`)
+lay schema, words and samples over what `_shared/<family>.*` holds for all of them. Templates run
+in a sandbox that escapes everything and refuses a name that is not there; they see the data, the
+words of one language and the filters of `wording` and `figures`, and nothing else.
 """
 
 from __future__ import annotations
