@@ -222,7 +222,7 @@ def _part(folder: Traversable, facts: Mapping[str, Any], name: str) -> dict[str,
     own = _read(folder / name)
     if "family" not in facts:
         return own
-    return _over(own, _read(_root() / _SHARED / f"{facts['family']}.{name}"))
+    return dict(_over(own, _read(_root() / _SHARED / f"{facts['family']}.{name}")))
 
 
 def _over(own: Any, shared: Any) -> Any:
