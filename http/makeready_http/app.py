@@ -1,4 +1,4 @@
-"""The HTTP service: all routes in one list, the lifespan, the middleware. Thin over SQL functions.
+"""The HTTP service: all operations, the lifespan, the middleware. Thin over SQL functions.
 
 `create_app(settings)` is what `makeready http` serves; nothing happens at import.
 """
@@ -14,11 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from makeready.config import Settings
-from makeready_http import health, render
+from makeready_http import docs, health, library, render
 from makeready_http.middleware import RequestScope
+from makeready_http.operations import Operation
 from makeready_http.problems import answer, refusal_of
 from makeready_http.services import Services, services_opened
 
@@ -29,22 +30,18 @@ class State(TypedDict):
     services: Services
 
 
+OPERATIONS: tuple[Operation, ...] = (
+    *health.OPERATIONS,
+    *render.OPERATIONS,
+    *library.OPERATIONS,
+    *docs.OPERATIONS,
+)
+"""Every operation there is, in the order of the reference."""
+
+
 def routes() -> list[BaseRoute]:
     """Every route there is."""
-    return [
-        Route("/health", health.live, methods=["GET"]),
-        Route("/health/live", health.live, methods=["GET"]),
-        Route("/health/ready", health.ready, methods=["GET"]),
-        Route("/health/s3", health.storage, methods=["GET"]),
-        Route("/packs", render.create_pack, methods=["POST"]),
-        Route("/packs/{pack_id}/render", render.render_pack, methods=["POST"]),
-        Route("/packs/{pack_id}/render/{doc_id}", render.render_document, methods=["POST"]),
-        Route("/packs/{pack_id}/documents", render.list_documents, methods=["GET"]),
-        Route("/render/jobs/{job_id}", render.show_job, methods=["GET"]),
-        Route("/files/{file_id}/download", render.download, methods=["GET"]),
-        Route("/me/files", render.my_files, methods=["GET"]),
-        Route("/me/packs", render.my_packs, methods=["GET"]),
-    ]
+    return [operation.route() for operation in OPERATIONS]
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -62,6 +59,7 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _refuse},
     )
     app.router.redirect_slashes = False  # a path is a route or it is not
+    app.state.operations = OPERATIONS
     app.state.readiness = health.Readiness()
     return app
 

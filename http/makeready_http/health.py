@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready.schema import inspect
+from makeready_http.operations import TEXT, TRUTH, Answer, Operation, done, nullable, record
 from makeready_http.problems import Problem, Refusal, answer, retry_after
 from makeready_http.services import Services, services_of
 
@@ -108,3 +109,61 @@ async def _verdict(check: Callable[[], Awaitable[None]]) -> str:
     except Exception as error:  # noqa: BLE001 -- any fault of a part is an answer here
         return type(error).__name__
     return "ok"
+
+
+_STORAGE = record(
+    {
+        "ok": TRUTH,
+        "bucket": TEXT,
+        "endpoint": nullable(TEXT),
+        "presign_endpoint": nullable(TEXT),
+        "provider": TEXT,
+        "has_credentials": TRUTH,
+    },
+    {"head_bucket": TEXT},
+)
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/health",
+        endpoint=live,
+        who="anyone",
+        tag="health",
+        summary="says that the process answers",
+        answers={200: Answer(description="It does.", schema=done())},
+    ),
+    Operation(
+        method="GET",
+        path="/health/live",
+        endpoint=live,
+        who="anyone",
+        tag="health",
+        summary="the same, for probes",
+        answers={200: Answer(description="It does.", schema=done())},
+    ),
+    Operation(
+        method="GET",
+        path="/health/ready",
+        endpoint=ready,
+        who="anyone",
+        tag="health",
+        summary="says whether database, schema and storage are usable",
+        answers={
+            200: Answer(
+                description="All are.",
+                schema=done(checks=record({"database": TEXT, "storage": TEXT})),
+            )
+        },
+        errors=("storage_unavailable",),
+    ),
+    Operation(
+        method="GET",
+        path="/health/s3",
+        endpoint=storage,
+        who="anyone",
+        tag="health",
+        summary="tells how storage is configured, without a call",
+        description="`ok` is false when endpoint, bucket or credentials are missing.",
+        answers={200: Answer(description="The configuration.", schema=_STORAGE)},
+    ),
+)

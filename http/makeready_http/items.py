@@ -8,6 +8,57 @@ from uuid import UUID
 from starlette.responses import JSONResponse, Response
 
 from makeready import library
+from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, nullable, record
+from makeready_http.operations import UUID as ID
+
+STATUS = {"type": "string", "enum": ["none", "queued", "rendering", "ready", "failed"]}
+DOCUMENT = record(
+    {
+        "doc_id": TEXT,
+        "title": TEXT,
+        "status": STATUS,
+        "job_id": nullable(ID),
+        "file_id": nullable(ID),
+        "last_good_file_id": nullable(ID),
+        "attempts": WHOLE,
+        "last_error": nullable(TEXT),
+        "access": record(
+            {"tier": TEXT, "enabled": TRUTH, "is_locked": TRUTH, "reason": nullable(TEXT)}
+        ),
+    }
+)
+JOB_FIELDS = {
+    "job_id": ID,
+    "pack_id": ID,
+    "doc_id": TEXT,
+    "status": STATUS,
+    "file_id": nullable(ID),
+    "attempts": WHOLE,
+    "max_attempts": WHOLE,
+    "last_error": nullable(TEXT),
+}
+FILE = record(
+    {
+        "file_id": ID,
+        "artifact_id": ID,
+        "kind": TEXT,
+        "created_at": TIME,
+        "content_type": TEXT,
+        "size_bytes": WHOLE,
+        "doc_id": nullable(TEXT),
+        "pack_id": nullable(ID),
+        "status": TEXT,
+    }
+)
+PACK = record(
+    {
+        "pack_id": ID,
+        "session_id": ID,
+        "created_at": TIME,
+        "language": TEXT,
+        "open_count": WHOLE,
+    }
+)
 
 
 def document_item(state: library.DocumentState) -> dict[str, Any]:

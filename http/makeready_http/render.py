@@ -1,12 +1,8 @@
-"""Packs and their documents, files and the user's lists. Thin: read, call one function, answer.
+"""Making packs and rendering them. Thin: read, call one function, answer.
 
     POST /packs                      {"language": "ru", "documents": {"invoice": {…}}}
     POST /packs/{pack_id}/render
     POST /packs/{pack_id}/render/{doc_id}
-    GET  /packs/{pack_id}/documents
-    GET  /render/jobs/{job_id}
-    GET  /files/{file_id}/download
-    GET  /me/files, /me/packs        ?limit=50&after=<the last id of the page before>
 
 The three POSTs take `Idempotency-Key`; the two that render take `Prefer: wait=N`. The answer is
 202 while something is still being printed, and 200 or 201 when there is nothing to wait for.
@@ -27,18 +23,33 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import documents as registry
-from makeready import library, render
+from makeready import render
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import MAX_PROBLEMS, cut
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
-    page,
     path_uuid,
     prefer_wait,
     read_json,
 )
-from makeready_http.items import document_item, file_item, job_item, listed, pack_item
+from makeready_http.items import (
+    DOCUMENT,
+    JOB_FIELDS,
+)
+from makeready_http.operations import (
+    ANYTHING,
+    TEXT,
+    WHOLE,
+    Answer,
+    Operation,
+    array,
+    done,
+    record,
+)
+from makeready_http.operations import (
+    UUID as ID,
+)
 from makeready_http.outcomes import document_outcome, pack_outcome
 from makeready_http.problems import Problem, not_found
 from makeready_http.services import services_of
@@ -143,61 +154,6 @@ async def render_document(request: Request) -> Response:
     return answer
 
 
-async def list_documents(request: Request) -> Response:
-    """Each document of the pack with the state of its latest render."""
-    user = await current_user(request)
-    pack = path_uuid(request, "pack_id", "pack_not_found")
-    found = await library.documents(services_of(request).pool, user, pack)
-    _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
-    items = [document_item(state) for state in found]
-    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
-
-
-async def show_job(request: Request) -> Response:
-    """One render, by its job."""
-    user = await current_user(request)
-    job_id = path_uuid(request, "job_id", "job_not_found")
-    found = await library.job(services_of(request).pool, user, job_id)
-    if found is None:
-        raise not_found("job_not_found", "job_id", job_id)
-    return JSONResponse({"ok": True, **job_item(found)})
-
-
-async def download(request: Request) -> Response:
-    """A link to the file that works for some minutes, for whoever holds it."""
-    user = await current_user(request)
-    file_id = path_uuid(request, "file_id", "file_not_found")
-    services = services_of(request)
-    found = await library.file(services.pool, user, file_id)
-    if found is None:
-        raise not_found("file_not_found", "file_id", file_id)
-    valid_s = services.settings.presign_ttl_s
-    link = await services.storage.presign(
-        found.key, bucket=found.bucket, valid_s=valid_s, filename=found.filename
-    )
-    _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
-    return JSONResponse(
-        {"ok": True, "url": link, "expires_in_sec": valid_s},
-        headers={"Cache-Control": "no-store"},
-    )
-
-
-async def my_files(request: Request) -> Response:
-    """The user's files, newest first."""
-    user = await current_user(request)
-    limit, after = page(request)
-    rows = await library.files(services_of(request).pool, user, limit=limit, older_than=after)
-    return listed("files", [file_item(row) for row in rows], limit, "file_id")
-
-
-async def my_packs(request: Request) -> Response:
-    """The user's packs, newest first."""
-    user = await current_user(request)
-    limit, after = page(request)
-    rows = await library.packs(services_of(request).pool, user, limit=limit, older_than=after)
-    return listed("packs", [pack_item(row) for row in rows], limit, "pack_id")
-
-
 def _pack_facts(body: Mapping[str, Any]) -> _PackFacts:
     """Checks the body of a new pack, first its frame, then the data. Takes up to a second."""
     unknown = (name for name in body if name not in _PACK_FIELDS)
@@ -253,3 +209,72 @@ def _problem(code: str, path: str, message: str) -> dict[str, Any]:
 
 def _replayed(is_new: bool) -> dict[str, str]:
     return {} if is_new else {"Idempotency-Replayed": "true"}
+
+
+_PACK_BODY = record(
+    {"documents": {**ANYTHING, "description": "Each document's data, by its doc_id."}},
+    {
+        "language": {"type": "string", "enum": list(render.LANGUAGES), "default": "ru"},
+        "session_id": {**ID, "description": "Left out: a new session is made."},
+    },
+)
+_RENDERING = {"pack_id": ID, "jobs_created": WHOLE, "jobs_skipped": WHOLE, "job_ids": array(ID)}
+_PACK_ENDED = record({"ok": {"const": True}, **_RENDERING}, {"documents": array(DOCUMENT)})
+_JOB_MADE = {"pack_id": ID, "doc_id": TEXT, "job_id": ID}
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/packs",
+        endpoint=create_pack,
+        tag="packs",
+        summary="makes a pack of the data of its documents",
+        description="All data is checked first, and every problem named.",
+        body=_PACK_BODY,
+        is_idempotent=True,
+        answers={
+            201: Answer(
+                description="It is made.",
+                schema=done(pack_id=ID, documents=array(TEXT)),
+                headers=("Location",),
+            )
+        },
+        errors=("document_not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/packs/{pack_id}/render",
+        endpoint=render_pack,
+        tag="packs",
+        summary="renders what the pack lacks",
+        description="Documents whose latest render is queued, rendering or ready are skipped.",
+        is_idempotent=True,
+        can_wait=True,
+        answers={
+            200: Answer(description="None of it is open.", schema=_PACK_ENDED),
+            202: Answer(
+                description="It is being printed.", schema=_PACK_ENDED, headers=("Location",)
+            ),
+        },
+        errors=("pack_not_found", "conflict", "queue_busy"),
+    ),
+    Operation(
+        method="POST",
+        path="/packs/{pack_id}/render/{doc_id}",
+        endpoint=render_document,
+        tag="packs",
+        summary="renders one document anew",
+        is_idempotent=True,
+        can_wait=True,
+        answers={
+            200: Answer(
+                description="It is printed.", schema=record({"ok": {"const": True}, **JOB_FIELDS})
+            ),
+            202: Answer(
+                description="It is being printed.",
+                schema=record({"ok": {"const": True}, **_JOB_MADE}, {"status": TEXT}),
+                headers=("Location",),
+            ),
+        },
+        errors=("pack_not_found", "document_not_found", "already_in_progress", "queue_busy"),
+    ),
+)

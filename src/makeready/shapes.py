@@ -13,7 +13,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 MAX_PROBLEMS = 100
@@ -26,6 +26,7 @@ Check = Callable[[Any, Path, "Findings"], None]
 _MUCH = {"Items": "many", "Length": "long"}
 _LITTLE = {"Items": "few", "Length": "short"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 CLASSES: dict[str, set[type]] = {
     "array": {list},
@@ -260,4 +261,20 @@ def _is_date(text: str) -> bool:
         return False
 
 
-_FORMATS: dict[str, Callable[[str], bool]] = {"date": _is_date, "email": lambda text: "@" in text}
+def _is_date_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_uuid(text: str) -> bool:
+    return bool(_UUID.fullmatch(text))
+
+
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "date": _is_date,
+    "date-time": _is_date_time,
+    "email": lambda text: "@" in text,
+    "uuid": _is_uuid,
+}

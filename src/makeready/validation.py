@@ -31,7 +31,7 @@ from makeready.shapes import (
     typed,
 )
 
-_NOTES = frozenset({"$schema", "$defs", "title", "description"})
+_NOTES = frozenset({"$schema", "$defs", "title", "description", "default", "examples"})
 _WITH = {  # keywords that are read together with another one
     "type": {"minLength", "maxLength", "pattern", "format"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},

@@ -1,4 +1,4 @@
-"""Routes, error codes and log events are all in their reference pages."""
+"""Error codes are promised where they are used, log events are in their reference page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from starlette.routing import Route
-
-from makeready_http.app import routes
+from makeready_http.app import OPERATIONS
 from makeready_http.problems import STATUS_OF
 
 ROOT = Path(__file__).parents[2]
@@ -18,36 +16,16 @@ SOURCES = ("src", "http", "workers")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
-def test_every_route_is_in_the_http_reference() -> None:
-    listed = (REFERENCES / "http.md").read_text("utf-8")
-    assert {route for route in _served() if f"`{route}`" not in listed} == set()
-
-
-def test_the_http_reference_lists_no_route_that_is_not_served() -> None:
-    listed = (REFERENCES / "http.md").read_text("utf-8")
-    routes_listed = set(re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /[^`?]*)`", listed))
-    assert routes_listed - _served() == set()
-
-
-def test_the_http_reference_lists_every_error_of_a_route_under_its_status() -> None:
-    rows = re.findall(
-        r"^\| (\d{3}) \| (.*) \|$", (REFERENCES / "http.md").read_text("utf-8"), re.MULTILINE
-    )
-    listed = {
-        code: int(status)
-        for status, text in rows
-        for code in re.findall(r"`(\w+)`", text)
-        if code in STATUS_OF
-    }
+def test_every_error_that_a_route_names_is_promised_by_an_operation() -> None:
+    promised = {code for operation in OPERATIONS for code in operation.all_errors()}
     named = {
         node.value
         for path in (ROOT / "http" / "makeready_http").glob("*.py")
-        if path.name != "problems.py"  # it has the codes of queues to come as well
+        if path.name not in {"problems.py", "operations.py"}
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and node.value in STATUS_OF
     }
-    assert listed == {code: STATUS_OF[code] for code in listed}
-    assert named - set(listed) == set()
+    assert named - promised == set()
 
 
 def test_every_log_event_is_in_the_event_reference() -> None:
@@ -61,15 +39,6 @@ def test_every_log_event_is_in_the_event_reference() -> None:
         for event in _events(path)
     }
     assert (logged - listed, listed - logged) == (set(), set())
-
-
-def _served() -> set[str]:
-    return {
-        f"{method} {route.path}"
-        for route in routes()
-        if isinstance(route, Route)
-        for method in (route.methods or set()) - {"HEAD"}
-    }
 
 
 def _events(path: Path) -> Iterator[str]:

@@ -1,0 +1,159 @@
+"""What a user sees of packs, jobs and files. Reads only: read, call one function, answer.
+
+GET  /packs/{pack_id}/documents
+GET  /render/jobs/{job_id}
+GET  /files/{file_id}/download
+GET  /me/files, /me/packs        ?limit=50&after=<the last id of the page before>
+"""
+
+from __future__ import annotations
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from makeready import library
+from makeready_http.auth import current_user
+from makeready_http.inputs import page, path_uuid
+from makeready_http.items import (
+    DOCUMENT,
+    FILE,
+    JOB_FIELDS,
+    PACK,
+    document_item,
+    file_item,
+    job_item,
+    listed,
+    pack_item,
+)
+from makeready_http.operations import (
+    PAGE,
+    TEXT,
+    WHOLE,
+    Answer,
+    Operation,
+    array,
+    done,
+    page_of,
+)
+from makeready_http.operations import (
+    UUID as ID,
+)
+from makeready_http.problems import not_found
+from makeready_http.services import services_of
+
+_log = structlog.get_logger(__name__)
+
+
+async def list_documents(request: Request) -> Response:
+    """Each document of the pack with the state of its latest render."""
+    user = await current_user(request)
+    pack = path_uuid(request, "pack_id", "pack_not_found")
+    found = await library.documents(services_of(request).pool, user, pack)
+    _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
+    items = [document_item(state) for state in found]
+    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
+
+
+async def show_job(request: Request) -> Response:
+    """One render, by its job."""
+    user = await current_user(request)
+    job_id = path_uuid(request, "job_id", "job_not_found")
+    found = await library.job(services_of(request).pool, user, job_id)
+    if found is None:
+        raise not_found("job_not_found", "job_id", job_id)
+    return JSONResponse({"ok": True, **job_item(found)})
+
+
+async def download(request: Request) -> Response:
+    """A link to the file that works for some minutes, for whoever holds it."""
+    user = await current_user(request)
+    file_id = path_uuid(request, "file_id", "file_not_found")
+    services = services_of(request)
+    found = await library.file(services.pool, user, file_id)
+    if found is None:
+        raise not_found("file_not_found", "file_id", file_id)
+    valid_s = services.settings.presign_ttl_s
+    link = await services.storage.presign(
+        found.key, bucket=found.bucket, valid_s=valid_s, filename=found.filename
+    )
+    _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
+    return JSONResponse(
+        {"ok": True, "url": link, "expires_in_sec": valid_s},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def my_files(request: Request) -> Response:
+    """The user's files, newest first."""
+    user = await current_user(request)
+    limit, after = page(request)
+    rows = await library.files(services_of(request).pool, user, limit=limit, older_than=after)
+    return listed("files", [file_item(row) for row in rows], limit, "file_id")
+
+
+async def my_packs(request: Request) -> Response:
+    """The user's packs, newest first."""
+    user = await current_user(request)
+    limit, after = page(request)
+    rows = await library.packs(services_of(request).pool, user, limit=limit, older_than=after)
+    return listed("packs", [pack_item(row) for row in rows], limit, "pack_id")
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/packs/{pack_id}/documents",
+        endpoint=list_documents,
+        tag="packs",
+        summary="lists each document with the state of its latest render",
+        answers={
+            200: Answer(
+                description="In the order of printing.",
+                schema=done(pack_id=ID, documents=array(DOCUMENT)),
+            )
+        },
+        errors=("pack_not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/render/jobs/{job_id}",
+        endpoint=show_job,
+        tag="packs",
+        summary="shows one render",
+        answers={200: Answer(description="Its state.", schema=done(**JOB_FIELDS))},
+        errors=("job_not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/files/{file_id}/download",
+        endpoint=download,
+        tag="files",
+        summary="hands out a link to a file",
+        answers={
+            200: Answer(
+                description="A link that works for `expires_in_sec`, for whoever holds it.",
+                schema=done(url=TEXT, expires_in_sec=WHOLE),
+            )
+        },
+        errors=("file_not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/me/files",
+        endpoint=my_files,
+        tag="files",
+        summary="lists the user's files, newest first",
+        query=PAGE,
+        answers={200: Answer(description="A page.", schema=page_of("files", FILE))},
+    ),
+    Operation(
+        method="GET",
+        path="/me/packs",
+        endpoint=my_packs,
+        tag="packs",
+        summary="lists the user's packs, newest first",
+        query=PAGE,
+        answers={200: Answer(description="A page.", schema=page_of("packs", PACK))},
+    ),
+)

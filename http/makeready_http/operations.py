@@ -1,0 +1,159 @@
+"""What a route promises: its path, who may call it, what it takes and what it answers.
+
+Each module of routes exports `OPERATIONS`; `app` serves them, `openapi` and the HTTP reference are
+made of them, and `read_body` checks bodies by the very schema that is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from makeready.errors import Rejected
+from makeready.validation import find_problems
+from makeready_http.inputs import JSON_MAX_BYTES, PAGE_DEFAULT, PAGE_MAX, read_json
+from makeready_http.services import services_of
+
+Schema: TypeAlias = Mapping[str, Any]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer"}
+TRUTH: Schema = {"type": "boolean"}
+UUID: Schema = {"type": "string", "format": "uuid"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+ANYTHING: Schema = {"type": "object", "additionalProperties": True, "properties": {}}
+JSON = "application/json"
+
+
+def record(
+    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None
+) -> dict[str, Any]:
+    """The schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def array(items: Schema, **bounds: int) -> dict[str, Any]:
+    """The schema of a list."""
+    return {"type": "array", "items": items, **bounds}
+
+
+def nullable(schema: Schema) -> dict[str, Any]:
+    """The same, or null."""
+    found = schema["type"]
+    names = found if isinstance(found, list) else [found]
+    return {**schema, "type": [*names, "null"]}
+
+
+def done(**fields: Schema) -> dict[str, Any]:
+    """The schema of a success: `ok` and these fields."""
+    return record({"ok": {"const": True}, **fields})
+
+
+def page_of(name: str, items: Schema) -> dict[str, Any]:
+    """The schema of one page of a list."""
+    return done(**{name: array(items), "next": nullable(TEXT)})
+
+
+PAGE: Mapping[str, Schema] = {
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": PAGE_MAX,
+        "default": PAGE_DEFAULT,
+        "description": "Entries of a page.",
+    },
+    "after": {**UUID, "description": "`next` of the page before."},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One way in which a call succeeds."""
+
+    description: str
+    schema: Schema | None = None
+    """Of the body; None: there is none, or it is no JSON."""
+    media_type: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One route and method."""
+
+    method: Method
+    path: str
+    endpoint: Callable[[Request], Awaitable[Response]]
+    summary: str
+    """One line, in the indicative."""
+    tag: str
+    """The part of the service it belongs to; groups the reference."""
+    answers: Mapping[int, Answer]
+    who: Literal["anyone", "user", "staff"] = "user"
+    needs: str | None = None
+    """The permission that staff must have, such as `render:write`."""
+    description: str = ""
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    body_type: str = JSON
+    is_body_needed: bool = True
+    errors: tuple[str, ...] = ()
+    """Codes of `problems.STATUS_OF` beside those that follow from the other fields."""
+    is_idempotent: bool = False
+    """Whether it takes `Idempotency-Key`."""
+    can_wait: bool = False
+    """Whether it takes `Prefer: wait=N`."""
+
+    @property
+    def name(self) -> str:
+        """Unique among all operations, such as `get_me_packs`."""
+        steps = [step for step in self.path.split("/") if step]
+        words = [step.strip("{}").replace("-", "_").replace(".", "_") for step in steps]
+        return "_".join([self.method.lower(), *words])
+
+    def all_errors(self) -> tuple[str, ...]:
+        """Every code it may answer."""
+        found = list(self.errors)
+        if self.who != "anyone":
+            found.append("unauthorized")
+        if self.needs:
+            found.append("forbidden")
+        if self.query or self.is_idempotent:
+            found.append("invalid_request")
+        if self.body is not None:
+            found += ["invalid_request", "upload_timeout", "payload_too_large"]
+            found += ["validation_failed"] if self.body_type == JSON else []
+        if self.is_idempotent:
+            found.append("idempotency_mismatch")
+        if self.can_wait:
+            found += ["render_failed", "job_cancelled"]
+        found += ["queue_unavailable", "internal_error"]
+        return tuple(dict.fromkeys(found))
+
+    def route(self) -> Route:
+        """What Starlette serves."""
+        return Route(self.path, self.endpoint, methods=[self.method])
+
+
+async def read_body(
+    request: Request, schema: Schema, *, max_bytes: int = JSON_MAX_BYTES
+) -> dict[str, Any]:
+    """The body, an object that fits the schema; 400 when it is no JSON, 422 with all problems."""
+    body = await read_json(request, max_bytes=max_bytes)
+    heavy = services_of(request).heavy
+    problems = await to_thread.run_sync(find_problems, schema, body, limiter=heavy)
+    if problems:
+        raise Rejected("the body does not fit", details={"problems": problems})
+    return body
