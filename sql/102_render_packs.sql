@@ -106,9 +106,31 @@ end
 $$;
 comment on function makeready.render_type(text) is 'The document type if it can be rendered: MR404 when unknown, MR422 when disabled.';
 
+create or replace function makeready.render_parts(of_pack uuid)
+  returns table (doc_id text, place integer, content_id uuid)
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select d.doc_id, (row_number() over (order by d.place, d.seq))::integer, d.content_id
+    from (select c.doc_id, c.place, null::bigint as seq,
+                 (select o.id from makeready.render_contents o where o.pack_id = of_pack and o.doc_id = c.doc_id order by o.seq desc limit 1)
+            from makeready.pack_contents c where c.pack_id = of_pack
+          union all
+          (select distinct on (o.doc_id) o.doc_id, null::integer, min(o.seq) over (partition by o.doc_id), o.id
+            from makeready.render_contents o
+           where o.pack_id = of_pack
+             and not exists (select from makeready.pack_contents c where c.pack_id = of_pack and c.doc_id = o.doc_id)
+           order by o.doc_id, o.seq desc)) d (doc_id, place, seq, content_id)
+$$;
+comment on function makeready.render_parts(uuid) is
+  'The documents of a pack in their order: those it was given data for, then those that came with content of their own; with the newest content of each, null where that is the data of the pack. Internal.';
+
 -- The one place that adds renders: rows, jobs and the pack's count, all or nothing. The caller holds the pack's lock.
+drop function if exists makeready.render_add(makeready.packs, text[], uuid, uuid[], integer, timestamptz, boolean);
 create or replace function makeready.render_add(of_pack makeready.packs, doc_list text[], call uuid, new_jobs uuid[],
-    rank integer default 0, due timestamptz default null, wake boolean default false)
+    rank integer default 0, due timestamptz default null, wake boolean default false, forced boolean default false)
   returns void
   language plpgsql
   volatile
@@ -120,20 +142,33 @@ declare
 begin
   select array_agg(jsonb_build_object('pack_id', of_pack.id, 'doc_id', d.doc_id, 'language', of_pack.lang) order by d.place)
     into v_bodies from unnest(doc_list) with ordinality d (doc_id, place);
-  insert into makeready.pack_documents (pack_id, doc_id, job_id, call_id, state, type_version, created_at)
-  select of_pack.id, d.doc_id, d.job_id, call, 'queued', t.version, makeready.now()
+  insert into makeready.pack_documents (pack_id, doc_id, job_id, call_id, state, layout, type_version, content_id, is_forced, created_at)
+  select of_pack.id, d.doc_id, d.job_id, call, 'queued', t.id, coalesce(c.type_version, t.version), c.id, forced, makeready.now()
     from unnest(doc_list, new_jobs) with ordinality d (doc_id, job_id, place)
-    join makeready.document_types t on t.id = d.doc_id
+    left join lateral (select o.* from makeready.render_contents o where o.pack_id = of_pack.id and o.doc_id = d.doc_id
+                        order by o.seq desc limit 1) c on true
+    join makeready.document_types t on t.id = coalesce(c.layout, d.doc_id)
    order by d.place;
   update makeready.packs p set open_count = p.open_count + cardinality(doc_list) where p.id = of_pack.id;
   perform makeready.enqueue_many('render', v_bodies, new_jobs, rank => rank, due => due,
                                  owner_key => coalesce(of_pack.user_id::text, ''), batch_key => of_pack.id, wake => wake);
 end
 $$;
-comment on function makeready.render_add(makeready.packs, text[], uuid, uuid[], integer, timestamptz, boolean) is
+comment on function makeready.render_add(makeready.packs, text[], uuid, uuid[], integer, timestamptz, boolean, boolean) is
   'Opens a render for each named document of a locked pack and enqueues its job, in this transaction. Internal.';
 
-create or replace function makeready.render_pack_add(person uuid, content_by_document jsonb, language text, in_session uuid, pack uuid)
+create or replace function makeready.render_refuse_size(bytes bigint)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'the data of a document has % bytes', bytes
+    using errcode = 'MR422', detail = json_build_object('code', 'payload_too_large', 'max_bytes', 16777216, 'received_bytes', bytes),
+          hint = 'Numbers take up to eight times as many bytes as in the text.';
+end
+$$;
+comment on function makeready.render_refuse_size(bigint) is 'Raises MR422 for data of a document that is too large.';
+
+create or replace function makeready.render_pack_open(person uuid, language text, in_session uuid, pack uuid, bundled boolean)
   returns makeready.packs
   language plpgsql
   volatile
@@ -143,8 +178,40 @@ as $$
 declare
   v_pack    makeready.packs;
   v_session uuid := in_session;
-  v_odd     text;
-  v_size    integer;
+begin
+  if language is null or language not in ('ru', 'en') then
+    raise exception 'a pack needs a language, ru or en'
+      using errcode = 'MR422', detail = json_build_object('language', language), hint = 'All its documents are printed in it.';
+  end if;
+  if v_session is null then
+    v_session := makeready.session_create(person);
+  elsif not exists (select from makeready.sessions s where s.id = v_session and s.user_id is not distinct from person) then
+    raise exception 'there is no session % of yours', v_session
+      using errcode = 'MR404', detail = json_build_object('code', 'session_not_found', 'session_id', v_session),
+            hint = 'Leave the session out and one is made.';
+  end if;
+  insert into makeready.packs (id, session_id, user_id, lang, is_bundled, created_at)
+  values (pack, v_session, person, language, bundled, makeready.now())
+  returning * into v_pack;
+  return v_pack;
+end
+$$;
+comment on function makeready.render_pack_open(uuid, text, uuid, uuid, boolean) is
+  'Writes a pack without documents, in a session of its user or a new one. MR404 when the session is unknown. Internal.';
+
+drop function if exists makeready.render_pack_add(uuid, jsonb, text, uuid, uuid);
+create or replace function makeready.render_pack_add(person uuid, content_by_document jsonb, language text, in_session uuid, pack uuid,
+    bundled boolean)
+  returns makeready.packs
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_pack makeready.packs;
+  v_odd  text;
+  v_size integer;
 begin
   if language is null or language not in ('ru', 'en') or jsonb_typeof(content_by_document) is distinct from 'object'
      or content_by_document = '{}' or exists (select from jsonb_each(content_by_document) c where jsonb_typeof(c.value) <> 'object') then
@@ -158,31 +225,19 @@ begin
     perform makeready.render_type(v_odd);          -- raises
   end if;
   select max(pg_column_size(c.value)) into v_size from jsonb_each(content_by_document) c;
-  if v_size > 16777216 then
-    raise exception 'the data of a document has % bytes', v_size
-      using errcode = 'MR422', detail = json_build_object('code', 'payload_too_large', 'max_bytes', 16777216, 'received_bytes', v_size),
-            hint = 'Numbers take up to eight times as many bytes as in the text.';
-  end if;
-  if v_session is null then
-    v_session := makeready.session_create(person);
-  elsif not exists (select from makeready.sessions s where s.id = v_session and s.user_id is not distinct from person) then
-    raise exception 'there is no session % of yours', v_session
-      using errcode = 'MR404', detail = json_build_object('code', 'session_not_found', 'session_id', v_session),
-            hint = 'Leave the session out and one is made.';
-  end if;
-  insert into makeready.packs (id, session_id, user_id, lang, created_at)
-  values (pack, v_session, person, language, makeready.now())
-  returning * into v_pack;
+  perform makeready.render_refuse_size(v_size) where v_size > 16777216;
+  v_pack := makeready.render_pack_open(person, language, in_session, pack, bundled);
   insert into makeready.pack_contents (pack_id, doc_id, place, content)
   select pack, c.key, row_number() over (order by c.key), c.value from jsonb_each(content_by_document) c;
   return v_pack;
 end
 $$;
-comment on function makeready.render_pack_add(uuid, jsonb, text, uuid, uuid) is
+comment on function makeready.render_pack_add(uuid, jsonb, text, uuid, uuid, boolean) is
   'Writes a pack, in a session of its user or a new one. MR404 when a document or the session is unknown, MR422 when the data is no object or too large. Internal.';
 
+drop function if exists makeready.render_pack_create(uuid, jsonb, text, uuid, text);
 create or replace function makeready.render_pack_create(person uuid, content_by_document jsonb, language text default 'ru',
-    in_session uuid default null, request_key text default null)
+    in_session uuid default null, request_key text default null, bundled boolean default true)
   returns table (verdict text, pack uuid)
   language plpgsql
   volatile
@@ -199,13 +254,13 @@ begin
              sha256(convert_to(concat_ws(' ', language, in_session, content_by_document), 'UTF8')), 'render', v_new) t;
   end if;
   if v_verdict = 'created' then
-    perform makeready.render_pack_add(person, content_by_document, language, in_session, v_new);
+    perform makeready.render_pack_add(person, content_by_document, language, in_session, v_new, bundled);
   end if;
   return query select v_verdict, v_new;
 end
 $$;
-comment on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) is
-  'Makes a pack of a user out of {doc_id: data}. The same request key again returns the same pack (verdict replayed, or joined while a render of it is open).';
+comment on function makeready.render_pack_create(uuid, jsonb, text, uuid, text, boolean) is
+  'Makes a pack of a user out of {doc_id: data}; bundled: once no render of it is open, its documents are also made into one PDF and one ZIP. The same request key again returns the same pack (verdict replayed, or joined while a render of it is open).';
 
 create or replace function makeready.render_pack(person uuid, pack uuid, request_key text default null)
   returns table (verdict text, jobs_created integer, jobs_skipped integer, job_ids uuid[])
@@ -232,9 +287,10 @@ begin
             hint = 'The registry is empty: start a worker of this version, or enable a document.';
   end if;
   select array_agg(t.id order by c.place) into v_able
-    from makeready.pack_contents c
+    from makeready.render_parts(pack) c
     join makeready.document_types t on t.id = c.doc_id
-   where c.pack_id = pack and makeready.render_is_enabled(t);
+    left join makeready.render_contents o on o.id = c.content_id
+   where makeready.render_is_enabled(t) and not makeready.render_is_spent(o);
   if v_verdict = 'created' then
     -- Left out: the documents whose latest render is open or has succeeded.
     select array_agg(d.doc_id order by d.place) into v_due
@@ -255,6 +311,45 @@ $$;
 comment on function makeready.render_pack(uuid, uuid, text) is
   'Renders each enabled document of a pack whose latest render is not open and has not succeeded; so a second call makes nothing new. The same request key again answers as the first time (verdict replayed). MR404: not yours.';
 
+create or replace function makeready.render_refuse_open(pack uuid, document text)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_active uuid;
+begin
+  select r.job_id into v_active from makeready.pack_documents r
+   where r.pack_id = pack and r.doc_id = document and r.state = 'queued';
+  if found then
+    raise exception 'document % of pack % is being rendered already', document, pack
+      using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', v_active, 'pack_id', pack, 'doc_id', document),
+            hint = 'Wait for that job.';
+  end if;
+end
+$$;
+comment on function makeready.render_refuse_open(uuid, text) is 'Raises MR409 for a document of a locked pack that is being rendered.';
+
+create or replace function makeready.render_is_spent(own makeready.render_contents)
+  returns boolean language sql immutable security definer set search_path = ''
+as $$ select own.sources_until is not null and own.sources_id is null $$;
+comment on function makeready.render_is_spent(makeready.render_contents) is
+  'Whether content cannot be printed any more: retention has taken its sources.';
+
+create or replace function makeready.render_refuse_spent(own makeready.render_contents)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'the sources of document % of pack % are not kept any more', own.doc_id, own.pack_id
+    using errcode = 'MR410', detail = json_build_object('code', 'result_expired', 'doc_id', own.doc_id, 'pack_id', own.pack_id,
+                                                        'sources_until', own.sources_until),
+          hint = 'Send them again.';
+end
+$$;
+comment on function makeready.render_refuse_spent(makeready.render_contents) is 'Raises MR410 for content whose sources are gone.';
+
 create or replace function makeready.render_document(person uuid, pack uuid, document text, request_key text default null)
   returns table (verdict text, job_id uuid)
   language plpgsql
@@ -266,7 +361,7 @@ declare
   v_job     uuid := makeready.uuid7();
   v_verdict text := 'created';
   v_pack    makeready.packs;
-  v_active  uuid;
+  v_content uuid;
 begin
   if request_key is not null then
     select t.verdict, t.target_id into v_verdict, v_job
@@ -279,19 +374,15 @@ begin
   end if;
   v_pack := makeready.render_lock_pack(person, pack);
   perform makeready.render_type(document);
-  if not exists (select from makeready.pack_contents c where c.pack_id = pack and c.doc_id = document) then
+  select c.content_id into v_content from makeready.render_parts(pack) c where c.doc_id = document;
+  if not found then
     raise exception 'pack % has no document %', pack, document
       using errcode = 'MR404', detail = json_build_object('code', 'document_not_found', 'doc_id', document, 'pack_id', pack),
             hint = 'A pack holds the documents it was given data for; make another one.';
   end if;
-  select r.job_id into v_active from makeready.pack_documents r
-   where r.pack_id = pack and r.doc_id = document and r.state = 'queued';
-  if found then
-    raise exception 'document % of pack % is being rendered already', document, pack
-      using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', v_active, 'pack_id', pack, 'doc_id', document),
-            hint = 'Wait for that job.';
-  end if;
-  perform makeready.render_add(v_pack, array[document], v_job, array[v_job]);
+  perform makeready.render_refuse_open(pack, document);
+  perform makeready.render_refuse_spent(o) from makeready.render_contents o where o.id = v_content and makeready.render_is_spent(o);
+  perform makeready.render_add(v_pack, array[document], v_job, array[v_job], forced => true);
   return query select v_verdict, v_job;
 end
 $$;
@@ -318,7 +409,7 @@ begin
   if v_verdict = 'created' then
     perform makeready.render_type(document);
     perform makeready.render_add(
-      makeready.render_pack_add(for_user, jsonb_build_object(document, coalesce(data, 'null')), language, null, makeready.uuid7()),
+      makeready.render_pack_add(for_user, jsonb_build_object(document, coalesce(data, 'null')), language, null, makeready.uuid7(), false),
       array[document], v_job, array[v_job], rank, due, wake);
   end if;
   return v_job;
@@ -328,7 +419,7 @@ comment on function makeready.render_enqueue(text, jsonb, text, uuid, text, inte
   'Prints one document: makes a pack of it and enqueues the job, in the caller''s own transaction, with which it commits or vanishes. Returns the job''s id; the same request key again returns the same. wake starts an idle worker at once, at the price of a notification in this transaction.';
 
 grant execute on function makeready.render_types_sync(jsonb) to makeready_http, makeready_worker;
-grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, text) to makeready_http;
+grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, text, boolean) to makeready_http;
 grant execute on function makeready.render_pack(uuid, uuid, text) to makeready_http;
 grant execute on function makeready.render_document(uuid, uuid, text, text) to makeready_http;
 grant execute on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) to makeready_app, makeready_http, makeready_ops;

@@ -1,19 +1,24 @@
 -- Render, ending: what a job is to print, and what its end brings about. See 100_render for the states.
 
+drop function if exists makeready.render_input(uuid);
 create or replace function makeready.render_input(job uuid)
-  returns table (pack_id uuid, doc_id text, language_code text, content jsonb)
+  returns table (pack_id uuid, doc_id text, layout text, type_version text, language_code text, content jsonb, own_title text,
+                 bucket_name text, object_name text, may_reuse boolean)
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  select p.id, c.doc_id, p.lang, c.content
+  select r.pack_id, r.doc_id, r.layout, r.type_version, p.lang, coalesce(o.content, c.content), o.title, f.bucket, f.object_key, not r.is_forced
     from makeready.pack_documents r
     join makeready.packs p on p.id = r.pack_id
-    join makeready.pack_contents c on c.pack_id = r.pack_id and c.doc_id = r.doc_id
-   where r.job_id = render_input.job
+    left join makeready.render_contents o on o.id = r.content_id
+    left join makeready.pack_contents c on c.pack_id = r.pack_id and c.doc_id = r.doc_id and r.content_id is null
+    left join makeready.files f on f.id = o.sources_id
+   where r.job_id = render_input.job and (o.id is not null or c.doc_id is not null)
 $$;
-comment on function makeready.render_input(uuid) is 'What a job is to print: read by its worker, and by whoever repeats it elsewhere.';
+comment on function makeready.render_input(uuid) is
+  'What a job is to print: read by its worker, and by whoever repeats it elsewhere. bucket_name and object_name: the archive with its sources, if it has any.';
 
 create or replace function makeready.render_finish(job uuid, token uuid, bucket_name text, object_name text, media_type text,
     byte_count bigint, hash_sha256 bytea, etag_value text, facts jsonb default '{}')
@@ -46,7 +51,7 @@ begin
   v_stored := makeready.file_store(bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, v_file);
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
   select v_product, p.session_id, v_row.doc_id || '_pdf', 'pdf',
-         facts || jsonb_build_object('render_job_id', job, 'pack_id', p.id, 'doc_id', v_row.doc_id, 'language', p.lang,
+         facts || jsonb_build_object('render_job_id', job, 'pack_id', p.id, 'doc_id', v_row.doc_id, 'language', p.lang, 'layout', v_row.layout,
                                      'type_version', coalesce(facts ->> 'type_version', v_row.type_version)), v_now
     from makeready.packs p where p.id = v_row.pack_id;
   insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)

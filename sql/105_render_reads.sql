@@ -32,7 +32,7 @@ begin
     perform makeready.render_refuse_pack(pack);
   end if;
   return query
-    select t.id, case p.lang when 'ru' then t.title_ru else t.title_en end,
+    select t.id, coalesce(n.title, case p.lang when 'ru' then t.title_ru else t.title_en end),
            makeready.render_state(r.state, j.state), r.job_id, r.file_id,
            coalesce(r.file_id, (select g.file_id from makeready.pack_documents g
                                  where g.pack_id = p.id and g.doc_id = t.id and g.state = 'ready' order by g.seq desc limit 1)),
@@ -40,8 +40,9 @@ begin
            makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end),
            coalesce(t.tier_by_staff, t.tier), makeready.render_is_enabled(t)
       from makeready.packs p
-      join makeready.pack_contents c on c.pack_id = p.id
+     cross join makeready.render_parts(p.id) c
       join makeready.document_types t on t.id = c.doc_id
+      left join makeready.render_contents n on n.id = c.content_id
       left join lateral (select * from makeready.pack_documents o
                           where o.pack_id = p.id and o.doc_id = t.id order by o.seq desc limit 1) r on true
       left join makeready.jobs j on j.queue = 'render' and j.id = r.job_id and r.state = 'queued'

@@ -69,13 +69,34 @@ class DocumentRender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRender:
+    """What became of a request to print content of its own."""
+
+    pack_id: UUID
+    job_id: UUID
+    is_new: bool
+    """False: the same request had made the job before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderInput:
     """What a job is to print."""
 
     pack_id: UUID
     doc_id: str
+    layout: str
+    """The document type whose template prints it."""
+    type_version: str
+    """The version of the layout."""
     language: str
     data: Mapping[str, Any]
+    own_title: str | None
+    """What it is called; None: as its type."""
+    bucket: str | None
+    key: str | None
+    """Where the archive of its sources lies, if it has any."""
+    may_reuse: bool
+    """Whether stored bytes of an equal document serve as well."""
 
 
 def shipped_types() -> list[ShippedType]:
@@ -107,19 +128,22 @@ async def pack_create(
     language: str,
     session: UUID | None = None,
     request_key: str | None = None,
+    bundled: bool = True,
 ) -> PackMade:
-    """Makes a pack out of the data of each document.
+    """Makes a pack out of the data of each document; `bundled`: with one PDF and one ZIP of all.
 
     Raises NotFound (document, session), Rejected (too large; key used for another body).
     """
     row = await _one(
         db,
-        "select verdict, pack from makeready.render_pack_create($1, $2::text::jsonb, $3, $4, $5)",
+        "select verdict, pack from makeready.render_pack_create("
+        "$1, $2::text::jsonb, $3, $4, $5, $6)",
         user,
         json.dumps(documents),
         language,
         session,
         request_key,
+        bundled,
     )
     return PackMade(pack_id=row["pack"], is_new=row["verdict"] == "created")
 
@@ -159,10 +183,85 @@ async def render_document(
     return DocumentRender(job_id=row["job_id"], is_new=row["verdict"] == "created")
 
 
+async def render_own(  # noqa: PLR0913 -- each says one thing of what is printed
+    db: Executor,
+    user: UUID | None,
+    document: str,
+    content: Mapping[str, Any],
+    *,
+    layout: str,
+    version: str | None = None,
+    title: str | None = None,
+    pack: UUID | None = None,
+    session: UUID | None = None,
+    language: str = "ru",
+    request_key: str | None = None,
+) -> OwnRender:
+    """Prints content of its own by the template of `layout`, in a pack of the user or a new one.
+
+    `version` pins one of the layout that need not be published. Raises NotFound (pack, document),
+    Rejected (disabled, too large), Conflict (a render of the document is open).
+    """
+    row = await _one(
+        db,
+        "select verdict, pack, job_id from makeready.render_own("
+        "$1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9, $10)",
+        user,
+        document,
+        layout,
+        json.dumps(content),
+        title,
+        pack,
+        session,
+        language,
+        version,
+        request_key,
+    )
+    return OwnRender(
+        pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created"
+    )
+
+
+async def render_html(
+    db: Executor,
+    user: UUID,
+    how: Mapping[str, Any],
+    stored: ObjectFacts,
+    *,
+    content_id: UUID,
+    title: str | None = None,
+    language: str = "ru",
+    request_key: str | None = None,
+    body_hash: bytes | None = None,
+) -> OwnRender:
+    """Prints HTML whose archive is stored; not new: that archive is not needed. Rejected."""
+    row = await _one(
+        db,
+        "select verdict, pack, job_id from makeready.render_html("
+        "$1, $2::text::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        user,
+        json.dumps(how),
+        content_id,
+        stored.bucket,
+        stored.key,
+        stored.byte_count,
+        stored.sha256,
+        stored.etag,
+        title,
+        language,
+        request_key,
+        body_hash,
+    )
+    return OwnRender(
+        pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created"
+    )
+
+
 async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
     """What the job is to print; None when it renders no document of a pack."""
     row = await db.fetchrow(
-        "select pack_id, doc_id, language_code as language, content::text as data"
+        "select pack_id, doc_id, layout, type_version, language_code as language, content::text as"
+        " data, own_title, bucket_name as bucket, object_name as key, may_reuse"
         " from makeready.render_input($1)",
         job_id,
     )

@@ -135,7 +135,7 @@ async def test_publishing_links_artifact_file_and_job_rnd_025(press: Press) -> N
     assert (row["kind"], row["format"]) == ("invoice_pdf", "pdf")
     assert json.loads(row["meta"]) == {
         "pages": 3, "render_job_id": str(job), "pack_id": str(pack), "doc_id": "invoice",
-        "language": "ru", "type_version": "v9",
+        "language": "ru", "layout": "invoice", "type_version": "v9",
     }  # fmt: skip
     (line,) = await library.files(press.db, user, limit=9)
     assert (line.doc_id, line.kind, line.content_type) == (

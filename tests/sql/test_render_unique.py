@@ -18,8 +18,8 @@ async def test_a_document_has_one_open_render_at_most_rnd_006(press: Press) -> N
     job = await press.job_of(user, pack, "invoice")  # beside one that has ended
     text = (
         "insert into makeready.pack_documents"
-        " (pack_id, doc_id, job_id, call_id, state, type_version, created_at)"
-        " select pack_id, $2, gen_random_uuid(), call_id, state, type_version, created_at"
+        " (pack_id, doc_id, job_id, call_id, state, layout, type_version, created_at)"
+        " select pack_id, $2, gen_random_uuid(), call_id, state, layout, type_version, created_at"
         " from makeready.pack_documents where job_id = $1"
     )
     with pytest.raises(asyncpg.UniqueViolationError) as raised:

@@ -48,9 +48,9 @@ class Press:
         return await people.user_create(self.db, name)
 
     async def pack(self, user: UUID, *docs: str, **options: Any) -> UUID:
-        """A new pack with data for these documents; by default all three."""
+        """A new pack with data for these documents, by default all three; not bundled."""
         data = {doc: {"number": place} for place, doc in enumerate(docs or DOCS)}
-        options = {"language": "ru"} | options
+        options = {"language": "ru", "bundled": False} | options
         return (await render.pack_create(self.db, user, data, **options)).pack_id
 
     async def job_of(self, user: UUID, pack: UUID, doc: str) -> UUID:

@@ -230,7 +230,7 @@ async def _warm_up(engine: Engine) -> None:
 
 
 def _prepare(wanted: render.RenderInput) -> _Prepared:
-    doc = documents.document_type(wanted.doc_id)
+    doc = documents.document_type(wanted.layout)
     documents.check_data(doc, wanted.data)
     return _Prepared(doc=doc, html=documents.build_html(doc, wanted.data, wanted.language))
 
