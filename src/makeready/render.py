@@ -183,7 +183,7 @@ async def render_document(
     return DocumentRender(job_id=row["job_id"], is_new=row["verdict"] == "created")
 
 
-async def render_own(  # noqa: PLR0913 -- each says one thing of what is printed
+async def render_own(
     db: Executor,
     user: UUID | None,
     document: str,
@@ -217,9 +217,7 @@ async def render_own(  # noqa: PLR0913 -- each says one thing of what is printed
         version,
         request_key,
     )
-    return OwnRender(
-        pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created"
-    )
+    return OwnRender(pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created")
 
 
 async def render_html(
@@ -252,9 +250,7 @@ async def render_html(
         request_key,
         body_hash,
     )
-    return OwnRender(
-        pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created"
-    )
+    return OwnRender(pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created")
 
 
 async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:

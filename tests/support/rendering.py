@@ -50,7 +50,8 @@ class Press:
     async def pack(self, user: UUID, *docs: str, **options: Any) -> UUID:
         """A new pack with data for these documents, by default all three; not bundled."""
         data = {doc: {"number": place} for place, doc in enumerate(docs or DOCS)}
-        options = {"language": "ru", "bundled": False} | options
+        options.setdefault("language", "ru")
+        options.setdefault("bundled", False)
         return (await render.pack_create(self.db, user, data, **options)).pack_id
 
     async def job_of(self, user: UUID, pack: UUID, doc: str) -> UUID:
