@@ -43,7 +43,7 @@ def _page(operations: Sequence[Operation]) -> tuple[str, str]:
         tag: [_entry(each, described) for each in group]
         for tag, group in groupby(sorted(operations, key=_tag), key=_tag)
     }
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+    template = jinja2.Environment(autoescape=True).from_string(
         (folder / PAGE).read_text(encoding="utf-8")
     )
     html = template.render(groups=groups, style=style, script=script, info=described["info"])
