@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -125,6 +127,17 @@ def listed(name: str, items: list[dict[str, Any]], limit: int, key: str) -> Resp
     """A page; `next` is what to pass as `after`, and null on the last one."""
     following = items[-1][key] if len(items) == limit else None
     return JSONResponse({"ok": True, name: items, "next": following})
+
+
+def plain(value: Any) -> Any:
+    """A row as JSON has it: ids and times as text."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _text(value: UUID | None) -> str | None:

@@ -28,6 +28,7 @@ COMMANDS = {
     "migrate": "bring the database to the schema of this version",
     "doctor": "check everything a run needs, and say how to mend it",
     "psql": "open psql on the database, with the operator's shortcuts",
+    "openapi": "print the description of the HTTP service for other programs",
     "token": "print a bearer token for the HTTP service",
     "demo": "print two packs of documents on a system of its own, and check them",
     "smoke": "go end to end through a service that runs, or a fresh one",

@@ -113,6 +113,9 @@ class Settings:
     http_port: int = _setting(
         8000, values.integer(0, 65535), "Port of `makeready http`; 0 takes a free one."
     )
+    metrics_token: Secret | None = _setting(
+        None, Secret, "What Prometheus sends to read /metrics. Unset: this machine alone may read."
+    )
     tasks: int = _setting(4, values.integer(1, 64), "Worker tasks of a process.")
     instance: str = _setting(
         _default_instance,
