@@ -61,6 +61,7 @@ begin
      set state = 'ready', file_id = v_file, finished_at = v_now,
          attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
    where d.seq = v_row.seq;
+  perform makeready.deliver_render(job);
   return v_verdict;
 end
 $$;
@@ -87,6 +88,8 @@ begin
      where d.job_id = new.id and d.state = 'queued'
     returning * into v_row;
     update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
+    perform makeready.deliver_render(new.id);
+    perform makeready.deliver_render_alert(new.id);
     return null;
   end if;
   begin

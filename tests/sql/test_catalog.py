@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.core import Core
 
-TRIGGERS = {"render_jobs_reach_the_document"}
+TRIGGERS = {"render_jobs_reach_the_document", "deliver_jobs_reach_the_delivery"}
 """The end of a job reaches its domain row; nothing runs when it is claimed or done."""
 CLOCK_READERS = {
     "now": "it is the clock",

@@ -234,7 +234,7 @@ async def test_pruning_jobs_changes_nothing_that_is_seen(press: Press, clock: Cl
     before_files = await library.files(press.db, user, limit=9)
     await clock.advance(400 * 24 * 3600)
     await press.db.execute("select makeready.chore_run('prune')")
-    assert await count(press.db, "jobs") == 0
+    assert await count(press.db, "render_jobs") == 0
 
     assert await library.documents(press.db, user, pack) == before
     assert await library.files(press.db, user, limit=9) == before_files

@@ -28,6 +28,8 @@ SHARED = {
     "files_unknown",
     "files_purge_mark",
     "files_purged",
+    "alert",
+    "alert_unless_known",
 }
 WORKER = {
     "worker_register",
@@ -63,10 +65,18 @@ OPERATOR = {
     "user_create",
     "token_create",
     "token_revoke",
+    "retention_set",
+    "alert_list",
+    "alert_ack",
 }
+SLICES = ("render_", "webhook_", "deliver_")
+"""Functions of these are tested with their parts."""
+CREDENTIALS = {"tokens", "webhook_secrets"}
 EXPECTED = {
     "makeready_app": {"now", "uuid7", "wake", "peek"} | CALLER,
-    "makeready_http": SHARED | CALLER | {"token_user", "session_create"},
+    "makeready_http": SHARED
+    | CALLER
+    | {"token_user", "session_create", "alert_list", "alert_ack"},
     "makeready_worker": SHARED | CALLER | WORKER,
     "makeready_ops": SHARED | CALLER | OPERATOR,
     "makeready_read": {"now", "worker_is_lost"},
@@ -86,7 +96,7 @@ async def callable_by(core: Core, role: str) -> set[str]:
 @pytest.mark.parametrize("role", ROLES)
 async def test_each_role_may_call_what_it_needs_and_nothing_else(core: Core, role: str) -> None:
     """What is internal is for nobody. The functions of a queue are tested with the queue."""
-    found = {name for name in await callable_by(core, role) if not name.startswith("render_")}
+    found = {name for name in await callable_by(core, role) if not name.startswith(SLICES)}
     assert found == EXPECTED[role]
 
 
@@ -144,10 +154,11 @@ async def test_readers_can_read_everything_but_credentials(
         " and c.relkind in ('r', 'p', 'v')"
     )
     for (name,) in names:
-        if name != "tokens":
+        if name not in CREDENTIALS:
             await reader.db.fetch(f"select * from makeready.{name} limit 1")
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await reader.db.fetch("select * from makeready.tokens")
+    for name in CREDENTIALS:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.db.fetch(f"select * from makeready.{name}")
 
 
 async def test_a_reader_writes_nothing(core: Core, session: Session) -> None:
