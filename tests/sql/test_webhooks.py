@@ -204,7 +204,9 @@ async def test_of_two_ends_that_race_one_is_told(press: Press, session: Session)
     async def publish() -> str:
         return await render.publish(other.db, claimed.lease, stored(claimed), {"pages": 1})
 
-    ends: list[Any] = await asyncio.gather(publish(), press.fail(claimed), return_exceptions=True)
+    ends: tuple[Any, ...] = await asyncio.gather(
+        publish(), press.fail(claimed), return_exceptions=True
+    )
     lost = [end for end in ends if isinstance(end, LeaseLost)]
     assert len(lost) <= 1
     state = (await press.document(user, pack, "invoice")).status
