@@ -5,27 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pymupdf
 import pytest
 
-from makeready import pdf
-from makeready.documents import font_files
+from makeready import pdf_facts
 from makeready.pdf import InvalidPdf, inspect, text_of, verify, verify_aside
-
-
-def made(text: str = "Hello", *, pages: int = 1, embedded: bool = True) -> bytes:
-    document = pymupdf.open()
-    font = pymupdf.Font(fontbuffer=font_files()["IBMPlexSans-Regular.ttf"])
-    for _ in range(pages):
-        page = document.new_page(width=595, height=842)
-        if embedded:
-            writer = pymupdf.TextWriter(page.rect)
-            writer.append((72, 72), text, font=font)
-            writer.write_text(page)
-        else:
-            page.insert_text((72, 72), text)
-    document.set_metadata({"title": "A title"})
-    return bytes(document.tobytes())
+from tests.support.pdfs import made
 
 
 def problems(data: bytes, **expected: int) -> str:
@@ -63,7 +47,7 @@ def test_a_font_that_does_not_travel_with_the_file_is_refused_by_name() -> None:
 
 
 def test_letters_that_a_font_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf, "_is_lost", lambda letter: letter == "е")
+    monkeypatch.setattr(pdf_facts, "_is_lost", lambda letter: letter == "е")
     assert "2 characters" in problems(made("Привет, нет"))
 
 
