@@ -34,31 +34,6 @@ comment on table makeready.render_jobs is 'Jobs of the queue render: each prints
 select makeready.queue_create('render', '{"is_fair": "true", "attempt_limit": "4 minutes", "max_attempts": "5",
                                           "retry_base": "1 second", "retry_factor": "2", "retry_cap": "60 seconds"}');
 
-create table if not exists makeready.document_types (
-  id               text        not null constraint document_types_pk primary key
-                               constraint document_types_id_is_a_word check (id ~ '^[a-z][a-z0-9_]{0,62}$'),
-  title_ru         text        not null constraint document_types_title_ru_is_short check (length(title_ru) between 1 and 200),
-  title_en         text        not null constraint document_types_title_en_is_short check (length(title_en) between 1 and 200),
-  tier             text        not null default 'free' constraint document_types_tier_is_known check (tier in ('free', 'paid')),
-  is_enabled       boolean     not null default true,
-  is_shipped       boolean     not null default true,
-  enabled_by_staff boolean,
-  tier_by_staff    text        constraint document_types_staff_tier_is_known check (tier_by_staff in ('free', 'paid')),
-  version          text        not null default '',
-  synced_at        timestamptz not null
-);
-comment on table makeready.document_types is 'The registry of documents: a copy of what the installed version ships, with what staff decided laid over it.';
-comment on column makeready.document_types.id is 'The public doc_id.';
-comment on column makeready.document_types.title_ru is 'Title in Russian.';
-comment on column makeready.document_types.title_en is 'Title in English.';
-comment on column makeready.document_types.tier is 'free or paid, as shipped. Informs; nothing is refused by it.';
-comment on column makeready.document_types.is_enabled is 'Enabled as shipped.';
-comment on column makeready.document_types.is_shipped is 'Whether the version that synced last can print it.';
-comment on column makeready.document_types.enabled_by_staff is 'Overrides is_enabled; null: as shipped.';
-comment on column makeready.document_types.tier_by_staff is 'Overrides tier; null: as shipped.';
-comment on column makeready.document_types.version is 'Hash over template, schema, options and assets.';
-comment on column makeready.document_types.synced_at is 'When the row last changed by a sync.';
-
 create table if not exists makeready.render_policy (
   only_row     boolean  not null default true constraint render_policy_pk primary key
                         constraint render_policy_has_one_row check (only_row),

@@ -1,53 +1,5 @@
 -- Render, asking: packs are made, and documents of packs are asked for. See 100_render for the locks.
 
--- Every process that prints or lists documents calls this at its start; versions may differ during a roll-out, then the
--- last one wins, and what staff decided always stays.
-create or replace function makeready.render_types_sync(types jsonb)
-  returns integer
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
-as $$
-declare
-  v_now   timestamptz := makeready.now();
-  v_count integer;
-begin
-  if coalesce(jsonb_array_length(types), 0) = 0 then
-    raise exception 'there is no document type in this list'
-      using errcode = 'MR422', hint = 'An empty list would take every document out of the registry.';
-  end if;
-  with given as (
-    select g.* from jsonb_to_recordset(types) g (id text, title_ru text, title_en text, tier text, enabled boolean, version text)
-  ), put as (
-    insert into makeready.document_types as t (id, title_ru, title_en, tier, is_enabled, version, synced_at)
-    select g.id, g.title_ru, g.title_en, coalesce(g.tier, 'free'), coalesce(g.enabled, true), coalesce(g.version, ''), v_now
-      from given g
-     order by g.id
-    on conflict on constraint document_types_pk do update
-       set title_ru = excluded.title_ru, title_en = excluded.title_en, tier = excluded.tier, is_enabled = excluded.is_enabled,
-           is_shipped = true, version = excluded.version, synced_at = excluded.synced_at
-     where (t.title_ru, t.title_en, t.tier, t.is_enabled, t.is_shipped, t.version)
-           is distinct from (excluded.title_ru, excluded.title_en, excluded.tier, excluded.is_enabled, true, excluded.version)
-    returning 1
-  ), gone as (
-    update makeready.document_types t set is_shipped = false, synced_at = v_now
-     where t.is_shipped and not exists (select from given g where g.id = t.id)
-    returning 1
-  )
-  select (select count(*) from put) + (select count(*) from gone) into v_count;
-  return v_count;
-end
-$$;
-comment on function makeready.render_types_sync(jsonb) is
-  'Makes the registry equal to what this version ships: an array of {id, title_ru, title_en, tier, enabled, version}. Returns how many rows changed.';
-
-create or replace function makeready.render_is_enabled(kind_of makeready.document_types)
-  returns boolean language sql immutable security definer set search_path = ''
-as $$ select kind_of.is_shipped and coalesce(kind_of.enabled_by_staff, kind_of.is_enabled) $$;
-comment on function makeready.render_is_enabled(makeready.document_types) is
-  'Whether a document can be rendered: shipped, and enabled by staff or, where they said nothing, as shipped.';
-
 create or replace function makeready.render_refuse_pack(pack uuid)
   returns void language plpgsql volatile security definer set search_path = ''
 as $$
@@ -79,32 +31,6 @@ begin
 end
 $$;
 comment on function makeready.render_lock_pack(uuid, uuid) is 'The pack, locked, if it is this user''s; else MR404.';
-
-create or replace function makeready.render_type(document text)
-  returns makeready.document_types
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
-as $$
-declare
-  v_type makeready.document_types;
-begin
-  select * into v_type from makeready.document_types t where t.id = document;
-  if not found then
-    raise exception 'there is no document %', coalesce(quote_literal(document), 'null')
-      using errcode = 'MR404', detail = json_build_object('code', 'document_not_found', 'doc_id', document),
-            hint = 'select id from makeready.document_types lists them.';
-  end if;
-  if not makeready.render_is_enabled(v_type) then
-    raise exception 'the document % is disabled', document
-      using errcode = 'MR422', detail = json_build_object('code', 'invalid_request', 'reason', 'document_disabled', 'doc_id', document),
-            hint = 'Staff enable it again by makeready.document_types.enabled_by_staff.';
-  end if;
-  return v_type;
-end
-$$;
-comment on function makeready.render_type(text) is 'The document type if it can be rendered: MR404 when unknown, MR422 when disabled.';
 
 create or replace function makeready.render_parts(of_pack uuid)
   returns table (doc_id text, place integer, content_id uuid)
@@ -418,7 +344,6 @@ $$;
 comment on function makeready.render_enqueue(text, jsonb, text, uuid, text, integer, timestamptz, boolean) is
   'Prints one document: makes a pack of it and enqueues the job, in the caller''s own transaction, with which it commits or vanishes. Returns the job''s id; the same request key again returns the same. wake starts an idle worker at once, at the price of a notification in this transaction.';
 
-grant execute on function makeready.render_types_sync(jsonb) to makeready_http, makeready_worker;
 grant execute on function makeready.render_pack_create(uuid, jsonb, text, uuid, text, boolean) to makeready_http;
 grant execute on function makeready.render_pack(uuid, uuid, text) to makeready_http;
 grant execute on function makeready.render_document(uuid, uuid, text, text) to makeready_http;

@@ -104,7 +104,7 @@ async def test_staff_may_enable_what_is_shipped_disabled_rnd_002(press: Press) -
 async def test_an_empty_registry_is_an_error_rnd_004(press: Press) -> None:
     user = await press.user()
     pack = await press.pack(user)
-    await press.db.execute("update makeready.document_types set is_shipped = false")
+    await press.db.execute("update makeready.document_types set version = ''")
 
     with pytest.raises(Conflict) as raised:
         await render.render_pack(press.db, user, pack)
