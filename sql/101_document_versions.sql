@@ -213,16 +213,15 @@ create or replace function makeready.document_trial(document text, which integer
 as $$
 declare
   v_row makeready.document_type_versions := makeready.document_version_lock(document, which, seen);
-  v_job uuid := makeready.uuid7();
+  v_job uuid;
 begin
   if v_row.state in ('draft', 'invalid') then
     raise exception 'version % of document % is not valid', which, document
       using errcode = 'MR409', detail = json_build_object('reason', 'not_valid', 'doc_id', document, 'version', which, 'state', v_row.state),
             hint = 'Have it checked first.';
   end if;
-  perform makeready.render_add(makeready.render_pack_add(null, jsonb_build_object(document, sample_data), language, null, makeready.uuid7()),
-                               array[document], v_job, array[v_job]);
-  update makeready.pack_documents d set type_version = v_row.hash where d.job_id = v_job;
+  select o.job_id into v_job
+    from makeready.render_own(null, document, document, sample_data, language => language, pinned_version => v_row.hash) o;
   update makeready.document_type_versions v set trial_job = v_job where v.id = v_row.id;
   perform makeready.audit('document_trial', document, null, jsonb_build_object('version', which, 'hash', v_row.hash, 'job_id', v_job), null);
   return v_job;

@@ -85,17 +85,16 @@ as $$
 $$;
 comment on function makeready.document_trial_state(uuid) is 'How a trial render stands; no row for any other render.';
 
-create or replace function makeready.document_of_job(job uuid)
-  returns table (doc_id text, version_hash text, is_trial boolean)
+create or replace function makeready.document_is_trial(job uuid)
+  returns boolean
   language sql
   stable
   security definer
   set search_path = ''
 as $$
-  select d.doc_id, d.type_version, exists (select from makeready.document_type_versions v where v.trial_job = d.job_id)
-    from makeready.pack_documents d where d.job_id = document_of_job.job
+  select exists (select from makeready.document_type_versions v where v.trial_job = document_is_trial.job)
 $$;
-comment on function makeready.document_of_job(uuid) is 'Which version of which type a render has pinned.';
+comment on function makeready.document_is_trial(uuid) is 'Whether a render tries a version: then nothing else may be printed in its place.';
 
 -- One alert a version and day, however many processes meet it: the second one waits at the type's row and finds it.
 create or replace function makeready.document_fallback(document text, version_hash text, why text)
@@ -124,5 +123,5 @@ grant execute on function makeready.document_versions(text, integer) to makeread
 grant execute on function makeready.document_design(text, text) to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.document_stored(text, text[]) to makeready_http;
 grant execute on function makeready.document_trial_state(uuid) to makeready_http;
-grant execute on function makeready.document_of_job(uuid) to makeready_worker, makeready_ops;
+grant execute on function makeready.document_is_trial(uuid) to makeready_worker, makeready_ops;
 grant execute on function makeready.document_fallback(text, text, text) to makeready_http, makeready_worker;

@@ -12,6 +12,7 @@ from tests.support.core import Core
 ROLES = ("makeready_app", "makeready_http", "makeready_worker", "makeready_ops", "makeready_read")
 CALLER = {"enqueue", "enqueue_many", "enqueue_once", "request_take", "cancel", "give_up"}
 SHARED = {
+    "alert",
     "now",
     "uuid7",
     "wake",
