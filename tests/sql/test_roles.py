@@ -29,7 +29,6 @@ SHARED = {
     "files_unknown",
     "files_purge_mark",
     "files_purged",
-    "alert",
     "alert_unless_known",
 }
 WORKER = {
@@ -70,7 +69,7 @@ OPERATOR = {
     "alert_list",
     "alert_ack",
 }
-SLICES = ("render_", "webhook_", "deliver_")
+SLICES = ("render_", "document_", "webhook_", "deliver_")
 """Functions of these are tested with their parts."""
 CREDENTIALS = {"tokens", "webhook_secrets"}
 EXPECTED = {
