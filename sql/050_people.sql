@@ -6,6 +6,9 @@
 --
 -- The secret is made here, not by the caller: it never is a parameter, so no statement log can hold it. What comes back
 -- for checking is its hash. An unknown, an expired and a revoked token look the same to the outside: no user.
+--
+-- Whoever orders has accepted the offer first. A user that an operator makes counts as one who has; who comes by
+-- telephone (055_otp) accepts it by legal_offer_accept.
 
 create table if not exists makeready.users (
   id                uuid        not null constraint users_pk primary key,
@@ -59,7 +62,7 @@ comment on column makeready.sessions.user_id is 'The owner. Null: enqueued from 
 comment on column makeready.sessions.topic is 'What the sitting is about, as the user put it.';
 comment on column makeready.sessions.created_at is 'When it began.';
 
-create or replace function makeready.user_create(called text, phone text default null)
+create or replace function makeready.user_add(called text, phone text, accepted boolean)
   returns uuid
   language plpgsql
   volatile
@@ -68,10 +71,11 @@ create or replace function makeready.user_create(called text, phone text default
 as $$
 declare
   v_user uuid;
+  v_now  timestamptz := makeready.now();
 begin
   -- Two callers with one number get one user: the loser of the race reads the winner's row.
-  insert into makeready.users (id, name, phone_e164, created_at)
-  values (makeready.uuid7(), called, phone, makeready.now())
+  insert into makeready.users (id, name, phone_e164, offer_accepted_at, created_at)
+  values (makeready.uuid7(), called, phone, case when accepted then v_now end, v_now)
   on conflict on constraint users_unique_phone do nothing
   returning users.id into v_user;
   if v_user is null then
@@ -82,8 +86,53 @@ begin
   return v_user;
 end
 $$;
+comment on function makeready.user_add(text, text, boolean) is
+  'The user with this telephone number, made known if need be; without a number always a new user. Internal.';
+
+create or replace function makeready.user_create(called text, phone text default null)
+  returns uuid language sql volatile security definer set search_path = ''
+as $$ select makeready.user_add(user_create.called, user_create.phone, true) $$;
 comment on function makeready.user_create(text, text) is
-  'The user with this telephone number, made known if need be; without a number always a new user.';
+  'The user with this telephone number, made known if need be; without a number always a new user. A new one counts as having accepted the offer.';
+
+create or replace function makeready.offer_accept(person uuid)
+  returns timestamptz
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_at timestamptz;
+begin
+  update makeready.users u set offer_accepted_at = makeready.now()
+   where u.id = person and u.offer_accepted_at is null returning u.offer_accepted_at into v_at;
+  if not found then
+    select u.offer_accepted_at into v_at from makeready.users u where u.id = person;
+  end if;
+  return v_at;
+end
+$$;
+comment on function makeready.offer_accept(uuid) is
+  'Notes that a user accepts the offer and says since when; the first time counts.';
+
+create or replace function makeready.person_may_order(person uuid)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  if exists (select from makeready.users u where u.id = person and u.offer_accepted_at is null) then
+    raise exception 'the offer has not been accepted'
+      using errcode = 'MR403', detail = json_build_object('code', 'forbidden', 'needs', 'offer'),
+            hint = 'POST /legal/offer/accept accepts it.';
+  end if;
+end
+$$;
+comment on function makeready.person_may_order(uuid) is
+  'Raises MR403 for a user who has not accepted the offer. What is ordered for nobody needs no offer. Internal.';
 
 create or replace function makeready.token_create(person uuid, purpose text default '', valid_for interval default '30 days')
   returns text
@@ -170,6 +219,7 @@ comment on function makeready.session_create(uuid, text) is 'Begins a session of
 
 grant execute on function makeready.token_user(bytea) to makeready_http;
 grant execute on function makeready.session_create(uuid, text) to makeready_http;
+grant execute on function makeready.offer_accept(uuid) to makeready_http;
 grant execute on function makeready.user_create(text, text) to makeready_ops;
 grant execute on function makeready.token_create(uuid, text, interval) to makeready_ops;
 grant execute on function makeready.token_revoke(uuid, text) to makeready_ops;

@@ -129,7 +129,12 @@ def s3(object_store: EmbeddedObjectStore) -> Iterator[S3]:
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, dsn: str, tmp_path: Path) -> Settings:
     base = Settings(
-        database_url=dsn, data_dir=tmp_path, http_port=0, listen=LISTEN, log_format="json"
+        database_url=dsn,
+        data_dir=tmp_path,
+        http_port=0,
+        listen=LISTEN,
+        log_format="json",
+        jwt_secret=Secret("a secret of the tests, 32 bytes or more"),
     )
     if "s3" not in request.fixturenames:
         return base

@@ -23,6 +23,7 @@ from makeready.errors import (
     Busy,
     Closed,
     Conflict,
+    Forbidden,
     Gone,
     MakereadyError,
     NotFound,
@@ -76,6 +77,7 @@ STATUS_OF: Mapping[str, int] = {
     "sync_timeout": 504,
 }
 _CODE_OF: tuple[tuple[type[MakereadyError], str], ...] = (
+    (Forbidden, "forbidden"),
     (NotFound, "job_not_found"),
     (Conflict, "conflict"),
     (Gone, "result_expired"),

@@ -142,6 +142,16 @@ class Settings:
         values.boolean,
         "Start the browser without its sandbox. Only for containers that forbid user namespaces.",
     )
+    jwt_secret: Secret | None = _setting(
+        None,
+        values.signing_secret,
+        "Signs the tokens of staff and keys one-time codes: 32 random bytes or more, the same in "
+        "all processes. Unset: nobody signs in by password or code; `makeready up` makes its own.",
+        "JWT_SECRET",
+    )
+    jwt_ttl_s: int = _setting(
+        3600, values.integer(300, 7200), "Seconds that a log-in of staff lasts."
+    )
     log_format: str = _setting(
         "auto", values.choice(*_LOG_FORMATS), "`auto` is pretty on a terminal, else JSON."
     )

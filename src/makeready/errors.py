@@ -1,6 +1,7 @@
 """Every error Makeready raises on purpose, one tree.
 
     MakereadyError                      anything below; its text is safe to show to the caller
+    ├── Forbidden                MR403  a permission or a duty is missing: `details["needs"]`
     ├── NotFound                 MR404  unknown, or not yours
     ├── Conflict                 MR409  the thing is in another state than the call needs
     ├── Gone                     MR410  it was there and retention has removed it
@@ -48,6 +49,13 @@ class MakereadyError(Exception):
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
+
+
+class Forbidden(MakereadyError, asyncpg.PostgresError):
+    """A permission is missing, or something has to be done first."""
+
+    sqlstate = "MR403"
+    code = "forbidden"
 
 
 class NotFound(MakereadyError, asyncpg.PostgresError):

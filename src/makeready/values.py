@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+SIGNING_SECRET_BYTES = 32
+
+_PLACEHOLDER = re.compile("change.?me", re.IGNORECASE)
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -33,6 +37,16 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+def signing_secret(text: str) -> Secret:
+    """A secret that tokens are signed with: long, and not one that stands in an example."""
+    if len(text.encode()) < SIGNING_SECRET_BYTES or _PLACEHOLDER.search(text):
+        raise ValueError(
+            f"must be a random secret of at least {SIGNING_SECRET_BYTES} bytes: "
+            "`openssl rand -hex 32` makes one"
+        )
+    return Secret(text)
 
 
 def boolean(text: str) -> bool:

@@ -1,14 +1,17 @@
 """Fixtures of the HTTP tests: the service over a real socket, two users, a worker without browser.
 
-service   the running service, of the test's own database and bucket
-anna      a user; owns what the test makes
-boris     another user
-press     a worker's view of the database: claims and publishes
+service         the running service, of the test's own database and bucket
+anna            a user; owns what the test makes
+boris           another user
+staff           `await staff("operator")`: a member of staff with this role, signed in
+administrator   one with the role admin
+press           a worker's view of the database: claims and publishes
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
@@ -17,7 +20,9 @@ from makeready.config import Settings
 from makeready.storage import Storage, open_storage
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
-from tests.support.service import Person, Service, person, serving
+from tests.support.service import Member, Person, Service, member, person, serving
+
+MakeMember = Callable[..., Awaitable[Member]]
 
 
 @pytest.fixture
@@ -37,6 +42,23 @@ async def anna(service: Service, db: asyncpg.Connection) -> AsyncIterator[Person
 async def boris(service: Service, db: asyncpg.Connection) -> AsyncIterator[Person]:
     async with person(service, db, "Борис") as user:
         yield user
+
+
+@pytest.fixture
+async def staff(
+    service: Service, settings: Settings, db: asyncpg.Connection
+) -> AsyncIterator[MakeMember]:
+    async with AsyncExitStack() as stack:
+
+        async def signed_in(role: str, *, name: str = "") -> Member:
+            return await stack.enter_async_context(member(service, settings, db, role, name=name))
+
+        yield signed_in
+
+
+@pytest.fixture
+async def administrator(staff: MakeMember) -> Member:
+    return await staff("admin")
 
 
 @pytest.fixture

@@ -65,18 +65,28 @@ OPERATOR = {
     "user_create",
     "token_create",
     "token_revoke",
+    "throttle_set",
     "retention_set",
     "alert_list",
     "alert_ack",
 }
-SLICES = ("render_", "document_", "webhook_", "deliver_")
+SLICES = (
+    "render_",
+    "document_",
+    "webhook_",
+    "deliver_",
+    "staff_",
+    "otp_",
+    "admin_",
+    "metrics_",
+)
 """Functions of these are tested with their parts."""
-CREDENTIALS = {"tokens", "webhook_secrets"}
+CREDENTIALS = {"tokens", "webhook_secrets", "staff_passwords"}
 EXPECTED = {
     "makeready_app": {"now", "uuid7", "wake", "peek"} | CALLER,
     "makeready_http": SHARED
     | CALLER
-    | {"token_user", "session_create", "alert_list", "alert_ack"},
+    | {"token_user", "session_create", "offer_accept", "alert_list", "alert_ack"},
     "makeready_worker": SHARED | CALLER | WORKER,
     "makeready_ops": SHARED | CALLER | OPERATOR,
     "makeready_read": {"now", "worker_is_lost"},

@@ -7,6 +7,7 @@ import http.client
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,12 +16,13 @@ import asyncpg
 import httpx2
 import uvicorn
 
-from makeready import documents, people
+from makeready import documents, people, staff, staff_tokens
 from makeready.commands.http import server_config
 from makeready.config import Settings
 from tests.support.waiting import until
 
 START_TIMEOUT_S = 10.0
+NO_PASSWORD = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,54 @@ async def person(service: Service, db: asyncpg.Connection, name: str) -> AsyncIt
     headers = {"Authorization": f"Bearer {secret}"}
     async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=15) as client:
         yield Person(id=user, secret=secret, client=client)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A member of staff who is signed in."""
+
+    id: UUID
+    name: str
+    secret: str = field(repr=False)
+    client: httpx2.AsyncClient = field(repr=False)
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        """GET as this member."""
+        return await self.client.get(path, **options)
+
+    async def post(self, path: str, **options: Any) -> httpx2.Response:
+        """POST as this member."""
+        return await self.client.post(path, **options)
+
+
+@asynccontextmanager
+async def member(
+    service: Service, settings: Settings, db: asyncpg.Connection, role: str, *, name: str = ""
+) -> AsyncIterator[Member]:
+    """A new member of staff, named like the role, with a token as a log-in gives it."""
+    name = name or role
+    account = await staff.add(db, name, NO_PASSWORD, role)
+    secret = await staff_token(settings, db, account)
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=15) as client:
+        yield Member(id=account, name=name, secret=secret, client=client)
+
+
+async def staff_token(settings: Settings, db: asyncpg.Connection, account: UUID) -> str:
+    """What a log-in answers, without the password and the time it takes to check one."""
+    known = await staff.signed_in(db, account, client="test")
+    assert known is not None
+    assert settings.jwt_secret is not None
+    signed = staff_tokens.issue(
+        settings.jwt_secret,
+        account=account,
+        version=known.version,
+        name=known.name,
+        role=known.role,
+        permissions=known.permissions,
+        valid_for=timedelta(minutes=10),
+    )
+    return signed.reveal()
 
 
 def error_code(answer: httpx2.Response) -> str:
