@@ -14,7 +14,7 @@ import hashlib
 import json
 import mimetypes
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import jinja2
 
 from makeready.errors import MakereadyError, NotFound, Rejected
-from makeready.print_options import PrintOptions
+from makeready.print_options import PrintOptions, from_json
 from makeready.shapes import problem
 from makeready.templating import TemplateSandbox
 from makeready.validation import check_schema, find_problems
@@ -183,10 +183,6 @@ def _sandbox(doc: DocumentType, lang: str) -> TemplateSandbox:
 
 def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
     facts = _read(folder / "type.json")
-    options = facts.get("print", {})
-    unknown = set(options) - {field.name for field in fields(PrintOptions)}
-    if unknown:
-        raise ValueError(f"{folder.name}/type.json: unknown print options {sorted(unknown)}")
     sources = {**shared, **_texts(folder, prefix="")}
     if any(len(text.encode()) > TEMPLATE_LIMIT_BYTES for text in sources.values()):
         raise ValueError(f"{folder.name}: a template is above {TEMPLATE_LIMIT_BYTES} bytes")
@@ -200,7 +196,7 @@ def _load(folder: Traversable, shared: Mapping[str, str]) -> DocumentType:
         descriptions=facts["descriptions"],
         tier=facts["tier"],
         enabled=facts["enabled"],
-        options=PrintOptions(**options),
+        options=from_json(facts.get("print", {})),
         schema=schema,
         words=words,
         sources=sources,
