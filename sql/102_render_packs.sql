@@ -23,7 +23,7 @@ declare
   v_pack makeready.packs;
 begin
   select p.* into v_pack from makeready.packs p join makeready.sessions s on s.id = p.session_id
-   where p.id = pack and s.user_id = person for no key update of p;
+   where p.id = pack and s.user_id is not distinct from person for no key update of p;
   if not found then
     perform makeready.render_refuse_pack(pack);
   end if;

@@ -28,7 +28,7 @@ create or replace function makeready.render_documents(person uuid, pack uuid)
 as $$
 begin
   if not exists (select from makeready.packs p join makeready.sessions s on s.id = p.session_id
-                  where p.id = pack and s.user_id = person) then
+                  where p.id = pack and s.user_id is not distinct from person) then
     perform makeready.render_refuse_pack(pack);
   end if;
   return query

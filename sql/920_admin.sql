@@ -4,6 +4,7 @@
 -- change is audited under the name of the account (setting makeready.actor of its transaction). Lists are paged by key.
 
 create index if not exists pack_documents_by_change on makeready.pack_documents (coalesce(finished_at, created_at), seq);
+create index if not exists pack_documents_failed on makeready.pack_documents (coalesce(finished_at, created_at), seq) where state = 'failed';
 create index if not exists audit_log_newest on makeready.audit_log (at, id);
 create index if not exists packs_newest on makeready.packs (created_at, id);
 
@@ -210,9 +211,110 @@ as $$
 $$;
 comment on function makeready.metrics_read() is 'The view makeready.metrics for a process that may read no view.';
 
+create or replace function makeready.admin_requeue(failed_job uuid)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_row    makeready.pack_documents;
+  v_pack   makeready.packs;
+  v_active uuid;
+  v_new    uuid := makeready.uuid7();
+begin
+  select * into v_row from makeready.pack_documents r where r.job_id = failed_job;
+  if not found then
+    raise exception 'there is no render job %', coalesce(failed_job::text, 'null')
+      using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', failed_job),
+            hint = 'makeready.admin_renders() lists them.';
+  end if;
+  v_pack := makeready.render_lock_pack(makeready.admin_owner(v_row.pack_id), v_row.pack_id);
+  -- Read again behind the pack's lock: its end, or another staff member's click, may have come first.
+  select * into v_row from makeready.pack_documents r where r.job_id = failed_job;
+  select r.job_id into v_active from makeready.pack_documents r
+   where r.pack_id = v_row.pack_id and r.doc_id = v_row.doc_id and r.state = 'queued';
+  if found then
+    raise exception 'document % of pack % is being rendered already', v_row.doc_id, v_row.pack_id
+      using errcode = 'MR409', detail = json_build_object('code', 'already_in_progress', 'job_id', v_active, 'pack_id', v_row.pack_id, 'doc_id', v_row.doc_id),
+            hint = 'Wait for that job.';
+  elsif v_row.state <> 'failed' then
+    raise exception 'job % is %, only a failed one can be requeued', failed_job, v_row.state
+      using errcode = 'MR422', detail = json_build_object('code', 'invalid_request', 'reason', 'invalid_status', 'job_id', failed_job, 'status', v_row.state),
+            hint = 'A finished document is rendered anew by its owner.';
+  end if;
+  perform makeready.render_type(v_row.layout);
+  perform makeready.render_add(v_pack, array[v_row.doc_id], v_new, array[v_new]);
+  perform makeready.audit('render_requeue', failed_job::text, jsonb_build_object('job_id', failed_job, 'state', v_row.state),
+                          jsonb_build_object('job_id', v_new, 'state', 'queued'), null);
+  return v_new;
+end
+$$;
+comment on function makeready.admin_requeue(uuid) is
+  'Renders a failed document once more, by a new job whose id it returns. MR404 unknown, MR422 it has not failed, MR409 a later render of it is open.';
+
+create or replace function makeready.admin_requeue_failed(max_rows integer default 100)
+  returns table (failed_considered integer, jobs_enqueued integer, skipped_in_progress integer, skipped_incomplete integer, error_texts text[])
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+  set jit = off
+as $$
+declare
+  v_row        record;
+  v_considered integer := 0;
+  v_enqueued   integer := 0;
+  v_open       integer := 0;
+  v_incomplete integer := 0;
+  v_errors     text[] := '{}';
+begin
+  for v_row in
+    select l.job_id from (
+      select r.job_id, r.pack_id, r.seq from makeready.pack_documents r
+       where r.state = 'failed'
+         and not exists (select from makeready.pack_documents n where n.pack_id = r.pack_id and n.doc_id = r.doc_id and n.seq > r.seq)
+       order by coalesce(r.finished_at, r.created_at), r.seq limit max_rows) l
+     order by l.pack_id, l.seq          -- packs are locked in one order, whoever else does the same
+  loop
+    v_considered := v_considered + 1;
+    begin
+      perform makeready.admin_requeue(v_row.job_id);
+      v_enqueued := v_enqueued + 1;
+    exception
+      when sqlstate 'MR409' then v_open := v_open + 1;
+      when sqlstate 'MR404' or sqlstate 'MR422' then v_incomplete := v_incomplete + 1;
+      when sqlstate 'MR429' or sqlstate 'MR503' then
+        v_errors := v_errors || format('%s: %s', v_row.job_id, sqlerrm);
+        exit when cardinality(v_errors) >= 10;
+    end;
+  end loop;
+  return query select v_considered, v_enqueued, v_open, v_incomplete, v_errors;
+end
+$$;
+comment on function makeready.admin_requeue_failed(integer) is
+  'Renders again the documents whose latest render has failed, the oldest failures first. Left out: those with a render open, and those that can no longer be printed. error_texts: at most ten.';
+
+create or replace function makeready.admin_render_pack(any_pack uuid)
+  returns table (verdict text, jobs_created integer, jobs_skipped integer, job_ids uuid[])
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  return query select r.verdict, r.jobs_created, r.jobs_skipped, r.job_ids
+    from makeready.render_pack(makeready.admin_owner(any_pack), any_pack) r;
+  perform makeready.audit('render_pack', any_pack::text, null, null, null);
+end
+$$;
+comment on function makeready.admin_render_pack(uuid) is 'render_pack of anybody''s pack, audited.';
+
 grant execute on function
   makeready.admin_renders(text, uuid, text, uuid, integer, uuid), makeready.admin_artifacts(uuid), makeready.admin_attempts(uuid, integer),
   makeready.admin_packs(uuid, integer, uuid), makeready.admin_owner(uuid), makeready.admin_file(uuid, text),
   makeready.admin_audit(text, text, integer, bigint), makeready.admin_log(text, integer, timestamptz), makeready.admin_overview(),
+  makeready.admin_requeue(uuid), makeready.admin_requeue_failed(integer), makeready.admin_render_pack(uuid),
   makeready.metrics_read()
 to makeready_http;

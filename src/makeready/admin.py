@@ -14,6 +14,7 @@ from uuid import UUID
 
 from makeready.db import Executor
 from makeready.library import StoredFile
+from makeready.render import PackRender
 
 Row: TypeAlias = Mapping[str, Any]
 STATES = ("queued", "rendering", "ready", "failed")
@@ -98,6 +99,19 @@ async def requeue_failed(db: Executor, limit: int) -> RequeueCounts:
         in_progress=row["skipped_in_progress"],
         incomplete=row["skipped_incomplete"],
         errors=tuple(row["error_texts"]),
+    )
+
+
+async def render_pack(db: Executor, pack: UUID) -> PackRender:
+    """Renders what anybody's pack lacks; NotFound, Conflict when nothing is enabled."""
+    row = await db.fetchrow("select * from makeready.admin_render_pack($1)", pack)
+    if row is None:
+        raise LookupError("admin_render_pack")
+    return PackRender(
+        jobs_created=row["jobs_created"],
+        jobs_skipped=row["jobs_skipped"],
+        job_ids=tuple(row["job_ids"]),
+        is_new=row["verdict"] == "created",
     )
 
 
