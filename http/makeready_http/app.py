@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from makeready.config import Settings
-from makeready_http import docs, health, library, metrics, render, staff
+from makeready_http import admin_jobs, admin_ops, docs, health, library, metrics, render, staff
 from makeready_http.middleware import RequestScope
 from makeready_http.operations import Operation
 from makeready_http.problems import answer, refusal_of
@@ -36,6 +36,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *library.OPERATIONS,
     *metrics.OPERATIONS,
     *staff.OPERATIONS,
+    *admin_ops.OPERATIONS,
+    *admin_jobs.OPERATIONS,
     *docs.OPERATIONS,
 )
 """Every operation there is, in the order of the reference."""

@@ -129,6 +129,13 @@ def listed(name: str, items: list[dict[str, Any]], limit: int, key: str) -> Resp
     return JSONResponse({"ok": True, name: items, "next": following})
 
 
+def listed_rows(name: str, rows: list[Mapping[str, Any]], limit: int, key: str) -> Response:
+    """As `listed`, of rows whose keys are the public names."""
+    items = [plain(row) for row in rows]
+    following = str(items[-1][key]) if len(items) == limit else None
+    return JSONResponse({"ok": True, name: items, "next": following})
+
+
 def plain(value: Any) -> Any:
     """A row as JSON has it: ids and times as text."""
     if isinstance(value, Mapping):

@@ -152,6 +152,11 @@ class Operation:
         return Route(self.path, self.endpoint, methods=[self.method])
 
 
+def admin_operation(**facts: Any) -> Operation:
+    """An operation of staff, of the part `administration`."""
+    return Operation(who="staff", tag="administration", **facts)
+
+
 async def read_body(
     request: Request, schema: Schema, *, max_bytes: int = JSON_MAX_BYTES
 ) -> dict[str, Any]:

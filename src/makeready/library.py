@@ -85,8 +85,8 @@ class PackRow:
     """Documents queued or rendering now."""
 
 
-async def documents(db: Executor, user: UUID, pack: UUID) -> list[DocumentState]:
-    """The documents of a pack in the order of printing; NotFound."""
+async def documents(db: Executor, user: UUID | None, pack: UUID) -> list[DocumentState]:
+    """The documents of a pack in the order of printing; None: of nobody's pack. NotFound."""
     rows = await db.fetch(
         "select doc_id, title, public_state as status, job_id, file_id, last_good_file_id,"
         " attempts_made as attempts, error_text as last_error, access_tier as tier,"

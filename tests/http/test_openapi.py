@@ -10,12 +10,15 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
+from schemathesis import GenerationMode
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from makeready_http.app import OPERATIONS
 from makeready_http.openapi import openapi
 from makeready_http.operations import Operation
-from tests.support.service import Person, Service
+from tests.support.rendering import Press
+from tests.support.service import Member, Person, Service
 
 EXAMPLES = 12
 QUICK = hypothesis_settings(
@@ -53,11 +56,34 @@ async def test_the_page_loads_nothing_from_elsewhere(service: Service) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 async def test_no_answer_is_a_surprise(
-    service: Service, anna: Person, operation: Operation
+    service: Service,
+    anna: Person,
+    administrator: Member,
+    press: Press,
+    operation: Operation,
 ) -> None:
-    tokens = {"anyone": None, "user": anna.secret, "staff": anna.secret}
+    tokens = {"anyone": None, "user": anna.secret, "staff": administrator.secret}
     headers = _headers(tokens[operation.who])
     await asyncio.to_thread(_attack, service.url, operation, headers, {})
+    if "{" in operation.path:
+        known = await _things(anna, press)
+        await asyncio.to_thread(_attack, service.url, operation, headers, known)
+
+
+async def _things(anna: Person, press: Press) -> dict[str, str]:
+    """Ids of what is there: a pack of Anna's with a file."""
+    pack = await anna.pack("invoice")
+    await anna.post(f"/packs/{pack}/render")
+    claimed = await press.one()
+    await press.publish(claimed)
+    (document,) = (await anna.get(f"/packs/{pack}/documents")).json()["documents"]
+    return {
+        "pack_id": pack,
+        "job_id": str(claimed.job.id),
+        "file_id": document["file_id"],
+        "doc_id": "invoice",
+        "key": "invoice",
+    }
 
 
 def _headers(token: str | None) -> dict[str, str]:
@@ -69,13 +95,19 @@ def _attack(
 ) -> None:
     """Sends what the document allows and what it does not; every answer must be promised."""
     described = SCHEMA[operation.path][operation.method]
+    cases = described.as_strategy()
+    if not known and (operation.query or operation.body or "{" in operation.path):
+        cases |= described.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
     @QUICK
-    @given(case=described.as_strategy())
+    @given(case=cases)
     def attack(case: Any) -> None:
-        case.path_parameters.update(
-            {name: value for name, value in known.items() if name in (case.path_parameters or {})}
+        heads = case.meta.components.get(ParameterLocation.HEADER)
+        is_forged = heads is not None and heads.mode is GenerationMode.NEGATIVE
+        for name in known.keys() & (case.path_parameters or {}).keys():
+            case.path_parameters[name] = known[name]
+        case.call_and_validate(
+            base_url=url, headers=None if is_forged else dict(headers), excluded_checks=NOT_ASKED
         )
-        case.call_and_validate(base_url=url, headers=dict(headers), excluded_checks=NOT_ASKED)
 
     attack()

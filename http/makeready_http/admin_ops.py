@@ -1,0 +1,146 @@
+"""What staff reads of the whole system: its state now, and what happened. Thin.
+
+GET /admin/overview
+GET /admin/logs     ?kind&limit&before
+GET /admin/audit    ?action&target&limit&after
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from makeready import admin
+from makeready_http.auth import current_staff
+from makeready_http.items import listed_rows
+from makeready_http.operations import (
+    ANYTHING,
+    TEXT,
+    TIME,
+    WHOLE,
+    Answer,
+    Schema,
+    admin_operation,
+    array,
+    done,
+    nullable,
+    page_of,
+    read_query,
+    record,
+)
+from makeready_http.services import services_of
+
+LOGS = "queues:read"
+
+_LOG_LIMIT = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+_AUDIT_QUERY: Mapping[str, Schema] = {
+    "action": {"type": "string", "maxLength": 63},
+    "target": {"type": "string", "maxLength": 200},
+    "limit": _LOG_LIMIT,
+    "after": {"type": "integer", "minimum": 0, "description": "`next` of the page before."},
+}
+_LOGS_QUERY: Mapping[str, Schema] = {
+    "kind": {"type": "string", "enum": list(admin.LOG_KINDS)},
+    "limit": _LOG_LIMIT,
+    "before": {**TIME, "description": "`next` of the page before."},
+}
+
+
+async def show_overview(request: Request) -> Response:
+    """What an operator looks at first."""
+    await current_staff(request, LOGS)
+    return JSONResponse({"ok": True, **await admin.overview(services_of(request).pool)})
+
+
+async def list_log(request: Request) -> Response:
+    """Audit lines, alerts and ended renders in one list, newest first."""
+    await current_staff(request, LOGS)
+    asked = read_query(request, _LOGS_QUERY)
+    rows = await admin.log(
+        services_of(request).pool,
+        kind=asked["kind"],
+        limit=asked["limit"],
+        before=asked["before"],
+    )
+    return listed_rows("items", rows, asked["limit"], "at")
+
+
+async def list_audit(request: Request) -> Response:
+    """The audit log, newest first."""
+    await current_staff(request, LOGS)
+    asked = read_query(request, _AUDIT_QUERY)
+    rows = await admin.audit(
+        services_of(request).pool,
+        action=asked["action"],
+        target=asked["target"],
+        limit=asked["limit"],
+        after=asked["after"],
+    )
+    return listed_rows("items", rows, asked["limit"], "id")
+
+
+_LINE = record(
+    {
+        "at": TIME,
+        "kind": TEXT,
+        "event": TEXT,
+        "severity": TEXT,
+        "target": nullable(TEXT),
+        "facts": nullable(ANYTHING),
+        "request_id": nullable(TEXT),
+    }
+)
+_AUDITED = record(
+    {
+        "id": WHOLE,
+        "at": TIME,
+        "actor": TEXT,
+        "action": TEXT,
+        "target": nullable(TEXT),
+        "before_hash": nullable(TEXT),
+        "after_hash": nullable(TEXT),
+        "before": nullable(ANYTHING),
+        "after": nullable(ANYTHING),
+        "reason": nullable(TEXT),
+        "request_id": nullable(TEXT),
+    }
+)
+_OVERVIEW = done(
+    queues=array(ANYTHING),
+    workers=array(ANYTHING),
+    alerts_open=WHOLE,
+    failures=array(ANYTHING),
+    chores_failing=array(TEXT),
+)
+
+
+OPERATIONS = (
+    admin_operation(
+        method="GET",
+        path="/admin/overview",
+        endpoint=show_overview,
+        needs=LOGS,
+        summary="shows queues, workers, open alerts and failures",
+        answers={200: Answer(description="All at a glance.", schema=_OVERVIEW)},
+    ),
+    admin_operation(
+        method="GET",
+        path="/admin/logs",
+        endpoint=list_log,
+        needs=LOGS,
+        summary="lists audit lines, alerts and ended renders together, newest first",
+        query=_LOGS_QUERY,
+        answers={200: Answer(description="A page.", schema=page_of("items", _LINE))},
+    ),
+    admin_operation(
+        method="GET",
+        path="/admin/audit",
+        endpoint=list_audit,
+        needs=LOGS,
+        summary="lists what staff and operators did, newest first",
+        query=_AUDIT_QUERY,
+        answers={200: Answer(description="A page.", schema=page_of("items", _AUDITED))},
+    ),
+)
