@@ -27,6 +27,7 @@ from makeready.waking import Waker
 from makeready_http.problems import Problem, retry_after
 
 POOL_SIZE = 10
+TURN_S = 5.0  # for a connection; a client behind it is answered 503 and may come again
 START_PATIENCE_S = 5.0  # then the service starts without its database
 WRITE_TRIES = 3
 HEAVY = 2  # bodies parsed and checked at a time; more would only share the same processor
@@ -114,7 +115,9 @@ class Services:
             await close_pool(self._pool)
 
     async def _connect(self) -> None:
-        self._pool = await open_pool(self.settings, "makeready_http", size=POOL_SIZE)
+        self._pool = await open_pool(
+            self.settings, "makeready_http", size=POOL_SIZE, turn_s=TURN_S
+        )
         self._waiting = Waiting(self._pool, self._listener)
 
     async def _sync_types(self) -> None:

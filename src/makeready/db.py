@@ -60,6 +60,20 @@ CONTROL_TIMEOUT_S = 3.0  # one call, connecting included
 CONTROL_STATEMENT_TIMEOUT_S = 5.0
 
 
+class _Pool(asyncpg.Pool):
+    """A pool that lets nobody wait for a connection longer than `turn_s`; TimeoutError then."""
+
+    __slots__ = ("_turn_s",)
+
+    def __init__(self, *arguments: Any, turn_s: float | None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._turn_s = turn_s
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """As asyncpg's, with a bound for those who name none."""
+        return super().acquire(timeout=self._turn_s if timeout is None else timeout)
+
+
 def session_settings(settings: Settings, role: Role | None, *, part: str) -> dict[str, str]:
     """What every session of this process is started with; `part` shows in pg_stat_activity."""
     chosen = {
@@ -85,25 +99,37 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
 
 
 async def open_pool(
-    settings: Settings, role: Role, *, size: int, patience_s: float = 0
+    settings: Settings,
+    role: Role,
+    *,
+    size: int,
+    patience_s: float = 0,
+    turn_s: float | None = None,
 ) -> asyncpg.Pool:
     """Opens the pool of a process, at most `size` connections, the first one at once.
 
-    A database that is not there yet is waited for `patience_s` seconds; then the fault is raised.
-    Connections go back without a reset query: nothing in Makeready leaves session state behind,
-    and an open transaction is rolled back all the same.
+    Who finds all of them taken waits `turn_s` seconds at most (None: as long as it takes), so that
+    a database that hangs keeps nobody in a queue. One that is not there yet is waited for
+    `patience_s` seconds; then the fault is raised. Connections go back without a reset query:
+    nothing in Makeready leaves session state behind, and an open transaction is rolled back all
+    the same.
     """
     chosen = session_settings(settings, role, part="pool")
     chosen["statement_timeout"] = _ms(STATEMENT_TIMEOUT_S)
 
     async def opened() -> asyncpg.Pool:
-        pool = await asyncpg.create_pool(
+        pool = await _Pool(
             settings.database_url,
+            turn_s=turn_s,
             min_size=0,  # a floor would be restored by a task that complains all through an outage
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=ANSWER_TIMEOUT_S,
             max_inactive_connection_lifetime=300,
+            max_queries=50_000,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            loop=None,
             max_cached_statement_lifetime=0,  # preparing anew costs a claim its millisecond
             server_settings=chosen,
             connect=connect,

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from makeready.config import Settings
-from makeready.db import Control, close_pool, open_pool, pool_opened
+from makeready.db import Control, close_pool, is_transient, open_pool, pool_opened
 from makeready.faults import DatabaseAway
 from tests.support.proxy import proxied
 from tests.support.waiting import until
@@ -148,3 +148,15 @@ async def test_a_control_connection_says_that_it_was_cut(
     await control.close()
 
     assert (first["is_back"], second["is_back"]) == (None, "on")
+
+
+async def test_nobody_waits_for_a_connection_for_ever(settings: Settings) -> None:
+    pool = await open_pool(settings, "makeready_http", size=1, turn_s=0.05)
+    try:
+        async with pool.acquire():
+            with pytest.raises(TimeoutError) as caught:
+                await pool.fetchval("select 1")
+        assert is_transient(caught.value)
+        assert await pool.fetchval("select 1") == 1
+    finally:
+        await close_pool(pool)
