@@ -159,6 +159,18 @@ class Settings:
         "info", values.choice(*_LOG_LEVELS), "Least severe level that is written."
     )
     debug: bool = _setting(False, values.boolean, "`/health/s3` asks the store too.", "DEBUG")
+    alert_webhook_url: Secret | None = _setting(
+        None,
+        values.secret_url,
+        "Where alerts are posted to as JSON, by the workers of `deliver`. Unset: they are only "
+        "recorded.",
+        "ALERT_WEBHOOK_URL",
+    )
+    webhook_private: bool = _setting(
+        False,
+        values.boolean,
+        "Users' webhooks may be http and in one's own network. Only for development.",
+    )
     presign_ttl_s: int = _setting(
         600,
         values.integer(1, 604800),

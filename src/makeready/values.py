@@ -110,6 +110,11 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def secret_url(text: str) -> Secret:
+    """A web address that only its owner may know."""
+    return Secret(url("https", "http")(text))
+
+
 def database_url(text: str) -> str:
     """A URL of PostgreSQL; hosts may be several, and named behind the `?` as well."""
     text = url("postgresql", "postgres")(text)
