@@ -226,3 +226,20 @@ def test_samples_name_no_real_address() -> None:
         text = json.dumps([sample(document_type(name), lang) for lang in ("ru", "en")])
         hosts = re.findall(r"(?:@|://)([\w.-]+)", text)
         assert [host for host in hosts if not host.endswith(".example")] == []
+
+
+@pytest.mark.parametrize(("name", "bar"), [("ООО «А»", "|"), ("ООО «А|Б»", "~")])
+def test_no_field_of_the_payment_code_has_its_separator(
+    name: str, bar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads: list[str] = []
+    monkeypatch.setattr("makeready.figures.qr", lambda text: payloads.append(text) or "")
+    doc = replace(document_type("invoice"), version=f"payment code of {name}")
+    data = sample(doc, "ru")
+    data["seller"]["name"] = name
+    build_html(doc, data, "ru")
+    (payload,) = payloads
+    head, *fields = payload.split(bar)
+    assert head == "ST00012"
+    assert f"Name={name}" in fields
+    assert all("=" in field for field in fields)
