@@ -233,7 +233,7 @@ def test_no_field_of_the_payment_code_has_its_separator(
     name: str, bar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payloads: list[str] = []
-    monkeypatch.setattr("makeready.figures.qr", lambda text: payloads.append(text) or "")
+    monkeypatch.setattr("makeready.figures.qr", payloads.append)
     doc = replace(document_type("invoice"), version=f"payment code of {name}")
     data = sample(doc, "ru")
     data["seller"]["name"] = name
