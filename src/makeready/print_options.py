@@ -80,6 +80,9 @@ class PrintOptions:
     """A script expression that must become true before printing; only with `scripts`."""
     strict_assets: bool = True
     """Whether a missing picture, font or style sheet fails the document; else it is a warning."""
+    load_timeout_s: float = 10.0
+    """For the document with its assets; `wait_for` has what is left of the attempt's time."""
+    print_timeout_s: float = 30.0
     created_at: datetime | None = None
     """Both dates in the PDF; None is a fixed one, so that equal documents have equal bytes."""
     pdf_a: str | None = None
@@ -97,6 +100,8 @@ class PrintOptions:
             raise ValueError("margin_mm must be from 0 to 100")
         if not 0.1 <= self.scale <= 2:
             raise ValueError("scale must be from 0.1 to 2")
+        if not all(0.1 <= limit <= 120 for limit in (self.load_timeout_s, self.print_timeout_s)):
+            raise ValueError("load_timeout_s and print_timeout_s must be from 0.1 to 120")
         if self.wait_for is not None and not self.scripts:
             raise ValueError("wait_for needs scripts")
         if self.pdf_a not in {None, *ARCHIVAL}:
@@ -187,6 +192,8 @@ _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
         "description": "A script expression that must become true first; only with scripts.",
     },
     "strict_assets": _truth("Whether a missing picture, font or style sheet fails the document."),
+    "load_timeout_s": _number("Seconds to load the document with its assets.", 0.1, 120),
+    "print_timeout_s": _number("Seconds for the printing itself.", 0.1, 120),
     "created_at": {
         "type": ["string", "null"],
         "format": "date-time",

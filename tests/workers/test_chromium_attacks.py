@@ -204,15 +204,15 @@ async def test_the_listener_would_have_noticed(monkeypatch: pytest.MonkeyPatch) 
     browser = await start(find_chromium(SETTINGS), [Jail(namespace=False, sandbox=True, uid=uid)])
     try:
         async with listening() as listener:
-            made = await browser.pipe.call("Target.createTarget", {"url": "about:blank"})
+            made = await browser.link.call("Target.createTarget", {"url": "about:blank"})
             target = made["targetId"]
-            made = await browser.pipe.call(
+            made = await browser.link.call(
                 "Target.attachToTarget", {"targetId": target, "flatten": True}
             )
             # Nothing stops a navigation here, and one would end the page before its datagrams.
             html = SCRIPTED.replace("f.submit()", "0").replace("a.click()", "0")
             html = html.format(at=f"127.0.0.1:{listener.port}")
-            await browser.pipe.call(
+            await browser.link.call(
                 "Page.setDocumentContent",
                 {"frameId": target, "html": html},
                 session=made["sessionId"],

@@ -22,7 +22,7 @@ from makeready.documents import Asset, build_html, document_type, sample
 from makeready.embedded.chromium import find_chromium
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, EngineLimits, open_engine
-from makeready_workers.chromium.pipe import PipeError
+from makeready_workers.chromium.link import LinkError
 from tests.bench.bench import Bench, Row
 from tests.bench.peers.install import _run
 from tests.bench.report import Line, at_least, at_most, median
@@ -135,7 +135,7 @@ async def hung_page(engine: ChromiumEngine) -> tuple[float, float]:
     took = (time.perf_counter() - began) * 1e3
     supervisor.release(browser)
     ended = (await asyncio.gather(hanging, return_exceptions=True))[0]
-    if not closed or not isinstance(ended, PipeError):
+    if not closed or not isinstance(ended, LinkError):
         raise RuntimeError("the hanging page was not closed")
     return took, worst
 

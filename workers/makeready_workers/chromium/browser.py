@@ -13,8 +13,10 @@ import structlog
 from makeready.embedded.chromium import ChromiumBinary
 from makeready_workers.chromium import memory
 from makeready_workers.chromium.jail import Home, Jail, kill, launch
+from makeready_workers.chromium.link import Link, LinkError
 from makeready_workers.chromium.page import Page
-from makeready_workers.chromium.pipe import Pipe, PipeError
+from makeready_workers.chromium.pipe import Pipe
+from makeready_workers.chromium.pyppeteer_link import PyppeteerLink, load_pyppeteer
 from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
 
 START_TIMEOUT_S = 15.0
@@ -27,12 +29,12 @@ class Browser:
     """A browser and the number of pages in it that are at work."""
 
     def __init__(
-        self, pipe: Pipe, home: Home, jail: Jail, *, version: str, still_pages: bool
+        self, link: Link, home: Home, jail: Jail, *, version: str, still_pages: bool
     ) -> None:
-        self.pipe = pipe
+        self.link = link
         self.jail = jail
         self.version = version
-        self.pid = pipe.pid
+        self.pid = link.pid
         self.started_at = time.monotonic()
         self.documents = 0
         self.active = 0
@@ -47,20 +49,20 @@ class Browser:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the pipe is open and nobody asked it to end."""
-        return self.pipe.is_open and not self._closed
+        """Whether the link is open and nobody asked it to end."""
+        return self.link.is_open and not self._closed
 
     async def open_page(self, limits: EngineLimits, *, scripts: bool = False) -> Page:
-        """A fresh page; raises TimeoutError when the browser is stuck, PipeError if it is gone."""
+        """A fresh page; raises TimeoutError when the browser is stuck, LinkError if it is gone."""
         async with asyncio.timeout(limits.control_timeout_s):
-            return await Page.open(self.pipe, scripts=scripts, still=self._still_pages)
+            return await Page.open(self.link, scripts=scripts, still=self._still_pages)
 
     async def dispose(self, page: Page, limits: EngineLimits) -> bool:
         """Closes a page and kills its renderer; False means that the browser is stuck or gone."""
         try:
             async with asyncio.timeout(limits.dispose_timeout_s):
                 await page.dispose()
-        except (PipeError, TimeoutError):
+        except (LinkError, TimeoutError):
             return False
         return True
 
@@ -80,18 +82,22 @@ class Browser:
             return
         self._closed = True
         with anyio.CancelScope(shield=True):  # bounded, and half a close leaves a browser behind
-            with contextlib.suppress(PipeError, TimeoutError):
+            with contextlib.suppress(LinkError, TimeoutError):
                 # Asked politely it reaps its own children; killed, it leaves them to pid 1, and a
                 # container without an init keeps them as zombies.
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self.pipe.call("Browser.close")
-                    await asyncio.shield(self.pipe.exited)
-            await kill(self.pipe)
+                    await self.link.call("Browser.close")
+                    await asyncio.shield(self.link.exited)
+            await kill(self.link)
             await asyncio.to_thread(self._home.remove)
 
 
-async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
-    """Starts a browser on the best rung that holds; RenderError (BROWSER_LOST) when none does."""
+async def start(binary: ChromiumBinary, rungs: Sequence[Jail], link: type[Link] = Pipe) -> Browser:
+    """Starts a browser on the best rung that holds.
+
+    Raises RenderError: BROWSER_LOST when none holds, ENGINE_MISSING without pyppeteer.
+    """
+    driver = f"pyppeteer {await load_pyppeteer()} " if link is PyppeteerLink else ""
     complaints = []
     for jail in rungs:
         try:
@@ -100,8 +106,8 @@ async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
             complaints.append(f"no folder for the browser: {error}")
             continue
         try:
-            return await _start_on(binary, jail, home)
-        except (PipeError, TimeoutError, OSError) as error:
+            return await _start_on(binary, jail, home, link, driver)
+        except (LinkError, TimeoutError, OSError) as error:
             complaints.append(f"{error} {home.complaint()}".strip())
             await asyncio.to_thread(home.remove)
         except BaseException:
@@ -114,20 +120,22 @@ async def start(binary: ChromiumBinary, rungs: Sequence[Jail]) -> Browser:
     )
 
 
-async def _start_on(binary: ChromiumBinary, jail: Jail, home: Home) -> Browser:
+async def _start_on(
+    binary: ChromiumBinary, jail: Jail, home: Home, kind: type[Link], driver: str
+) -> Browser:
     began = time.perf_counter()
-    pipe = await launch(binary, jail, home)
+    link = await launch(binary, jail, home, kind)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            facts = await pipe.call("Browser.getVersion")
+            if isinstance(link, PyppeteerLink):
+                await link.connect(home.profile)
+            facts = await link.call("Browser.getVersion")
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await kill(pipe)
+            await kill(link)
         raise
-    version = str(facts["product"]).rpartition("/")[2]
-    browser = Browser(
-        pipe, home, jail, version=f"chromium {version}", still_pages=binary.is_headless_shell
-    )
+    version = f"{driver}chromium {str(facts['product']).rpartition('/')[2]}"
+    browser = Browser(link, home, jail, version=version, still_pages=binary.is_headless_shell)
     _log.info(
         "chromium_started",
         pid=browser.pid,

@@ -1,4 +1,7 @@
-"""The default engine: HTML to PDF by headless Chromium. One a process, shared by its tasks.
+"""Engines of headless Chromium: HTML to PDF. One a process, shared by its tasks.
+
+The default one speaks to its browser by pipes, the second one lets pyppeteer do so; all that is
+above the link is the same.
 
 A document costs a page for its own time and nothing else: when it hangs, crashes or eats the
 memory, its page is thrown away with its renderer, and its neighbours go on printing. When the
@@ -9,12 +12,12 @@ next document starts a new one.
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import structlog
@@ -23,15 +26,16 @@ from anyio.abc import TaskGroup
 from makeready.config import Settings
 from makeready.documents import Asset
 from makeready.embedded.chromium import ChromiumBinary, find_chromium
-from makeready.pdf import text_of
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium.browser import Browser, start
 from makeready_workers.chromium.dates import count_pages, fix_dates
-from makeready_workers.chromium.fonts import furnish
-from makeready_workers.chromium.jail import Home, ladder, sweep
+from makeready_workers.chromium.fonts import PROBE, check_letters, furnish
+from makeready_workers.chromium.jail import Home, Jail, ladder, sweep
+from makeready_workers.chromium.link import BrowserGone, Link, LinkError, MessageTooLarge
 from makeready_workers.chromium.page import Page, Printed
 from makeready_workers.chromium.pages import Pages
-from makeready_workers.chromium.pipe import BrowserGone, MessageTooLarge, PipeError
+from makeready_workers.chromium.pipe import Pipe
+from makeready_workers.chromium.pyppeteer_link import PyppeteerLink, load_pyppeteer
 from makeready_workers.chromium.records import (
     EngineLimits,
     EngineStatistics,
@@ -42,8 +46,9 @@ from makeready_workers.chromium.records import (
 from makeready_workers.chromium.supervisor import Supervisor, explains_crash
 
 SWEEP_STEP_S = 5.0
-PROBE_TEXT = "Аа₽"
 PROBE_TIMEOUT_S = 10.0
+LINKS: Mapping[str, type[Link]] = {"chromium": Pipe, "pyppeteer": PyppeteerLink}
+"""The engines by name: those of `print_options.ENGINES`."""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,19 +95,8 @@ class ChromiumEngine:
 
     async def probe(self) -> str:
         """Prints some letters, reads them back, returns the engine's version; or RenderError."""
-        result = await self.render(
-            f"<!doctype html><meta charset=utf-8><p>{PROBE_TEXT}</p>",
-            {},
-            PrintOptions(),
-            timeout_s=PROBE_TIMEOUT_S,
-        )
-        found = await asyncio.to_thread(text_of, result.pdf)
-        if PROBE_TEXT not in found:
-            raise RenderError(
-                Fault.FONTS_MISSING,
-                f"printed {PROBE_TEXT!r} and read back {found.strip()!r}: install fonts "
-                "with Cyrillic letters and the rouble sign, such as DejaVu",
-            )
+        result = await self.render(PROBE, {}, PrintOptions(), timeout_s=PROBE_TIMEOUT_S)
+        await check_letters(result.pdf)
         return result.engine_version
 
     def statistics(self) -> EngineStatistics:
@@ -111,17 +105,14 @@ class ChromiumEngine:
         return EngineStatistics(
             engine_version=browser.version if browser else None,
             browser_pid=browser.pid if browser else None,
-            browser_started_s_ago=time.monotonic() - browser.started_at if browser else None,
             sandbox=browser.jail.sandbox if browser else None,
             network_namespace=browser.jail.namespace if browser else None,
             active=self._active,
-            idle_pages=len(self._pages),
             documents=self._documents,
             failures=dict(self._failures),
             browsers_started=self._supervisor.started,
             browsers_lost=self._supervisor.lost,
             renderers_killed=self._supervisor.renderers_killed,
-            private_bytes=browser.private_bytes if browser else 0,
         )
 
     def _check_size(self, html: str, assets: Mapping[str, Asset]) -> None:
@@ -158,15 +149,13 @@ class ChromiumEngine:
             waited = time.perf_counter()
             async with asyncio.timeout(timeout_s - (waited - began)):
                 printed = await page.print(html, assets, options, self._limits)
-        except TimeoutError as error:
-            stuck = page is None
-            raise _late(page, timeout_s) from error
-        except RenderError as error:  # also a print that fails because its helper was killed
-            if error.code == Fault.RENDER_CRASHED and explains_crash(browser):
-                raise _too_greedy() from error
-            raise
-        except PipeError as error:
-            raise _broken(browser, error) from error
+        except (TimeoutError, LinkError, RenderError) as error:
+            stuck = page is None and isinstance(error, TimeoutError)
+            failure = _failure(browser, page, error, timeout_s)
+            failure.evidence["engine"] = browser.version
+            if page is not None:
+                await page.testify(failure, self._limits)
+            raise failure from error
         finally:
             self._leave(browser, page, pack if printed is not None else None, stuck=stuck)
         return _result(printed, browser.version, options, began, waited)
@@ -182,21 +171,60 @@ class ChromiumEngine:
         self._pages.make_spare(browser)
 
 
+class _Starter:
+    """Starts browsers; the first one has to show that it has letters."""
+
+    def __init__(
+        self, binary: ChromiumBinary, rungs: Sequence[Jail], link: type[Link], limits: EngineLimits
+    ) -> None:
+        self._binary = binary
+        self._rungs = rungs
+        self._link = link
+        self._limits = limits
+        self._has_letters = False
+
+    async def __call__(self) -> Browser:
+        """A browser that can print; raises RenderError."""
+        browser = await start(self._binary, self._rungs, self._link)
+        if self._has_letters:
+            return browser
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                page = await browser.open_page(self._limits)
+                printed = await page.print(PROBE, {}, PrintOptions(), self._limits)
+                await asyncio.gather(check_letters(printed.pdf), page.dispose())
+        except BaseException as error:
+            await browser.close()
+            if isinstance(error, (LinkError, TimeoutError)):
+                text = f"the browser could not print a line: {error}"
+                raise RenderError(Fault.BROWSER_LOST, text) from error
+            raise
+        self._has_letters = True
+        return browser
+
+
 @asynccontextmanager
 async def open_engine(
     settings: Settings,
     *,
+    name: str = "chromium",
     limits: EngineLimits | None = None,
     binary: ChromiumBinary | None = None,
     own_fonts: bool = True,
 ) -> AsyncGenerator[ChromiumEngine, None]:
     """Opens the engine; the browser starts with the first document and is gone when this returns.
 
-    Raises what `find_chromium` raises when there is no Chromium.
+    Raises what `find_chromium` raises when there is no Chromium, RenderError (ENGINE_MISSING) when
+    no engine has that name or pyppeteer is not installed.
     """
+    link = LINKS.get(name)
+    if link is None:
+        raise RenderError(Fault.ENGINE_MISSING, f"there is no engine {name!r}: {', '.join(LINKS)}")
+    if link is PyppeteerLink:
+        await load_pyppeteer()
     bounds = limits or EngineLimits()
     chromium = binary or find_chromium(settings)
-    rungs = ladder(no_sandbox=settings.chromium_no_sandbox)
+    rungs = ladder(no_sandbox=settings.chromium_no_sandbox, by_port=link is PyppeteerLink)
     swept = await asyncio.to_thread(sweep)
     if swept:
         _log.info("chromium_swept", homes=swept)
@@ -204,13 +232,15 @@ async def open_engine(
         if own_fonts:
             fonts = await asyncio.to_thread(furnish, home.path, rungs[0].uid, chromium.env)
             chromium = replace(chromium, env={**chromium.env, **fonts})
-        supervisor = Supervisor(functools.partial(start, chromium, rungs), bounds, tasks)
+        supervisor = Supervisor(_Starter(chromium, rungs, link, bounds), bounds, tasks)
         pages = Pages(bounds, tasks)
         tasks.start_soon(supervisor.watch)
         tasks.start_soon(_sweep_pages, pages)
+        engine = ChromiumEngine(supervisor, pages, bounds)
         try:
-            yield ChromiumEngine(supervisor, pages, bounds)
+            yield engine
         finally:
+            _log.info("engine_closed", engine=name, **_figures(engine.statistics()))
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 await supervisor.close()
@@ -265,26 +295,33 @@ def _result(
     )
 
 
-def _late(page: Page | None, timeout_s: float) -> RenderError:
-    if page is None:
+def _figures(statistics: EngineStatistics) -> dict[str, Any]:
+    """What is worth a line in the log."""
+    names = ("documents", "failures", "browsers_started", "browsers_lost", "renderers_killed")
+    return {name: getattr(statistics, name) for name in names}
+
+
+def _failure(
+    browser: Browser, page: Page | None, error: Exception, timeout_s: float
+) -> RenderError:
+    """What a failed document is told."""
+    if isinstance(error, TimeoutError) and page is None:
         return RenderError(Fault.BROWSER_LOST, "the browser did not open a page in time")
-    return RenderError(
-        Fault.RENDER_TIMEOUT, f"the document was not printed within {timeout_s:g} seconds"
-    )
-
-
-def _broken(browser: Browser, error: PipeError) -> RenderError:
+    if isinstance(error, TimeoutError):
+        return RenderError(
+            Fault.RENDER_TIMEOUT, f"the document was not printed within {timeout_s:g} seconds"
+        )
     if isinstance(error, MessageTooLarge):
         return RenderError(Fault.RENDER_OUT_OF_MEMORY, str(error))
     if isinstance(error, BrowserGone) or not browser.is_alive:
         return RenderError(Fault.BROWSER_LOST, str(error))
-    if explains_crash(browser):
-        return _too_greedy()
+    # Also a print that fails because its helper was killed.
+    is_crash = isinstance(error, LinkError) or getattr(error, "code", "") == Fault.RENDER_CRASHED
+    if is_crash and explains_crash(browser):
+        return RenderError(
+            Fault.RENDER_OUT_OF_MEMORY,
+            "the document needs more memory than it may have: split it, or print fewer rows",
+        )
+    if isinstance(error, RenderError):
+        return error
     return RenderError(Fault.RENDER_CRASHED, str(error))
-
-
-def _too_greedy() -> RenderError:
-    return RenderError(
-        Fault.RENDER_OUT_OF_MEMORY,
-        "the document needs more memory than it may have: split it, or print fewer rows",
-    )

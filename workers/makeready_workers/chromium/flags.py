@@ -22,6 +22,14 @@ NO_NETWORK = (
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",
 )
 
+_FEATURES_OFF = (
+    "IsolateSandboxedIframes",  # a whole browser would put such frames where no answer of ours goes
+    "MediaRouter",
+    "OptimizationHints",
+    "Translate",
+    "WebOTP",
+    "WebUSB",
+)
 _QUIET = (
     "--block-new-web-contents",
     "--disable-background-networking",
@@ -32,7 +40,7 @@ _QUIET = (
     "--disable-default-apps",
     "--disable-domain-reliability",
     "--disable-extensions",
-    "--disable-features=MediaRouter,OptimizationHints,Translate,WebOTP,WebUSB",
+    f"--disable-features={','.join(_FEATURES_OFF)}",
     "--disable-gpu",
     "--disable-sync",
     "--metrics-recording-only",
@@ -52,6 +60,9 @@ _SAME_BYTES = (
     "--lang=en-US",
 )
 
+# Pages that draw no frames (page.py) can show one when they are asked, as evidence of a failure.
+_FRAME_ON_DEMAND = ("--run-all-compositor-stages-before-draw",)
+
 # Rendering must not be slowed for pages that a window would call hidden.
 _NO_THROTTLING = (
     "--disable-background-timer-throttling",
@@ -61,16 +72,17 @@ _NO_THROTTLING = (
 
 
 def command_line(
-    *, profile: Path, sandbox: bool, whole_browser: bool, script_heap_mb: int
+    *, profile: Path, sandbox: bool, whole_browser: bool, script_heap_mb: int, by_pipe: bool = True
 ) -> Sequence[str]:
     """All flags for one browser; a whole browser must be told to be headless."""
     flags = [
-        "--remote-debugging-pipe",
+        "--remote-debugging-pipe" if by_pipe else "--remote-debugging-port=0",
         f"--user-data-dir={profile}",
         f"--js-flags=--max-old-space-size={script_heap_mb}",
         *NO_NETWORK,
         *_QUIET,
         *_SAME_BYTES,
+        *_FRAME_ON_DEMAND,
         *_NO_THROTTLING,
     ]
     if whole_browser:

@@ -8,13 +8,18 @@ not read the folder we are installed in.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from makeready.documents import font_files
+from makeready.pdf import text_of
+from makeready_workers.chromium.records import Fault, RenderError
 
+LETTERS = "Аа₽"
+PROBE = f"<!doctype html><meta charset=utf-8><p>{LETTERS}</p>"
 _SYSTEM_CONFIG = "/etc/fonts/fonts.conf"
 _GENERIC = {"sans-serif": "IBM Plex Sans", "serif": "IBM Plex Serif"}
 _ALIAS = (
@@ -57,3 +62,14 @@ def furnish(folder: Path, uid: int | None, environment: Mapping[str, str]) -> di
     )
     config.chmod(0o644)
     return {"FONTCONFIG_FILE": str(config)}
+
+
+async def check_letters(pdf: bytes) -> None:
+    """Reads the printed `PROBE` back; RenderError (FONTS_MISSING) when letters are missing."""
+    found = await asyncio.to_thread(text_of, pdf)
+    if LETTERS not in found:
+        raise RenderError(
+            Fault.FONTS_MISSING,
+            f"printed {LETTERS!r} and read back {found.strip()!r}: install fonts with Cyrillic "
+            "letters and the rouble sign, such as DejaVu",
+        )

@@ -7,9 +7,12 @@ The ladder, from best to worst; each start takes the first rung that holds:
        (containers that forbid `unshare`)
     3. without Chromium's sandbox: only when the operator says so (MAKEREADY_CHROMIUM_NO_SANDBOX)
 
+A browser that is driven through a port, as pyppeteer does, starts on the second: nobody could
+reach the port in a network of its own.
+
 A browser leads its own session, so killing its process group kills all of it. It dies with us
-three times over: the command pipe closes, the kernel sends SIGKILL (`--pdeathsig`), and its home
-is removed by whoever comes next (`sweep`).
+three times over: the pipe to it closes, the kernel sends SIGKILL (`--pdeathsig`), and its home is
+removed by whoever comes next (`sweep`).
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from makeready.embedded.chromium import ChromiumBinary
 from makeready_workers.chromium.flags import command_line
+from makeready_workers.chromium.link import Link
 from makeready_workers.chromium.pipe import Pipe
 
 NOBODY = 65534  # the uid and gid that root drops to
@@ -38,12 +43,19 @@ EXIT_TIMEOUT_S = 2.0
 SCRIPT_HEAP_MB = 512
 _STDERR_TAIL_BYTES = 2000
 
-# The shell moves the two pipes to where Chromium looks for them and becomes the next program: no
-# wrapper stays behind, so the pid that we know is the browser's. `ulimit -c 0`: no core dump holds
-# a customer's text.
+# The shell becomes the browser: no wrapper stays behind, so the pid that we know is the browser's.
+# `ulimit -c 0`: no core dump holds a customer's text.
+# The first moves the two pipes to where Chromium looks for them. The second is for a browser that
+# is spoken to by websocket, and would not notice our end: a child reads from the pipe that we
+# hold, and kills the whole group when it closes.
 _MOVE_PIPES = 'ulimit -c 0; exec 3<&0 4>&1 </dev/null >/dev/null; exec "$@"'
+_KEEP_PIPE = (
+    "ulimit -c 0; exec 3<&0 </dev/null >/dev/null; "
+    '{ read _ <&3; kill -9 0; } & exec 3<&-; exec "$@"'
+)
 
 _log = structlog.get_logger(__name__)
+_L = TypeVar("_L", bound=Link)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +81,14 @@ class Jail:
             if self.uid is not None:
                 steps += [f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
             steps.append("--")
-        return ["/bin/sh", "-c", _MOVE_PIPES, "makeready-chromium", *steps, *command]
+        return [*steps, *command]
 
 
-def ladder(*, no_sandbox: bool) -> list[Jail]:
-    """The rungs to try, best first."""
+def ladder(*, no_sandbox: bool, by_port: bool = False) -> list[Jail]:
+    """The rungs to try, best first; a browser that listens on a port has to share our network."""
     root = os.geteuid() == 0
     uid = NOBODY if root and shutil.which("setpriv") else None
-    namespaces = (True, False) if shutil.which("unshare") else (False,)
+    namespaces = (True, False) if shutil.which("unshare") and not by_port else (False,)
     return [Jail(namespace=own, sandbox=not no_sandbox, uid=uid) for own in namespaces]
 
 
@@ -133,23 +145,26 @@ def sweep() -> int:
     return removed
 
 
-async def launch(binary: ChromiumBinary, jail: Jail, home: Home) -> Pipe:
-    """Starts the browser and returns its pipe at once; the first call tells whether it lives.
+async def launch(binary: ChromiumBinary, jail: Jail, home: Home, link: type[_L]) -> _L:
+    """Starts the browser and returns its link at once; the first call tells whether it lives.
 
     The browser sees the variables of `binary` and nothing of ours: no DSN, no key.
     """
+    by_pipe = issubclass(link, Pipe)
     flags = command_line(
         profile=home.profile,
         sandbox=jail.sandbox,
         whole_browser=not binary.is_headless_shell,
         script_heap_mb=SCRIPT_HEAP_MB,
+        by_pipe=by_pipe,
     )
     if not jail.sandbox:
         _log.warning("chromium_sandbox_off", setting="MAKEREADY_CHROMIUM_NO_SANDBOX")
+    shell = ["/bin/sh", "-c", _MOVE_PIPES if by_pipe else _KEEP_PIPE, "makeready-chromium"]
     with home.stderr.open("wb") as stderr:
-        _, pipe = await asyncio.get_running_loop().subprocess_exec(
-            Pipe,
-            *jail.wrap([str(binary.path), *flags]),
+        _, made = await asyncio.get_running_loop().subprocess_exec(
+            link,
+            *jail.wrap([*shell, str(binary.path), *flags]),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
@@ -157,17 +172,17 @@ async def launch(binary: ChromiumBinary, jail: Jail, home: Home) -> Pipe:
             cwd="/",
             env=_environment(home, binary.env),
         )
-    return pipe
+    return made
 
 
-async def kill(pipe: Pipe) -> None:
+async def kill(link: Link) -> None:
     """Ends the browser with all its processes; waits for its exit for at most `EXIT_TIMEOUT_S`."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pipe.pid, signal.SIGKILL)  # also when only a straggler of it is left
+        os.killpg(link.pid, signal.SIGKILL)  # also when only a straggler of it is left
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(EXIT_TIMEOUT_S):
-            await asyncio.shield(pipe.exited)
-    pipe.close()
+            await asyncio.shield(link.exited)
+    link.close()
 
 
 def _environment(home: Home, extra: Mapping[str, str]) -> dict[str, str]:

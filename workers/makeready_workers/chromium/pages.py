@@ -14,8 +14,8 @@ from collections import OrderedDict
 from anyio.abc import TaskGroup
 
 from makeready_workers.chromium.browser import Browser
+from makeready_workers.chromium.link import LinkError
 from makeready_workers.chromium.page import Page
-from makeready_workers.chromium.pipe import PipeError
 from makeready_workers.chromium.records import EngineLimits
 
 
@@ -33,7 +33,7 @@ class Pages:
         return len(self._idle) + (self._spare is not None)
 
     async def take(self, browser: Browser, pack: str | None, *, scripts: bool) -> Page:
-        """A page of `browser` for a document of `pack`; raises PipeError or TimeoutError."""
+        """A page of `browser` for a document of `pack`; raises LinkError or TimeoutError."""
         if scripts:
             return await browser.open_page(self._limits, scripts=True)
         for key, (owner, home, page) in reversed(self._idle.items()):
@@ -80,7 +80,7 @@ class Pages:
     async def _make_spare(self, browser: Browser) -> None:
         try:
             # A failure here is nobody's yet: the next document meets it and reports it.
-            with contextlib.suppress(PipeError, TimeoutError):
+            with contextlib.suppress(LinkError, TimeoutError):
                 self._spare = (browser, await browser.open_page(self._limits))
         finally:
             self._making = False

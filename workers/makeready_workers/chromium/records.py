@@ -11,6 +11,7 @@ from makeready.documents import Asset
 from makeready.print_options import PrintOptions
 
 MIB = 1024 * 1024
+SCREENSHOT_BYTES = 512 * 1024
 
 
 class Fault(StrEnum):
@@ -24,16 +25,33 @@ class Fault(StrEnum):
     RENDER_CRASHED = "RENDER_CRASHED"
     BROWSER_LOST = "BROWSER_LOST"
     FONTS_MISSING = "FONTS_MISSING"
+    ENGINE_MISSING = "ENGINE_MISSING"
+    """The engine that was asked for is not installed here; another worker may have it."""
+    STORAGE_ERROR = "STORAGE_ERROR"
+    """The handler's own: the document was printed, the store did not take it."""
 
 
 _RETRYABLE = frozenset(
-    {Fault.RENDER_TIMEOUT, Fault.RENDER_CRASHED, Fault.BROWSER_LOST, Fault.FONTS_MISSING}
+    {
+        Fault.RENDER_TIMEOUT,
+        Fault.RENDER_CRASHED,
+        Fault.BROWSER_LOST,
+        Fault.FONTS_MISSING,
+        Fault.ENGINE_MISSING,
+        Fault.STORAGE_ERROR,
+    }
 )
 _NOT_THE_DOCUMENT = frozenset({Fault.BROWSER_LOST, Fault.FONTS_MISSING})
 
 
 class RenderError(Exception):
-    """A document could not be printed; `code` says why, the text says what to do."""
+    """A document could not be printed; `code` says why, the text says what to do.
+
+    `evidence` is what the engine saw, ready for JSON and some 20 KiB at most: `phase` (load, wait
+    or print), `timings_ms` so far, `console` and `errors` (of scripts), `missing` and `blocked`
+    (addresses, without queries), `engine`. Each may be absent. `screenshot` is a JPEG of the first
+    page's worth, at most SCREENSHOT_BYTES, where the page could still show itself.
+    """
 
     def __init__(
         self, code: Fault, message: str, *, evidence: Mapping[str, Any] | None = None
@@ -41,6 +59,7 @@ class RenderError(Exception):
         super().__init__(message)
         self.code = code
         self.evidence = dict(evidence or {})
+        self.screenshot: bytes | None = None
 
     @property
     def retryable(self) -> bool:
@@ -88,6 +107,8 @@ class EngineLimits:
     control_timeout_s: float = 10.0
     """For calls that no document can slow down; one that does marks the browser as stuck."""
     dispose_timeout_s: float = 2.0
+    screenshot_timeout_s: float = 1.0
+    """How long a failed page may take to show itself before it is closed."""
     idle_packs: int = 8
     """Packs whose page is kept for their next document."""
     idle_pack_s: float = 30.0
@@ -97,25 +118,23 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatistics:
-    """What the engine is doing: metrics and the operator's page read only this."""
+    """What the engine has done; logged when it closes."""
 
     engine_version: str | None
     browser_pid: int | None
-    browser_started_s_ago: float | None
     sandbox: bool | None
     network_namespace: bool | None
+    """False: the browser shares our network, and its flags alone keep it off."""
     active: int
-    idle_pages: int
     documents: int
     failures: Mapping[str, int]
     browsers_started: int
     browsers_lost: int
     renderers_killed: int
-    private_bytes: int
 
 
 class Engine(Protocol):
-    """Turns HTML into PDF. `ChromiumEngine` is the default."""
+    """Turns HTML into PDF."""
 
     async def render(
         self,

@@ -11,6 +11,7 @@ from makeready.documents import ASSET_ORIGIN, Asset
 
 MAX_REMEMBERED = 20  # addresses of each kind
 _ADDRESS_LENGTH = 200
+_OPAQUE = frozenset({"data", "blob", "javascript"})
 _VISIBLE = frozenset(
     {"Image", "Font", "Stylesheet", "Media"}
 )  # a reader would notice their absence
@@ -46,9 +47,14 @@ class Requests:
 
     def note(self, addresses: list[str], address: str) -> None:
         """Remembers an address once, shortened."""
-        shown = address[:_ADDRESS_LENGTH]
+        shown = _shown(address)
         if shown not in addresses and len(addresses) < MAX_REMEMBERED:
             addresses.append(shown)
+
+    def facts(self) -> dict[str, Any]:
+        """As it is kept with a failure."""
+        both = {"missing": self.missing, "blocked": self.blocked}
+        return {name: list(addresses) for name, addresses in both.items() if addresses}
 
     def warnings(self) -> tuple[str, ...]:
         """All that was missing or blocked, for people."""
@@ -56,6 +62,18 @@ class Requests:
             *(f"missing: {address}" for address in self.missing),
             *(f"blocked: {address}" for address in self.blocked),
         )
+
+
+def _shown(address: str) -> str:
+    """An address for people: no data in it, no user, and no query, which may hold a signature."""
+    scheme, _, rest = address.partition(":")
+    if scheme.lower() in _OPAQUE:
+        return f"{scheme}:{rest.partition(',')[0].partition(';')[0][:_ADDRESS_LENGTH]},…"
+    start, query, _ = address.partition("?")
+    before, slashes, after = start.partition("//")
+    host, slash, path = after.partition("/")
+    place = host.rpartition("@")[2]
+    return f"{before}{slashes}{place}{slash}{path}"[:_ADDRESS_LENGTH] + ("?…" if query else "")
 
 
 def _fulfilment(request: str, asset: Asset) -> dict[str, Any]:

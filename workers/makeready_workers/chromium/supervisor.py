@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 
 from makeready_workers.chromium.browser import Browser
 from makeready_workers.chromium.page import Page
-from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
+from makeready_workers.chromium.records import EngineLimits, RenderError
 
 WATCH_STEP_S = 0.2
 IDLE_WATCH_STEP_S = 2.0
@@ -38,11 +38,11 @@ class _Failures:
 
     count: int = 0
     not_before: float = 0.0
-    last: str = ""
+    last: RenderError | None = None
 
-    def add(self, reason: str) -> None:
+    def add(self, error: RenderError) -> None:
         self.count += 1
-        self.last = reason
+        self.last = error
         pause = min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** (self.count - 1))
         self.not_before = time.monotonic() + (pause if self.count > 1 else 0.0)
 
@@ -114,11 +114,10 @@ class Supervisor:
                 return self.current
             if self.current is not None:
                 self._drop(self.current)
-            if time.monotonic() < self._failures.not_before:
-                times, last = self._failures.count, self._failures.last
-                raise RenderError(
-                    Fault.BROWSER_LOST, f"Chromium failed to start {times} times: {last}"
-                )
+            last = self._failures.last
+            if last is not None and time.monotonic() < self._failures.not_before:
+                times = self._failures.count
+                raise RenderError(last.code, f"Chromium failed to start {times} times: {last}")
             self.current = await self._started()
             return self.current
 
@@ -126,7 +125,7 @@ class Supervisor:
         try:
             browser = await self._start()
         except RenderError as error:
-            self._failures.add(str(error))
+            self._failures.add(error)
             raise
         self._failures.clear()
         self.started += 1
