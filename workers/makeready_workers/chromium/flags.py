@@ -23,7 +23,7 @@ NO_NETWORK = (
 )
 
 _FEATURES_OFF = (
-    "IsolateSandboxedIframes",  # a whole browser would put such frames where no answer of ours goes
+    "IsolateSandboxedIframes",  # a whole browser would put such frames out of our reach
     "MediaRouter",
     "OptimizationHints",
     "Translate",

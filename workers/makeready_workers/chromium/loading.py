@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-_AWAITED = frozenset({"Stylesheet", "Script", "Image", "Font"})
+# Not scripts: a worker's arrives without a word to the page, and others hold up `readyState`.
+_AWAITED = frozenset({"Stylesheet", "Image", "Font"})
 
 # Run in every frame after the load event, which no font holds up. Faces are asked to load, not
 # waited for: by themselves they load when something is laid out in them, on a page without frames
