@@ -1,9 +1,10 @@
-"""What templates put into SVG and CSS: axis ticks, QR codes, quoted strings; pure."""
+"""What templates put into SVG and CSS: ticks of axes, QR codes, quoted strings; pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import date, timedelta
 from decimal import Decimal
 
 import segno
@@ -19,6 +20,27 @@ def ticks(values: Iterable[Decimal | float], wanted: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
     return [round(step * index, 10) for index in range(math.ceil(top / step * 0.999) + 1)]
+
+
+def days(first: str, last: str) -> int:
+    """How many days lie between two ISO dates; negative when the last is the earlier one."""
+    return (date.fromisoformat(last) - date.fromisoformat(first)).days
+
+
+def mondays(first: str, last: str, most: int = 9) -> list[str]:
+    """Mondays as ISO dates, evenly apart: from the last up to `first` to the first after `last`.
+
+    At most `most` of them and two for the ends, so that a plan of years gets as many labels as
+    one of weeks. Raises OverflowError at the ends of the calendar.
+    """
+    start = date.fromisoformat(first)
+    start -= timedelta(days=start.weekday())
+    span = max(1, math.ceil((days(start.isoformat(), last) + 1) / 7))
+    weeks = 2 ** math.ceil(math.log2(max(1.0, span / most)))
+    return [
+        (start + timedelta(weeks=weeks * index)).isoformat()
+        for index in range(math.ceil(span / weeks) + 1)
+    ]
 
 
 def qr(text: str) -> Markup:

@@ -32,7 +32,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             self.filters[name] = getattr(wording, name)
         self.filters |= {"cents": cents, "css_string": figures.css_string, "groups": groups}
         kept = {name: self.globals[name] for name in ("namespace", "range")}
-        self.globals = {**kept, "ticks": figures.ticks, "qr": figures.qr, "lang": lang}
+        drawing = {name: getattr(figures, name) for name in ("ticks", "qr", "days", "mondays")}
+        self.globals = {**kept, **drawing, "lang": lang}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A field before a method of the dictionary: `data.items` is what the caller sent."""
