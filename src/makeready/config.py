@@ -177,6 +177,19 @@ class Settings:
         "Seconds that a presigned link stays valid.",
         "S3_PRESIGN_TTL_S",
     )
+    config_source: str = _setting(
+        "db",
+        values.choice("db", "file"),
+        "Where document types come from: `file` prints only what is shipped, whatever staff have "
+        "published.",
+        "CONFIG_SOURCE",
+    )
+    docs_force_all_free: bool = _setting(
+        False, values.boolean, "Every document is shown as free.", "DOCS_FORCE_ALL_FREE"
+    )
+    paid_docs_visible: bool = _setting(
+        True, values.boolean, "Whether users see paid documents in lists.", "PAID_DOCS_VISIBLE"
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

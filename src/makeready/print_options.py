@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -122,6 +122,20 @@ def from_json(value: Any) -> PrintOptions:
         f"the print options do not fit: {problems[0]['path']} {problems[0]['message']}".strip(),
         details={"problems": problems},
     )
+
+
+def to_json(options: PrintOptions) -> dict[str, Any]:
+    """What `from_json` reads these from; what is as by default is left out."""
+    usual = PrintOptions()
+    found = {entry.name: getattr(options, entry.name) for entry in fields(PrintOptions)}
+    changed = {name: value for name, value in found.items() if value != getattr(usual, name)}
+    if options.created_at is not None:
+        changed["created_at"] = options.created_at.isoformat()
+    if "metadata" in changed:
+        said = asdict(options.metadata)
+        said["custom"] = dict(options.metadata.custom)
+        changed["metadata"] = {name: value for name, value in said.items() if value}
+    return changed
 
 
 def _made(value: Mapping[str, Any]) -> PrintOptions:

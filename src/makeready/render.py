@@ -8,6 +8,7 @@ see of it is in `makeready.library`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,8 +16,9 @@ from uuid import UUID
 
 import asyncpg
 
-from makeready import wording
+from makeready import __version__, wording
 from makeready.db import Executor
+from makeready.designs import design_of
 from makeready.documents import registry
 from makeready.jobs import Lease
 from makeready.storage import ObjectFacts
@@ -37,6 +39,10 @@ class ShippedType:
     enabled: bool
     version: str
     """Changes with the template, the schema, the print options or an asset."""
+    description_ru: str = ""
+    description_en: str = ""
+    design: Mapping[str, Any] | None = None
+    """All of it, without the bytes of its assets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +115,25 @@ def shipped_types() -> list[ShippedType]:
             tier=doc.tier,
             enabled=doc.enabled,
             version=doc.version,
+            description_ru=doc.descriptions.get("ru", ""),
+            description_en=doc.descriptions.get("en", ""),
+            design=design_of(doc),
         )
         for doc in registry().values()
     ]
 
 
-async def sync_types(db: Executor, types: Iterable[ShippedType]) -> int:
-    """Makes the registry in the database equal to these; returns how many rows changed."""
+async def sync_types(
+    db: Executor, types: Iterable[ShippedType], *, release: str = __version__
+) -> int:
+    """Enters what a release ships, unless a later one has; returns how many types changed."""
     shipped = json.dumps([asdict(shipped) for shipped in types])
-    return int(await db.fetchval("select makeready.render_types_sync($1::text::jsonb)", shipped))
+    numbers = [int(number) for number in re.findall(r"\d+", release)][:3]
+    return int(
+        await db.fetchval(
+            "select makeready.render_types_sync($1::text::jsonb, $2)", shipped, numbers
+        )
+    )
 
 
 async def pack_create(

@@ -142,7 +142,7 @@ def test_a_template_that_reaches_for_more_fails_for_good(template: str) -> None:
 
 
 def test_html_above_the_cap_is_stopped_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "HTML_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(typesetting, "HTML_LIMIT_BYTES", 1000)
     with pytest.raises(TemplateFailed, match="above 1000 bytes"):
         build_html(typed("{% for x in range(99999) %}{{ x }}{% endfor %}"), {}, "en")
 
