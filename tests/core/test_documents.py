@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from makeready import documents, hiring
+from makeready import documents, hiring, typesetting
 from makeready.documents import (
     ASSET_ORIGIN,
     Asset,
