@@ -280,6 +280,11 @@ async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
     return None if row is None else RenderInput(**{**row, "data": json.loads(row["data"])})
 
 
+async def engine_of(db: Executor, document: str, asked: str | None) -> str:
+    """The engine that prints this type, which itself asks for one or for none."""
+    return str(await db.fetchval("select makeready.render_engine($1, $2)", document, asked))
+
+
 async def publish(
     db: Executor, lease: Lease, stored: ObjectFacts, facts: Mapping[str, Any]
 ) -> str:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +36,6 @@ from makeready.storage_errors import (
     StorageUnavailable,
 )
 from makeready_workers.attempt import HeldLease
-from makeready_workers.chromium.engine import open_engine
 from makeready_workers.chromium.records import (
     Engine,
     EngineLimits,
@@ -44,6 +43,7 @@ from makeready_workers.chromium.records import (
     RenderError,
     RenderResult,
 )
+from makeready_workers.engines import open_engines
 from makeready_workers.handler import Context
 
 RENDER_TIMEOUT_S = 120.0  # of one document in the browser
@@ -107,10 +107,12 @@ class RenderHandler:
             raise JobFailed("fatal", "NO_DOCUMENT", "the job renders no document of a pack")
         # Templates and schemas keep a processor busy, for a long report some 100 ms.
         ready = await to_thread.run_sync(_prepare, wanted)
+        options = ready.doc.options
+        engine = await render.engine_of(self._pool, wanted.doc_id, options.engine)
         printed = await self._engine.render(
             ready.html.html,
             ready.html.assets,
-            ready.doc.options,
+            replace(options, engine=engine),
             timeout_s=max(1.0, min(RENDER_TIMEOUT_S, lease.seconds_left - AFTERWORK_S)),
             pack=str(wanted.pack_id),
         )
@@ -169,7 +171,7 @@ class RenderHandler:
         if isinstance(error, NotFound):  # a worker of an older version; another may know it
             return JobFailed("retry", "DOCUMENT_UNKNOWN", str(error))
         if isinstance(error, StorageError):
-            return JobFailed("retry", "STORAGE_ERROR", str(error))
+            return JobFailed("retry", Fault.STORAGE_ERROR, str(error))
         # InvalidPdf, and a checker that died of the PDF.
         return JobFailed("retry", error.code, str(error), evidence=error.details)
 
@@ -196,14 +198,14 @@ class RenderHandler:
 
 @asynccontextmanager
 async def open_handler(context: Context) -> AsyncIterator[RenderHandler]:
-    """Opens the engine and tells the database which documents this version prints.
+    """Opens the engines and tells the database which documents this version prints.
 
     The bucket is made if it is missing; storage that is away now only delays jobs.
     """
     storage = context.storage
     if storage is None:
         raise ValueError("the render queue needs object storage")
-    async with open_engine(
+    async with open_engines(
         context.settings, limits=EngineLimits(parallel=context.settings.tasks)
     ) as engine:
         types = render.shipped_types()

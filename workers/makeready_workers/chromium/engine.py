@@ -228,7 +228,7 @@ async def open_engine(
     swept = await asyncio.to_thread(sweep)
     if swept:
         _log.info("chromium_swept", homes=swept)
-    async with _home(rungs[0].uid) as home, _tasks() as tasks:
+    async with _home(rungs[0].uid) as home, lone_tasks() as tasks:
         if own_fonts:
             fonts = await asyncio.to_thread(furnish, home.path, rungs[0].uid, chromium.env)
             chromium = replace(chromium, env={**chromium.env, **fonts})
@@ -256,8 +256,8 @@ async def _home(uid: int | None) -> AsyncGenerator[Home, None]:
 
 
 @asynccontextmanager
-async def _tasks() -> AsyncGenerator[TaskGroup, None]:
-    """A task group whose lone error arrives as itself: callers of the engine expect no groups."""
+async def lone_tasks() -> AsyncGenerator[TaskGroup, None]:
+    """A task group whose lone error arrives as itself: callers of engines expect no groups."""
     try:
         async with anyio.create_task_group() as tasks:
             yield tasks
