@@ -98,17 +98,33 @@ create or replace function makeready.webhook_key()
 as $$ select sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) $$;
 comment on function makeready.webhook_key() is 'A new key of 32 bytes. Internal: it never is a parameter, so no log of statements can hold it.';
 
-create or replace function makeready.webhook_create(person uuid, address text, event_list text[])
-  returns table (hook uuid, shown_once text)
+create or replace function makeready.webhook_create(person uuid, address text, event_list text[], request_key text default null)
+  returns table (verdict text, hook uuid, shown_once text)
   language plpgsql
   volatile
   security definer
   set search_path = ''
 as $$
 declare
-  v_hook uuid := makeready.uuid7();
-  v_key  bytea := makeready.webhook_key();
+  v_verdict text := 'created';
+  v_hook    uuid := makeready.uuid7();
+  v_key     bytea := makeready.webhook_key();
 begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_hook
+      from makeready.request_take('user:' || person, 'webhook_create', request_key,
+             sha256(convert_to(concat_ws(' ', address, event_list), 'UTF8')), 'deliver', v_hook) t;
+  end if;
+  if v_verdict <> 'created' then
+    -- Who repeats a request has lost its answer, and the secret with it.
+    select s.secret into v_key from makeready.webhook_secrets s join makeready.webhook_endpoints e on e.id = s.endpoint_id
+     where e.id = v_hook and e.user_id = person;
+    if not found then
+      perform makeready.refuse_webhook(v_hook);
+    end if;
+    return query select v_verdict, v_hook, 'whsec_' || encode(v_key, 'base64');
+    return;
+  end if;
   perform 1 from makeready.users u where u.id = person and u.disabled_at is null for no key update;      -- two at once are counted one after the other
   if not found then
     raise exception 'there is no active user %', coalesce(person::text, 'null')
@@ -122,15 +138,15 @@ begin
   insert into makeready.webhook_endpoints (id, user_id, url, events, created_at)
   values (v_hook, person, address, event_list, makeready.now());
   insert into makeready.webhook_secrets (endpoint_id, secret) values (v_hook, v_key);
-  return query select v_hook, 'whsec_' || encode(v_key, 'base64');
+  return query select v_verdict, v_hook, 'whsec_' || encode(v_key, 'base64');
 exception when check_violation or not_null_violation then
   raise exception 'this is no webhook: %', sqlerrm
     using errcode = 'MR422', detail = json_build_object('code', 'validation_failed'),
           hint = 'A URL of at most 2,000 characters, and at least one of render.ready, render.failed, pack.done.';
 end
 $$;
-comment on function makeready.webhook_create(uuid, text, text[]) is
-  'Registers an endpoint and returns its id and its secret, this once. MR409 when the user has ten already.';
+comment on function makeready.webhook_create(uuid, text, text[], text) is
+  'Registers an endpoint and returns its id and its secret, this once; again under the same request key it is the same endpoint. MR409 when the user has ten already.';
 
 create or replace function makeready.webhook_list(person uuid)
   returns table (hook uuid, address text, event_list text[], stopped_at timestamptz, stopped_why text, given_up integer,

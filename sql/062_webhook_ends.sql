@@ -164,7 +164,7 @@ select makeready.retention_create('webhook_deliveries', '30 days');
 select makeready.chore_create('webhook_deliveries_purge', '10 minutes');
 select makeready.chore_create('webhooks_sweep', '30 seconds');
 
-grant execute on function makeready.webhook_create(uuid, text, text[]) to makeready_http;
+grant execute on function makeready.webhook_create(uuid, text, text[], text) to makeready_http;
 grant execute on function makeready.webhook_list(uuid) to makeready_http;
 grant execute on function makeready.webhook_set(uuid, uuid, text[], boolean) to makeready_http;
 grant execute on function makeready.webhook_rotate(uuid, uuid, interval) to makeready_http;

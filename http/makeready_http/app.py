@@ -17,7 +17,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from makeready.config import Settings
-from makeready_http import admin_jobs, admin_ops, docs, health, library, metrics, render, staff
+from makeready_http import (
+    admin_alerts,
+    admin_jobs,
+    admin_ops,
+    docs,
+    health,
+    library,
+    metrics,
+    render,
+    staff,
+    webhooks,
+)
 from makeready_http.middleware import RequestScope
 from makeready_http.operations import Operation
 from makeready_http.problems import answer, refusal_of
@@ -34,10 +45,12 @@ OPERATIONS: tuple[Operation, ...] = (
     *health.OPERATIONS,
     *render.OPERATIONS,
     *library.OPERATIONS,
+    *webhooks.OPERATIONS,
     *metrics.OPERATIONS,
     *staff.OPERATIONS,
     *admin_ops.OPERATIONS,
     *admin_jobs.OPERATIONS,
+    *admin_alerts.OPERATIONS,
     *docs.OPERATIONS,
 )
 """Every operation there is, in the order of the reference."""

@@ -50,6 +50,8 @@ STATUS_OF: Mapping[str, int] = {
     "result_not_found": 404,
     "route_not_found": 404,
     "alert_not_found": 404,
+    "webhook_not_found": 404,
+    "delivery_not_found": 404,
     "media_not_found": 404,
     "table_not_found": 404,
     "user_not_found": 404,

@@ -41,6 +41,16 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What became of a request for an endpoint."""
+
+    id: UUID
+    secret: Secret
+    is_new: bool
+    """False: the same request had made it before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One message for one endpoint."""
 
@@ -69,17 +79,22 @@ class Message:
     """Its endpoint is disabled."""
 
 
-async def create(db: Executor, user: UUID, url: str, events: Iterable[str]) -> tuple[UUID, Secret]:
-    """Registers an endpoint; its id, and its secret this once. Conflict: there are ten."""
+async def create(
+    db: Executor, user: UUID, url: str, events: Iterable[str], *, request_key: str | None = None
+) -> Created:
+    """Registers an endpoint; Conflict: there are ten. Rejected: the key is another request's."""
     row = await db.fetchrow(
-        "select hook, shown_once from makeready.webhook_create($1, $2, $3)",
+        "select verdict, hook, shown_once from makeready.webhook_create($1, $2, $3, $4)",
         user,
         url,
-        list(events),
+        list(dict.fromkeys(events)),
+        request_key,
     )
     if row is None:  # the function returns one row or raises
         raise LookupError(user)
-    return row["hook"], Secret(row["shown_once"])
+    return Created(
+        id=row["hook"], secret=Secret(row["shown_once"]), is_new=row["verdict"] == "created"
+    )
 
 
 async def endpoints(db: Executor, user: UUID) -> list[Endpoint]:
@@ -102,7 +117,7 @@ async def change(
     enabled: bool | None = None,
 ) -> None:
     """Changes what is given; NotFound."""
-    wanted = None if events is None else list(events)
+    wanted = None if events is None else list(dict.fromkeys(events))
     await db.execute(
         "select makeready.webhook_set($1, $2, $3, $4)", user, endpoint, wanted, enabled
     )

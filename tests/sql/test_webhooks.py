@@ -59,6 +59,23 @@ async def test_a_user_has_at_most_ten_endpoints_also_when_they_race(
     assert refused[0].details["limit"] == 10
 
 
+async def test_a_request_that_is_repeated_makes_one_endpoint(press: Press) -> None:
+    user = await press.user()
+    call = "select verdict, hook, shown_once from makeready.webhook_create($1, $2, $3, 'key')"
+    first = await press.db.fetchrow(call, user, "https://example.com", ["pack.done"])
+    again = await press.db.fetchrow(call, user, "https://example.com", ["pack.done"])
+    assert first is not None
+    assert again is not None
+    assert (first["verdict"], again["verdict"]) == ("created", "replayed")
+    assert (first["hook"], first["shown_once"]) == (again["hook"], again["shown_once"])
+    with pytest.raises(Rejected) as raised:
+        await press.db.fetchrow(call, user, "https://example.org", ["pack.done"])
+    assert raised.value.details["code"] == "idempotency_mismatch"
+    await press.db.execute("select makeready.webhook_delete($1, $2)", user, first["hook"])
+    with pytest.raises(NotFound):
+        await press.db.fetchrow(call, user, "https://example.com", ["pack.done"])
+
+
 async def test_what_is_somebody_elses_is_not_there(press: Press) -> None:
     anna, boris = await press.user(), await press.user("Борис")
     which, _ = await endpoint(press.db, anna)
