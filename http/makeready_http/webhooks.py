@@ -203,9 +203,9 @@ OPERATIONS = (
         tag="webhooks",
         summary="registers a webhook",
         description="Without `events` it is told of all. The secret is shown this once. Messages"
-        " are signed as Standard Webhooks say, come at least once and in no certain order; a repeat"
-        " has the same `webhook-id`. A receiver answers any 2xx within 10 s, or 410 to be left in"
-        " peace.",
+        " are signed as Standard Webhooks say, come at least once and in no certain order; a"
+        " repeat has the same `webhook-id`. A receiver answers any 2xx within 10 s, or 410 to be"
+        " left in peace.",
         body=_NEW,
         answers={
             201: Answer(
