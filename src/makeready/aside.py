@@ -25,6 +25,7 @@ import anyio.to_thread
 from makeready.errors import MakereadyError
 
 MEMORY_LIMIT_BYTES = 2 * 1024 * 1024 * 1024
+MESSAGE_LIMIT_BYTES = 1024 * 1024 * 1024
 ANSWER_LIMIT_S = 120
 _LENGTH = struct.Struct(">Q")
 _STOP_TIMEOUT_S = 2.0
@@ -131,8 +132,8 @@ class Helper:
 def serve(answer: Callable[[bytes], bytes]) -> None:
     """The helper's own loop: answers questions until its standard input ends."""
     _bound_memory()
-    questions, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a library prints must not mix with answers
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints, in whatever language, must not mix with answers
     while True:
         try:
             question = _receive(questions)
@@ -162,6 +163,8 @@ def _send(stream: IO[bytes], message: bytes) -> None:
 
 def _receive(stream: IO[bytes]) -> bytes:
     (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    if length > MESSAGE_LIMIT_BYTES:
+        raise EOFError
     return _exactly(stream, length)
 
 

@@ -1,4 +1,4 @@
-"""PDFs after the printing: checked, merged, pictured; in a helper process, never on an event loop.
+"""PDFs after the printing are checked, finished, merged and pictured in a helper process.
 
 The libraries for it hold the interpreter lock, and PyMuPDF may not be used from two threads. A
 thread with a lock would be safe too, but a long document would stop the event loop, and with it
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from makeready.aside import Helper
@@ -18,19 +19,24 @@ from makeready.pdf_facts import (
     FontFacts,
     InvalidPdf,
     PdfFacts,
+    Unfinishable,
     inspect,
     invalid,
     text_of,
+    unfinishable,
     verify,
 )
 from makeready.pdf_program import packed, unpacked
 from makeready.pdf_thumbs import WIDEST_PX
+from makeready.print_options import PrintOptions
 
 __all__ = [
     "SIZE_LIMIT_BYTES",
     "FontFacts",
     "InvalidPdf",
     "PdfFacts",
+    "Unfinishable",
+    "finish_aside",
     "inspect",
     "merge_aside",
     "text_of",
@@ -42,14 +48,40 @@ __all__ = [
 ASIDE_TIMEOUT_S = 60.0
 MERGED_PARTS = 1000
 THUMBNAIL_PX = 320
+_AFTER_PRINTING = ("pdf_a", "watermark", "metadata", "accessible", "outline")
 
 
 async def verify_aside(
-    pdf: bytes, *, pages: int | None = None, size_limit: int = SIZE_LIMIT_BYTES
+    pdf: bytes,
+    *,
+    pages: int | None = None,
+    size_limit: int = SIZE_LIMIT_BYTES,
+    needs_text: bool = True,
 ) -> PdfFacts:
     """`verify` in the helper; raises InvalidPdf, HelperLost or, after a minute, TimeoutError."""
-    head, _ = await _ask({"do": "verify", "pages": pages, "size_limit": size_limit}, [pdf])
+    asked = {"pages": pages, "size_limit": size_limit, "needs_text": needs_text}
+    head, _ = await _ask({"do": "verify", **asked}, [pdf])
     return _facts(head["facts"])
+
+
+async def finish_aside(
+    pdf: bytes,
+    options: PrintOptions,
+    *,
+    pages: int | None = None,
+    size_limit: int = SIZE_LIMIT_BYTES,
+    needs_text: bool = True,
+) -> tuple[bytes, PdfFacts]:
+    """The PDF as its options want it, and what it then is; also for both it is one round trip.
+
+    What no option asks for costs nothing: without any it is `verify_aside`, and the bytes stay.
+    Raises Unfinishable when the document can't become what is asked for, else as `verify_aside`.
+    """
+    bounds = {"pages": pages, "size_limit": size_limit, "needs_text": needs_text}
+    if not _is_printed_so(options):
+        head, files = await _ask({"do": "finish", **_wishes(options), **bounds}, [pdf])
+        return files[0], _facts(head["facts"])
+    return pdf, await verify_aside(pdf, pages=pages, size_limit=size_limit, needs_text=needs_text)
 
 
 async def merge_aside(
@@ -78,17 +110,32 @@ async def thumbnail_aside(pdf: bytes, px: int = THUMBNAIL_PX) -> bytes:
     return files[0]
 
 
+def _is_printed_so(options: PrintOptions) -> bool:
+    """Whether nothing is to be done after the printing."""
+    plain = PrintOptions()
+    return all(getattr(options, name) == getattr(plain, name) for name in _AFTER_PRINTING)
+
+
 async def _ask(head: dict[str, Any], files: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     answer = await _helper().ask(packed(head, files), timeout_s=ASIDE_TIMEOUT_S)
     head, found = unpacked(answer)
     if "problems" in head:
-        raise invalid(head["problems"])
+        is_wish = head["code"] == Unfinishable.code
+        raise (unfinishable if is_wish else invalid)(head["problems"])
     return head, found
 
 
 @functools.cache
 def _helper() -> Helper:
     return Helper("from makeready.pdf_program import main; main()")
+
+
+def _wishes(options: PrintOptions) -> dict[str, Any]:
+    return {
+        "pdf_a": options.pdf_a,
+        "watermark": options.watermark.strip(),
+        "metadata": asdict(options.metadata),
+    }
 
 
 def _facts(found: dict[str, Any]) -> PdfFacts:

@@ -18,6 +18,7 @@ from makeready.errors import MakereadyError
 SIZE_LIMIT_BYTES = 128 * 1024 * 1024
 _POINTS_PER_MM = 72 / 25.4
 _NOT_EMBEDDED = "n/a"  # what PyMuPDF says for a font without a file
+_AS_DRAWN = pymupdf.TEXTFLAGS_TEXT | pymupdf.TEXT_IGNORE_ACTUALTEXT
 _PROCEDURAL = "Type3"  # drawn by the page itself, needs no file
 
 
@@ -25,6 +26,12 @@ class InvalidPdf(MakereadyError):
     """The PDF that was printed must not be shown to anyone; `details["problems"]` says why."""
 
     code = "render_invalid_pdf"
+
+
+class Unfinishable(MakereadyError):
+    """The print options ask for what this document cannot become; `details["problems"]`."""
+
+    code = "invalid_print_options"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +56,18 @@ class PdfFacts:
     """Characters that are neither space nor replacement."""
     lost_chars: int
     """Characters that a font has no letter for."""
+    letters: str
+    """Each character of the text once; empty unless some are lost."""
     fonts: tuple[FontFacts, ...]
 
 
 def inspect(pdf: bytes) -> PdfFacts:
     """Reads a PDF; raises InvalidPdf when it can't be opened."""
     with opened(pdf) as document:
-        text = "".join(page.get_text() for page in document)
+        # What a file says that its glyphs mean is left out: it says so of those missing, too.
+        texts = [page.get_text(flags=_AS_DRAWN) for page in document]
+        text = "".join(texts)
+        lost = sum(_gaps(document[n]) for n, one in enumerate(texts) if any(map(_is_lost, one)))
         first = document[0].rect if len(document) else pymupdf.Rect()
         return PdfFacts(
             byte_count=len(pdf),
@@ -67,17 +79,23 @@ def inspect(pdf: bytes) -> PdfFacts:
             ),
             title=str(document.metadata.get("title") or ""),
             text_chars=sum(not letter.isspace() and not _is_lost(letter) for letter in text),
-            lost_chars=sum(map(_is_lost, text)),
+            lost_chars=lost,
+            letters="".join(sorted(set(text))) if lost else "",
             fonts=tuple(_fonts(document)),
         )
 
 
 def verify(
-    pdf: bytes, *, pages: int | None = None, size_limit: int = SIZE_LIMIT_BYTES
+    pdf: bytes,
+    *,
+    pages: int | None = None,
+    size_limit: int = SIZE_LIMIT_BYTES,
+    needs_text: bool = True,
 ) -> PdfFacts:
     """Checks what every finished PDF must be; raises InvalidPdf that lists all problems.
 
-    `pages`: what the engine counted, when it is known.
+    `pages`: what the engine counted, when it is known. Without `needs_text` it may be all pictures
+    and lack letters: the facts say so.
     """
     if len(pdf) > size_limit:
         raise invalid([f"{len(pdf)} bytes, {size_limit} are allowed"])
@@ -87,9 +105,9 @@ def verify(
         problems.append("no page")
     if pages is not None and pages != facts.pages:
         problems.append(f"{facts.pages} pages, the engine counted {pages}")
-    if not facts.text_chars:
+    if needs_text and not facts.text_chars:
         problems.append("no text")
-    if facts.lost_chars:
+    if needs_text and facts.lost_chars:
         problems.append(f"{facts.lost_chars} characters without a letter in their font")
     loose = sorted({font.name for font in facts.fonts if not font.embedded})
     if loose:
@@ -128,6 +146,16 @@ def _fonts(document: Any) -> Iterator[FontFacts]:
                 yield FontFacts(name=name.partition("+")[2] or name, embedded=embedded)
 
 
+def _gaps(page: Any) -> int:
+    """How many glyphs are the one that stands for a missing letter."""
+    return sum(
+        glyph == 0
+        for span in page.get_texttrace()
+        if not span["font"].startswith(_PROCEDURAL)
+        for _, glyph, *_ in span["chars"]
+    )
+
+
 def _is_lost(letter: str) -> bool:
     return letter in "\N{REPLACEMENT CHARACTER}\0"
 
@@ -137,3 +165,8 @@ def invalid(problems: list[str]) -> InvalidPdf:
     return InvalidPdf(
         f"the PDF is not fit to show: {'; '.join(problems)}", details={"problems": problems}
     )
+
+
+def unfinishable(problems: list[str]) -> Unfinishable:
+    """The error that says all problems."""
+    return Unfinishable("; ".join(problems), details={"problems": problems})

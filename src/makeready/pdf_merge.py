@@ -15,7 +15,9 @@ from typing import Any
 import pikepdf
 from pikepdf import Array, Dictionary, Name, NameTree, NumberTree, Pdf, String
 
+from makeready.pdf_archive import claimed_level, prepare
 from makeready.pdf_facts import invalid
+from makeready.pdf_finish import saved, write_packet
 
 FIXED_DATE = "D:20000101000000+00'00'"
 _BOOKMARKS = 10_000  # of one document; one with more gets only its own
@@ -50,7 +52,12 @@ def merge(parts: Sequence[tuple[str, bytes]], *, title: str = "") -> bytes:
         if len(parts) > 1:
             whole.Root.PageLabels = Dictionary(Nums=Array(labels))
         _describe(whole, sources, title)
-        return _saved(whole)
+        levels = {claimed_level(source) for source in sources}
+        level = levels.pop() if len(levels) == 1 else None
+        if level is not None:  # made of nothing else, it is archival itself
+            prepare(whole, level)
+            write_packet(whole, level)
+        return saved(whole)
 
 
 def _opened(name: str, data: bytes) -> Pdf:
@@ -62,17 +69,6 @@ def _opened(name: str, data: bytes) -> Pdf:
         source.close()
         raise invalid([f"{name}: no page"])
     return source
-
-
-def _saved(whole: Pdf) -> bytes:
-    out = io.BytesIO()
-    whole.save(
-        out,
-        min_version="1.7",
-        object_stream_mode=pikepdf.ObjectStreamMode.generate,
-        deterministic_id=True,
-    )
-    return out.getvalue()
 
 
 def _describe(whole: Pdf, sources: Sequence[Pdf], title: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from makeready.aside import serve
-from makeready.pdf_facts import InvalidPdf, verify
+from makeready.pdf_facts import InvalidPdf, Unfinishable, verify
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 
@@ -44,8 +44,8 @@ def _answer(question: bytes) -> bytes:
     head, files = unpacked(question)
     try:
         return packed(*_WORK[head.pop("do")](files, **head))
-    except InvalidPdf as error:
-        return packed({"problems": error.details["problems"]})
+    except (InvalidPdf, Unfinishable) as error:
+        return packed({"code": error.code, "problems": error.details["problems"]})
 
 
 def _verify(files: Sequence[bytes], **asked: Any) -> Answer:
@@ -61,8 +61,27 @@ def _merge(
     from makeready.pdf_merge import merge  # noqa: PLC0415
 
     whole = merge(list(zip(titles, files, strict=True)), title=title)
-    verify(whole, size_limit=size_limit)
+    verify(whole, size_limit=size_limit, needs_text=False)  # each part was checked
     return {}, [whole]
+
+
+def _finish(
+    files: Sequence[bytes],
+    *,
+    pdf_a: str | None,
+    watermark: str,
+    metadata: Mapping[str, Any],
+    **bounds: Any,
+) -> Answer:
+    from makeready.pdf_finish import finish  # noqa: PLC0415
+
+    printed = verify(files[0], **bounds) if watermark else None
+    finished = finish(files[0], metadata=metadata, watermark=watermark, pdf_a=pdf_a)
+    facts = verify(finished, **bounds)
+    if printed is not None:  # a watermark is no text
+        kept = {name: getattr(printed, name) for name in ("text_chars", "lost_chars", "letters")}
+        facts = replace(facts, **kept)
+    return {"facts": asdict(facts)}, [finished]
 
 
 def _thumbnail(files: Sequence[bytes], *, px: int) -> Answer:
@@ -73,6 +92,7 @@ def _thumbnail(files: Sequence[bytes], *, px: int) -> Answer:
 
 _WORK: Mapping[str, Callable[..., Answer]] = {
     "verify": _verify,
+    "finish": _finish,
     "merge": _merge,
     "thumbnail": _thumbnail,
 }

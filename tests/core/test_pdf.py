@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from typing import Any
 
+import pymupdf
 import pytest
 
-from makeready import pdf_facts
 from makeready.pdf import InvalidPdf, inspect, text_of, verify, verify_aside
 from tests.support.pdfs import made
 
 
-def problems(data: bytes, **expected: int) -> str:
+def without_glyphs(data: bytes, *, meaning: bytes = b"/Span BMC") -> bytes:
+    """The first letter of each page becomes the glyph that stands for a missing one."""
+    with pymupdf.open(stream=data) as document:
+        for page in document:
+            drawn = re.sub(
+                rb"\[<[\da-f]{4}([\da-f]+)>\]TJ",
+                meaning + rb" <0000> Tj EMC <\1> Tj",
+                page.read_contents(),
+            )
+            document.update_stream(page.get_contents()[0], drawn)
+        return bytes(document.tobytes())
+
+
+def problems(data: bytes, **expected: Any) -> str:
     with pytest.raises(InvalidPdf) as caught:
         verify(data, **expected)
     assert caught.value.details["problems"]
@@ -46,9 +61,17 @@ def test_a_font_that_does_not_travel_with_the_file_is_refused_by_name() -> None:
     assert "not embedded: Helvetica" in problems(made(embedded=False))
 
 
-def test_letters_that_a_font_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf_facts, "_is_lost", lambda letter: letter == "е")
-    assert "2 characters" in problems(made("Привет, нет"))
+def test_letters_that_a_font_does_not_have_are_refused() -> None:
+    data = without_glyphs(made("Привет", pages=2))
+    assert "2 characters" in problems(data)
+    assert inspect(data).lost_chars == 2
+    assert "П" not in inspect(data).letters
+
+
+def test_letters_that_are_missing_are_noticed_though_the_file_tells_them() -> None:
+    data = without_glyphs(made("Привет"), meaning=b"/Span <</ActualText <FEFF041F>>> BDC")
+    assert "Привет" in text_of(data)
+    assert "1 characters" in problems(data)
 
 
 def test_another_number_of_pages_than_was_counted_is_refused() -> None:

@@ -30,4 +30,4 @@ def made(
             page.insert_text((72, 72), text)
     document.set_metadata({"title": "A title"})
     document.set_toc([list(entry) for entry in outline])
-    return bytes(document.tobytes())
+    return bytes(document.tobytes(no_new_id=True))

@@ -122,3 +122,16 @@ async def test_a_document_of_one_page_stays_one_where_a_line_breaks_elsewhere(
     page = pymupdf.open(stream=result.pdf)[0]
     ends = [block[3] * 25.4 / 72 for block in page.get_text("blocks")]
     assert max(end for end in ends if end < BOTTOM_MM) < BOTTOM_MM - SPARE_MM
+
+
+async def test_letters_that_no_font_has_are_counted_though_chromium_tells_what_they_were(
+    engine: ChromiumEngine,
+) -> None:
+    # Several signs in one place: the PDF says in words what it does not show.
+    missing = "\N{DEVANAGARI LETTER KA}\N{DEVANAGARI SIGN VIRAMA}\N{DEVANAGARI LETTER SSA}"
+    printed = await show(engine, f"<p>office ﬁ e\N{COMBINING ACUTE ACCENT} ₽ {missing}")
+    assert inspect(printed.pdf).lost_chars >= 1
+    assert missing[0] not in inspect(printed.pdf).letters
+    assert not inspect(
+        (await show(engine, "<p>office ﬁ e\N{COMBINING ACUTE ACCENT}")).pdf
+    ).lost_chars
