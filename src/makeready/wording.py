@@ -17,6 +17,7 @@ LANGUAGES = ("ru", "en")
 
 NBSP = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+BREAK = "\N{ZERO WIDTH SPACE}"
 
 _CENT = Decimal("0.01")
 
@@ -53,6 +54,8 @@ _DASH = re.compile(r" ([—–]) ")
 _AFTER_NUMBER = re.compile(
     r"(\d) (?=(?:\d{3}\b|%|₽|руб|коп|г\.|год|шт|млн|млрд|тыс|мм|см|кг|км|л\.|экз|[а-я]{3,8}ря\b))"
 )
+_LONG_WORD = re.compile(r"[^\s-]{32,}")
+_PIECE = re.compile(".{1,12}")
 _LONE_LETTER = re.compile(r" (?=[А-ЯЁA-Z]\b(?!-))")
 
 
@@ -164,7 +167,11 @@ class Wording:
         return words[0].upper() + words[1:]
 
     def typo(self, text: str) -> str:
-        """Running text with no-break spaces where a line must not end."""
+        """Running text with no-break spaces where a line must not end.
+
+        A word that is longer than words are may be broken, so that no column is wider than paper.
+        """
+        text = _LONG_WORD.sub(lambda word: BREAK.join(_PIECE.findall(word[0])), text)
         text = _DASH.sub(NBSP + r"\1 ", text)
         if not self._russian:
             return text

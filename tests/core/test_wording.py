@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from makeready.documents import build_html, check_data, document_type, sample
-from makeready.wording import MINUS, NBSP, Wording, cents, groups
+from makeready.wording import BREAK, MINUS, NBSP, Wording, cents, groups
 
 RU, EN = Wording("ru"), Wording("en")
 
@@ -101,6 +101,14 @@ def test_russian_text_never_ends_a_line_after_a_preposition_or_inside_a_number()
                   "М._А."):  # fmt: skip
         assert glued.replace("_", NBSP) in text
     assert EN.typo("a plan – done") == f"a plan{NBSP}– done"
+
+
+def test_a_word_longer_than_words_are_may_be_broken() -> None:
+    for wording in (RU, EN):
+        assert wording.typo("x" * 31) == "x" * 31
+        assert wording.typo("a " + "x" * 32) == f"a {'x' * 12}{BREAK}{'x' * 12}{BREAK}{'x' * 8}"
+    long = "Сельскохозяйственно-машиностроительный"
+    assert RU.typo(long) == long
 
 
 def test_a_language_without_rules_is_refused() -> None:
