@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from makeready.config import Settings
 from makeready_http import (
     admin_alerts,
+    admin_evidence,
     admin_jobs,
     admin_ops,
     docs,
@@ -51,6 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_ops.OPERATIONS,
     *admin_jobs.OPERATIONS,
     *admin_alerts.OPERATIONS,
+    *admin_evidence.OPERATIONS,
     *docs.OPERATIONS,
 )
 """Every operation there is, in the order of the reference."""
