@@ -25,6 +25,8 @@ from makeready_workers.chromium import (
 SETTINGS = Settings()
 LOOSE = PrintOptions(strict_assets=False)
 SCRIPTS = replace(LOOSE, scripts=True)
+BOTH = ("chromium", "pyppeteer")
+"""The engines; a fixture with these parameters makes a test a part of their contract."""
 ENDLESS = "<p>never<script>while (true) {}</script>"
 
 

@@ -20,11 +20,13 @@ from makeready.documents import (
 from makeready.pdf import inspect
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault
+from makeready_workers.chromium import page as page_module
 from makeready_workers.chromium.dates import count_pages, fix_dates
-from makeready_workers.chromium.page import CALM_LOOKS, LOOK_S, Page
-from tests.support.chromium import fault_of, running_engine, show
+from makeready_workers.chromium.page import CALM_LOOKS, Page
+from tests.support.chromium import BOTH, fault_of, running_engine, show
 
-SLOW_S = (CALM_LOOKS + 1) * LOOK_S  # longer than any look that is taken instead of an event
+LOOK_S = 0.05
+SLOW_S = (CALM_LOOKS + 2) * LOOK_S  # longer than any look that is taken instead of an event
 SPARE_MM = 6.0  # a line and a half: other builds of Chromium break lines elsewhere
 BOTTOM_MM = 297.0 - 18.0
 USE = "p { font-family: Own }"
@@ -43,6 +45,7 @@ LATE_FONTS = {
     "</style>",
     "only on narrow pages": f"<style>{FACE} @media (max-width: 700px) {{ {USE} }}</style><p>x",
     "in a frame": f"<iframe srcdoc='<style>{FACE} {USE}</style><p>x'></iframe>",
+    "in a locked frame": f"<iframe sandbox srcdoc='<style>{FACE} {USE}</style><p>x'></iframe>",
 }
 LOST_FONTS = {
     "broken": f"<style>@font-face {{ font-family: Own; src: url({ASSET_ORIGIN}no.ttf) }}</style>",
@@ -51,10 +54,21 @@ LOST_FONTS = {
 }
 
 
-@pytest.fixture(scope="module")
-async def engine() -> AsyncIterator[ChromiumEngine]:
-    async with running_engine() as running:
+@pytest.fixture(scope="module", params=BOTH)
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ChromiumEngine]:
+    async with running_engine(name=request.param) as running:
         yield running
+
+
+def answer_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers whatever a document asks for too late for those who don't wait."""
+    notify = Page._notify
+
+    def late(page: Page, method: str, params: Mapping[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(SLOW_S, notify, page, method, params)
+
+    monkeypatch.setattr(page_module, "LOOK_S", LOOK_S)
+    monkeypatch.setattr(Page, "_notify", late)
 
 
 @pytest.mark.parametrize(
@@ -90,15 +104,31 @@ def test_a_file_that_chromium_did_not_write_is_told(broken: bytes) -> None:
 async def test_a_font_is_waited_for_however_late_it_comes(
     engine: ChromiumEngine, monkeypatch: pytest.MonkeyPatch, html: str
 ) -> None:
-    notify = Page._notify
-
-    def late(page: Page, method: str, params: Mapping[str, Any]) -> None:
-        asyncio.get_running_loop().call_later(SLOW_S, notify, page, method, params)
-
-    monkeypatch.setattr(Page, "_notify", late)
+    answer_late(monkeypatch)
     for _ in range(2):  # the second finds a page that knows the first one's fonts
         result = await show(engine, html, assets=ASSETS, options=PrintOptions(), pack="late")
         assert [font.name for font in inspect(result.pdf).fonts] == ["IBMPlexSerif-SemiBold"]
+
+
+async def test_a_style_sheet_is_waited_for_where_a_script_has_taken_the_load_event_along(
+    engine: ChromiumEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    html = f"""<link rel=stylesheet href={ASSET_ORIGIN}own.css><p>x
+        <form id=f action={ASSET_ORIGIN}x></form><script>f.submit()</script>"""
+    answer_late(monkeypatch)
+    options = PrintOptions(scripts=True)
+    result = await show(engine, html, assets=ASSETS, options=options)
+    assert [font.name for font in inspect(result.pdf).fonts] == ["IBMPlexSerif-SemiBold"]
+
+
+async def test_a_lost_font_is_found_in_a_locked_frame_within_a_frame(
+    engine: ChromiumEngine,
+) -> None:
+    inner = f"<style>@font-face {{ font-family: Own; src: url({ASSET_ORIGIN}no.ttf) }}</style>"
+    html = f"<iframe srcdoc=\"<iframe sandbox srcdoc='{inner}'></iframe>\"></iframe><p>x"
+    assert await fault_of(engine, html, assets=ASSETS, options=PrintOptions()) == (
+        Fault.ASSET_MISSING
+    )
 
 
 @pytest.mark.parametrize("lost", LOST_FONTS.values(), ids=LOST_FONTS)

@@ -33,12 +33,16 @@ class Loading:
         self.frames: set[str] = set()
         self.awaited: set[str] = set()
         """Requests whose answer has not reached the document."""
+        self.is_gone = False
+        """Whether the document has left its page. No request tells of the way to about:blank."""
 
     def hear(self, name: str, params: Mapping[str, Any]) -> None:
         """Takes note of one event."""
         match name:
             case "Page.loadEventFired":
                 self.loaded.set()
+            case "Page.frameNavigated" if "parentId" not in params["frame"]:
+                self.is_gone = True
             case "Page.frameAttached":
                 self.frames.add(params["frameId"])
             case "Page.frameDetached" if params.get("reason") != "swap":

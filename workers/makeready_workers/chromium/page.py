@@ -122,6 +122,7 @@ class Page:
     ) -> Printed:
         """Prints one document; the caller holds the deadline. Raises RenderError or LinkError."""
         self._requests, self._evidence = Requests(assets), Evidence()
+        self._loading.is_gone = False
         self.documents += 1
         async with self._within("load", options.load_timeout_s):
             await self._load(html, ask=options.scripts or _may_load_late(html))
@@ -219,6 +220,9 @@ class Page:
             await asyncio.sleep(WAIT_FOR_STEP_S)
 
     def _check(self, options: PrintOptions) -> None:
+        if self._loading.is_gone:
+            self.reusable = False
+            raise RenderError(Fault.TEMPLATE_ERROR, "the document navigated away from itself")
         missing = self._requests.missing
         if missing and options.strict_assets:
             raise RenderError(Fault.ASSET_MISSING, f"the document lacks {', '.join(missing)}")
