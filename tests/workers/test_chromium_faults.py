@@ -15,6 +15,7 @@ from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
 from makeready_workers.chromium import supervisor as supervisor_module
 from makeready_workers.chromium.records import MIB
 from tests.support.chromium import (
+    BOTH,
     ENDLESS,
     LOOSE,
     SCRIPTS,
@@ -28,7 +29,8 @@ from tests.support.chromium import (
 )
 from tests.support.waiting import until
 
-PATIENCE_S = 0.8
+PATIENCE_S = 0.7
+LOOK_S = 0.2  # for the picture of a page that can't show itself any more
 GREEDY = 300 * MIB
 
 # A document, whether its scripts run, and what may become of it within PATIENCE_S.
@@ -71,6 +73,31 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
     ),
     "nesting": ("<div>" * 200_000, False, {Fault.RENDER_TIMEOUT, Fault.RENDER_CRASHED, None}),
     "height": ('<div style="height: 1e9px">', False, {Fault.RENDER_TIMEOUT, None}),
+    "rows": (
+        "<table>" + "<tr><td>позиция<td>1 234,50<td>шт.<td>42 ₽" * 60_000,
+        False,
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY},
+    ),
+    "crash": (
+        "<p>x<script>location = 'chrome://crash'</script><iframe src='chrome://kill'></iframe>",
+        True,
+        {Fault.TEMPLATE_ERROR, Fault.RENDER_CRASHED, None},
+    ),
+    "dialogs": (
+        "<p>x<script>for (;;) { alert(1); confirm(2); prompt(3) }</script>",
+        True,
+        {Fault.RENDER_TIMEOUT},
+    ),
+    "chatter": (
+        "<p>x<script>for (;;) console.log('я'.repeat(1e5))</script>",
+        True,
+        {Fault.RENDER_CRASHED, Fault.RENDER_TIMEOUT},
+    ),
+    "whispers": (
+        "<p>x<script>for (;;) console.log(1)</script>",
+        True,
+        {Fault.RENDER_CRASHED, Fault.RENDER_TIMEOUT},
+    ),
     "filters": (
         '<svg width=9000 height=9000><filter id=f><feGaussianBlur stdDeviation=900 /></filter>'
         '<rect width=9000 height=9000 filter="url(#f)"/></svg>' * 9,
@@ -80,11 +107,16 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-async def engine() -> AsyncIterator[ChromiumEngine]:
+@pytest.fixture(scope="module", params=BOTH)
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ChromiumEngine]:
     # Nothing else may replace the browser: it must be the same one in the end.
-    limits = tight(renderer_bytes=GREEDY, documents_per_browser=10**6, browser_bytes=1 << 40)
-    async with running_engine(limits=limits) as running:
+    limits = tight(
+        renderer_bytes=GREEDY,
+        documents_per_browser=10**6,
+        browser_bytes=1 << 40,
+        screenshot_timeout_s=LOOK_S,
+    )
+    async with running_engine(name=request.param, limits=limits) as running:
         await show(running, "<p>warm", pack="neighbour")
         yield running
 
@@ -166,8 +198,11 @@ async def test_a_killed_renderer_fails_its_own_document_at_once(engine: Chromium
     assert time.monotonic() - began < 1.0
 
 
-async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_another() -> None:
-    async with running_engine() as engine:
+@pytest.mark.parametrize("name", BOTH)
+async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_another(
+    name: str,
+) -> None:
+    async with running_engine(name=name) as engine:
         await show(engine, "<p>x", pack="a")
         first = pid_of(engine)
         options = replace(SCRIPTS, wait_for="window.never")
@@ -191,9 +226,12 @@ async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_anot
         await until(lambda: not group(first), what="the end of the killed browser")
 
 
-async def test_a_stopped_browser_is_noticed_and_replaced() -> None:
-    limits = tight(dispose_timeout_s=0.3, control_timeout_s=1.0)
-    async with running_engine(limits=limits) as engine:
+@pytest.mark.parametrize("name", BOTH)
+async def test_a_stopped_browser_is_noticed_and_replaced(
+    name: str,
+) -> None:
+    limits = tight(dispose_timeout_s=0.3, control_timeout_s=1.0, screenshot_timeout_s=0.1)
+    async with running_engine(name=name, limits=limits) as engine:
         await show(engine, "<p>x", pack="a")
         first = pid_of(engine)
         os.kill(first, signal.SIGSTOP)

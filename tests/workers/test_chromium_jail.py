@@ -22,6 +22,7 @@ from makeready_workers.chromium.flags import NO_NETWORK, command_line
 from makeready_workers.chromium.jail import HOME_PREFIX, Home, Jail, ladder, sweep
 from makeready_workers.chromium.records import Fault, RenderError
 from tests.support.chromium import (
+    BOTH,
     ENDLESS,
     SETTINGS,
     group,
@@ -34,13 +35,20 @@ from tests.support.chromium import (
 from tests.support.waiting import until
 
 OWNER = f"""
-import asyncio
+import asyncio, sys
 from makeready.config import Settings
-from makeready_workers.chromium import open_engine
+from makeready_workers.chromium import jail, open_engine
 from tests.support.chromium import SCRIPTS, LOOSE, pid_of
 
+name, signal = sys.argv[1:]
+if signal == "alone":
+    wrap = jail.Jail.wrap
+    jail.Jail.wrap = lambda self, command: [
+        word for word in wrap(self, command) if word not in ("--pdeathsig", "KILL")
+    ]
+
 async def main():
-    async with open_engine(Settings()) as engine:
+    async with open_engine(Settings(), name=name) as engine:
         await engine.render("<p>x", {{}}, LOOSE, timeout_s=15)
         print("pid", pid_of(engine), flush=True)
         await engine.render({ENDLESS!r}, {{}}, SCRIPTS, timeout_s=60)
@@ -67,13 +75,16 @@ def announced(output: IO[str]) -> int:
     return next(int(line.split()[1]) for line in output if line.startswith("pid "))
 
 
+@pytest.mark.parametrize("name", BOTH)
 async def test_no_process_of_the_browser_has_our_rights_network_or_environment(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
-    async with running_engine() as engine:
+    async with running_engine(name=name) as engine:
         await show(engine, "<p>x", pack="a")
         assert engine.statistics().sandbox
+        if name != BOTH[0]:
+            assert engine.statistics().network_namespace is False, "its port could not be reached"
         leader = pid_of(engine)
         ours = Path("/proc/self/ns/net").readlink()
         for pid in group(leader):
@@ -190,8 +201,14 @@ def test_a_home_is_locked_while_its_owner_lives() -> None:
     home.remove()
 
 
-async def test_nothing_is_left_when_the_owner_is_killed_in_the_middle_of_a_hang() -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("signal_too", ["with the kernel's signal", "alone"])
+@pytest.mark.parametrize("name", BOTH)
+async def test_nothing_is_left_when_the_owner_is_killed_in_the_middle_of_a_hang(
+    name: str, signal_too: str
+) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, name, signal_too], stdout=subprocess.PIPE, text=True
+    )
     assert owner.stdout is not None
     leader = await asyncio.to_thread(announced, owner.stdout)
     await until(lambda: len(renderers(leader)) > 1, what="the hanging page")
