@@ -87,7 +87,6 @@ create unique index if not exists document_type_versions_one_published on makere
 create unique index if not exists document_type_versions_unique_publication on makeready.document_type_versions (doc_id, publication)
   where publication is not null;
 create index if not exists document_type_versions_of_hash on makeready.document_type_versions (doc_id, hash);
-create index if not exists document_type_versions_of_trial on makeready.document_type_versions (trial_job) where trial_job is not null;
 comment on table makeready.document_type_versions is 'Versions of document types: drafts, and everything that was ever in force.';
 comment on column makeready.document_type_versions.id is 'Also the reference under which files keeps its assets.';
 comment on column makeready.document_type_versions.doc_id is 'The document type.';

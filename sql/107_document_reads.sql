@@ -81,9 +81,8 @@ as $$
     left join makeready.jobs j on j.queue = 'render' and j.id = d.job_id
     left join makeready.artifacts a on a.meta ->> 'render_job_id' = d.job_id::text
    where d.job_id = document_trial_state.job
-     and exists (select from makeready.document_type_versions v where v.trial_job = d.job_id)
 $$;
-comment on function makeready.document_trial_state(uuid) is 'How a trial render stands; no row for any other render.';
+comment on function makeready.document_trial_state(uuid) is 'How a trial render stands; no row when there is no such render.';
 
 create or replace function makeready.document_is_trial(job uuid)
   returns boolean
@@ -92,9 +91,10 @@ create or replace function makeready.document_is_trial(job uuid)
   security definer
   set search_path = ''
 as $$
-  select exists (select from makeready.document_type_versions v where v.trial_job = document_is_trial.job)
+  select exists (select from makeready.pack_documents d join makeready.render_contents o on o.id = d.content_id
+                  where d.job_id = document_is_trial.job and o.type_version <> '')
 $$;
-comment on function makeready.document_is_trial(uuid) is 'Whether a render tries a version: then nothing else may be printed in its place.';
+comment on function makeready.document_is_trial(uuid) is 'Whether a render asked for one version by itself, to try it: then nothing else may be printed in its place.';
 
 -- One alert a version and day, however many processes meet it: the second one waits at the type's row and finds it.
 create or replace function makeready.document_fallback(document text, version_hash text, why text)

@@ -20,9 +20,12 @@ from makeready.config import Settings
 from makeready_http import (
     admin_alerts,
     admin_evidence,
+    admin_documents,
     admin_jobs,
     admin_ops,
+    config_operations,
     docs,
+    documents,
     health,
     library,
     metrics,
@@ -47,12 +50,15 @@ OPERATIONS: tuple[Operation, ...] = (
     *render.OPERATIONS,
     *library.OPERATIONS,
     *webhooks.OPERATIONS,
+    *documents.OPERATIONS,
     *metrics.OPERATIONS,
     *staff.OPERATIONS,
     *admin_ops.OPERATIONS,
     *admin_jobs.OPERATIONS,
     *admin_alerts.OPERATIONS,
     *admin_evidence.OPERATIONS,
+    *admin_documents.OPERATIONS,
+    *config_operations.OPERATIONS,
     *docs.OPERATIONS,
 )
 """Every operation there is, in the order of the reference."""

@@ -14,6 +14,7 @@ from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, nullable, record
 from makeready_http.operations import UUID as ID
 
 STATUS = {"type": "string", "enum": ["none", "queued", "rendering", "ready", "failed"]}
+ACCESS = record({"tier": TEXT, "enabled": TRUTH, "is_locked": TRUTH, "reason": nullable(TEXT)})
 DOCUMENT = record(
     {
         "doc_id": TEXT,
@@ -24,9 +25,7 @@ DOCUMENT = record(
         "last_good_file_id": nullable(ID),
         "attempts": WHOLE,
         "last_error": nullable(TEXT),
-        "access": record(
-            {"tier": TEXT, "enabled": TRUTH, "is_locked": TRUTH, "reason": nullable(TEXT)}
-        ),
+        "access": ACCESS,
     }
 )
 JOB_FIELDS = {

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from makeready.db import is_transient
+from makeready.doctypes import TypeUnusable
 from makeready.errors import (
     Busy,
     Closed,
@@ -82,6 +83,7 @@ _CODE_OF: tuple[tuple[type[MakereadyError], str], ...] = (
     (Forbidden, "forbidden"),
     (NotFound, "job_not_found"),
     (Conflict, "conflict"),
+    (TypeUnusable, "conflict"),
     (Gone, "result_expired"),
     (Rejected, "validation_failed"),
     (Busy, "queue_busy"),

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from makeready import render
 from makeready.config import Settings
 from makeready.db import Backoff, Control, Executor, close_pool, is_transient, open_pool
+from makeready.doctypes import Catalogue
 from makeready.listening import Listener
 from makeready.storage import Storage, open_storage
 from makeready.storage_errors import StorageError
@@ -54,6 +55,7 @@ class Services:
         self._listener = Listener(settings, "makeready_http") if settings.listen else None
         self._waiting: Waiting | None = None
         self._pool: asyncpg.Pool | None = None
+        self._catalogue: Catalogue | None = None
         self._connected = anyio.Event()
         self._waker = Waker(self._control)
 
@@ -63,6 +65,13 @@ class Services:
         if self._pool is None:
             raise _not_yet()
         return self._pool
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The document types; `queue_unavailable` as `pool`."""
+        if self._catalogue is None:
+            raise _not_yet()
+        return self._catalogue
 
     @property
     def waiting(self) -> Waiting:
@@ -119,6 +128,7 @@ class Services:
             self.settings, "makeready_http", size=POOL_SIZE, turn_s=TURN_S
         )
         self._waiting = Waiting(self._pool, self._listener)
+        self._catalogue = Catalogue(self._pool, self.storage, source=self.settings.config_source)
 
     async def _sync_types(self) -> None:
         changed = await render.sync_types(self.pool, render.shipped_types())

@@ -107,7 +107,8 @@ class Catalogue:
             if shipped is not None and may_fall_back:
                 await self._tell(doc_id, version, why)
         if shipped is None or not may_fall_back:
-            raise TypeUnusable(why, details={"doc_id": doc_id, "version": version})
+            facts = {"doc_id": doc_id, "version": version, "reason": TypeUnusable.code}
+            raise TypeUnusable(why, details=facts)
         return shipped
 
     def forget(self, doc_id: str) -> None:
@@ -185,7 +186,8 @@ class Catalogue:
 def _shipped(doc_id: str) -> DocumentType:
     found = registry().get(doc_id)
     if found is None:
-        raise NotFound(f"there is no document {doc_id!r}", details={"doc_id": doc_id})
+        facts = {"code": "document_not_found", "doc_id": doc_id}
+        raise NotFound(f"there is no document {doc_id!r}", details=facts)
     return found
 
 
