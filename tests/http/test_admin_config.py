@@ -131,7 +131,7 @@ async def test_who_changes_an_older_content_is_told_rnd_045(administrator: Membe
 
 
 async def test_a_draft_begins_with_what_is_in_force_assets_included(
-    administrator: Member, db: asyncpg.Connection, press: Press, storage: Storage
+    administrator: Member, db: asyncpg.Connection
 ) -> None:
     made = await administrator.post("/admin/config/report/draft", json={"comment": "our colours"})
     assert made.status_code == 201, made.text
@@ -232,7 +232,7 @@ async def test_roles_decide_who_may_rnd_045(
 
 
 async def test_a_trial_waits_and_tells_how_it_ended_rnd_045(
-    administrator: Member, press: Press, storage: Storage
+    administrator: Member, press: Press
 ) -> None:
     await drafted(administrator)
     asked = await step(administrator, "dry-run", language="en")
