@@ -124,4 +124,5 @@ $$;
 comment on function makeready.throttles_sweep(integer) is 'Forgets tries older than the longest span there can be.';
 select makeready.chore_create('throttles_sweep', '10 minutes');
 
+grant execute on function makeready.throttle_take(text, text) to makeready_http;
 grant execute on function makeready.throttle_set(text, integer, interval, text) to makeready_ops;

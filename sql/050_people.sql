@@ -134,19 +134,21 @@ $$;
 comment on function makeready.person_may_order(uuid) is
   'Raises MR403 for a user who has not accepted the offer. What is ordered for nobody needs no offer. Internal.';
 
-create or replace function makeready.token_create(person uuid, purpose text default '', valid_for interval default '30 days')
-  returns text
+create or replace function makeready.token_add(person uuid, purpose text, valid_for interval)
+  returns table (token uuid, secret text, ends_at timestamptz)
   language plpgsql
   volatile
   security definer
   set search_path = ''
 as $$
 declare
-  v_now    timestamptz := makeready.now();
+  v_now    timestamptz;
   v_token  uuid := makeready.uuid7();
   v_secret text := 'mk_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex');
 begin
-  if not exists (select from makeready.users u where u.id = person and u.disabled_at is null) then
+  -- Locked: tokens of one user are counted one maker after the other.
+  perform from makeready.users u where u.id = person and u.disabled_at is null for no key update;
+  if not found then
     raise exception 'there is no active user %', coalesce(person::text, 'null')
       using errcode = 'MR404', detail = json_build_object('code', 'user_not_found', 'user_id', person),
             hint = 'select id, name from makeready.users lists them; makeready.user_create makes one.';
@@ -156,13 +158,24 @@ begin
       using errcode = 'MR422', detail = json_build_object('valid_for', valid_for),
             hint = 'Between one second and ten years.';
   end if;
+  v_now := makeready.now();
+  -- The oldest give way: a log-in must not fail because earlier ones were never ended.
+  update makeready.tokens t set revoked_at = v_now
+   where t.id in (select x.id from makeready.tokens x where x.user_id = person and x.revoked_at is null and x.expires_at > v_now
+                   order by x.created_at desc, x.id desc offset 99);
   insert into makeready.tokens (id, user_id, secret_hash, label, created_at, expires_at)
-  values (v_token, person, sha256(convert_to(v_secret, 'UTF8')), coalesce(purpose, ''), v_now, v_now + valid_for);
+  values (v_token, person, sha256(convert_to(v_secret, 'UTF8')), left(coalesce(purpose, ''), 200), v_now, v_now + valid_for);
   perform makeready.audit('token_create', v_token::text, null,
                           jsonb_build_object('user_id', person, 'label', purpose, 'expires_at', v_now + valid_for), null);
-  return v_secret;
+  return query select v_token, v_secret, v_now + valid_for;
 end
 $$;
+comment on function makeready.token_add(uuid, text, interval) is
+  'Makes a bearer token for a user; its secret comes back this once. The hundredth but one and older of a user are revoked. Internal.';
+
+create or replace function makeready.token_create(person uuid, purpose text default '', valid_for interval default '30 days')
+  returns text language sql volatile security definer set search_path = ''
+as $$ select a.secret from makeready.token_add(token_create.person, token_create.purpose, token_create.valid_for) a $$;
 comment on function makeready.token_create(uuid, text, interval) is
   'Makes a bearer token for a user and returns its secret, this once. Only the hash is kept.';
 
@@ -204,6 +217,41 @@ $$;
 comment on function makeready.token_revoke(uuid, text) is
   'Withdraws a token from now on. False: there is none with this id, or it was withdrawn before.';
 
+-- The HTTP service makes no token out of nothing: for whom, the caller's own token says.
+create or replace function makeready.token_derive(hash_sha256 bytea, purpose text, valid_for interval)
+  returns table (token uuid, secret text, ends_at timestamptz)
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  if valid_for > '1 year' then
+    raise exception 'a token that another one makes is valid for a year at most'
+      using errcode = 'MR422', detail = json_build_object('valid_for', valid_for), hint = 'An operator may make one for ten.';
+  end if;
+  return query select a.* from makeready.token_add(makeready.token_user(hash_sha256), purpose, valid_for) a;
+end
+$$;
+comment on function makeready.token_derive(bytea, text, interval) is
+  'Makes another token for the user whom the one with this SHA-256 proves. MR404 when it proves nobody.';
+
+create or replace function makeready.token_end(hash_sha256 bytea)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_token uuid;
+begin
+  select t.id into v_token from makeready.tokens t where t.secret_hash = hash_sha256;
+  return v_token is not null and makeready.token_revoke(v_token, 'logged out');
+end
+$$;
+comment on function makeready.token_end(bytea) is 'Withdraws the token with this SHA-256: its owner logs out.';
+
 create or replace function makeready.session_create(person uuid, about text default '')
   returns uuid
   language sql
@@ -217,9 +265,21 @@ as $$
 $$;
 comment on function makeready.session_create(uuid, text) is 'Begins a session of a user; a null user makes one that nobody owns.';
 
-grant execute on function makeready.token_user(bytea) to makeready_http;
-grant execute on function makeready.session_create(uuid, text) to makeready_http;
-grant execute on function makeready.offer_accept(uuid) to makeready_http;
-grant execute on function makeready.user_create(text, text) to makeready_ops;
-grant execute on function makeready.token_create(uuid, text, interval) to makeready_ops;
-grant execute on function makeready.token_revoke(uuid, text) to makeready_ops;
+create or replace function makeready.session_topic(person uuid, in_session uuid)
+  returns text
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select s.topic from makeready.sessions s where s.id = session_topic.in_session and s.user_id = session_topic.person
+$$;
+comment on function makeready.session_topic(uuid, uuid) is 'What a session of this user is about; null when there is none of theirs.';
+
+grant execute on function
+  makeready.token_user(bytea), makeready.token_derive(bytea, text, interval), makeready.token_end(bytea),
+  makeready.session_create(uuid, text), makeready.session_topic(uuid, uuid), makeready.offer_accept(uuid)
+to makeready_http;
+grant execute on function
+  makeready.user_create(text, text), makeready.token_create(uuid, text, interval), makeready.token_revoke(uuid, text)
+to makeready_ops;

@@ -237,7 +237,7 @@ $$;
 comment on function makeready.staff_enable(uuid, text) is
   'Lets a disabled staff account in again, with the password it had. False: it was not disabled.';
 
-create or replace function makeready.staff_list(most integer default 200, beyond uuid default null)
+create or replace function makeready.staff_list(at_most integer default 200, beyond uuid default null)
   returns setof makeready.staff
   language sql
   stable
@@ -245,6 +245,27 @@ create or replace function makeready.staff_list(most integer default 200, beyond
   set search_path = ''
 as $$
   select s.* from makeready.staff s
-   where staff_list.beyond is null or s.id > staff_list.beyond order by s.id limit least(staff_list.most, 1000)
+   where staff_list.beyond is null or s.id > staff_list.beyond order by s.id limit least(staff_list.at_most, 1000)
 $$;
 comment on function makeready.staff_list(integer, uuid) is 'Staff accounts, oldest first, a page at a time.';
+
+create or replace function makeready.staff_named(called text)
+  returns uuid
+  language plpgsql
+  stable
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  select s.id into v_id from makeready.staff s where s.name = called;
+  if not found then
+    raise exception 'there is no staff account %', coalesce(quote_literal(called), 'null')
+      using errcode = 'MR404', detail = json_build_object('code', 'user_not_found', 'name', called),
+            hint = 'select name from makeready.staff lists them.';
+  end if;
+  return v_id;
+end
+$$;
+comment on function makeready.staff_named(text) is 'The account of this name; MR404 when there is none.';

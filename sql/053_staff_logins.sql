@@ -110,5 +110,5 @@ grant execute on function
 to makeready_http;
 grant execute on function
   makeready.staff_add(text, text, text), makeready.staff_set_role(uuid, text, text), makeready.staff_set_password(uuid, text, text),
-  makeready.staff_disable(uuid, text), makeready.staff_enable(uuid, text), makeready.staff_list(integer, uuid)
+  makeready.staff_disable(uuid, text), makeready.staff_enable(uuid, text), makeready.staff_list(integer, uuid), makeready.staff_named(text)
 to makeready_http, makeready_ops;

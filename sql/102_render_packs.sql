@@ -27,10 +27,11 @@ begin
   if not found then
     perform makeready.render_refuse_pack(pack);
   end if;
+  perform makeready.person_may_order(person);
   return v_pack;
 end
 $$;
-comment on function makeready.render_lock_pack(uuid, uuid) is 'The pack, locked, if it is this user''s; else MR404.';
+comment on function makeready.render_lock_pack(uuid, uuid) is 'The pack, locked, if it is this user''s; else MR404. MR403 before they have accepted the offer.';
 
 create or replace function makeready.render_parts(of_pack uuid)
   returns table (doc_id text, place integer, content_id uuid)
@@ -105,6 +106,7 @@ declare
   v_pack    makeready.packs;
   v_session uuid := in_session;
 begin
+  perform makeready.person_may_order(person);
   if language is null or language not in ('ru', 'en') then
     raise exception 'a pack needs a language, ru or en'
       using errcode = 'MR422', detail = json_build_object('language', language), hint = 'All its documents are printed in it.';

@@ -15,6 +15,7 @@ import asyncpg
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from makeready import sms
 from makeready.schema import inspect
 from makeready_http.operations import TEXT, TRUTH, Answer, Operation, done, nullable, record
 from makeready_http.problems import Problem, Refusal, answer, retry_after
@@ -78,6 +79,36 @@ async def ready(request: Request) -> Response:
             message=f"Not ready: {', '.join(failed)}.",
             details={"checks": checks},
             headers=retry_after(),
+        )
+    )
+
+
+async def database(request: Request) -> Response:
+    """200 when the database has the schema of this version, else 503."""
+    found = (await request.app.state.readiness.checks(services_of(request)))["database"]
+    if found == "ok":
+        return JSONResponse({"ok": True})
+    return answer(
+        Refusal(
+            code="queue_unavailable",
+            message=f"The database is not ready: {found}.",
+            headers=retry_after(),
+        )
+    )
+
+
+async def telephone(request: Request) -> Response:
+    """200 when one-time codes can be sent, else 503 and why not; asks nobody."""
+    settings = services_of(request).settings
+    why = sms.complaint(settings)
+    if not why:
+        return JSONResponse({"ok": True, "provider": settings.sms_provider})
+    return answer(
+        Refusal(
+            code="queue_unavailable",
+            message=f"No code can be sent: {why}.",
+            details={"provider": settings.sms_provider, "reason": "not_set_up"},
+            headers=retry_after(60),
         )
     )
 
@@ -155,6 +186,24 @@ OPERATIONS = (
             )
         },
         errors=("storage_unavailable",),
+    ),
+    Operation(
+        method="GET",
+        path="/health/db",
+        endpoint=database,
+        who="anyone",
+        tag="health",
+        summary="says whether the database and its schema are usable",
+        answers={200: Answer(description="They are.", schema=done())},
+    ),
+    Operation(
+        method="GET",
+        path="/health/sms",
+        endpoint=telephone,
+        who="anyone",
+        tag="health",
+        summary="tells whether one-time codes can be sent, without a call",
+        answers={200: Answer(description="They can.", schema=done(provider=TEXT))},
     ),
     Operation(
         method="GET",

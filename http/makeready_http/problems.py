@@ -45,6 +45,7 @@ STATUS_OF: Mapping[str, int] = {
     "document_not_found": 404,
     "file_not_found": 404,
     "job_not_found": 404,
+    "session_not_found": 404,
     "template_not_found": 404,
     "restaurant_not_found": 404,
     "generation_not_found": 404,

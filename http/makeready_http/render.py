@@ -238,7 +238,7 @@ OPERATIONS = (
                 headers=("Location",),
             )
         },
-        errors=("document_not_found",),
+        errors=("document_not_found", "forbidden"),
     ),
     Operation(
         method="POST",
@@ -255,7 +255,7 @@ OPERATIONS = (
                 description="It is being printed.", schema=_PACK_ENDED, headers=("Location",)
             ),
         },
-        errors=("pack_not_found", "conflict", "queue_busy"),
+        errors=("pack_not_found", "forbidden", "conflict", "queue_busy"),
     ),
     Operation(
         method="POST",
@@ -275,6 +275,12 @@ OPERATIONS = (
                 headers=("Location",),
             ),
         },
-        errors=("pack_not_found", "document_not_found", "already_in_progress", "queue_busy"),
+        errors=(
+            "pack_not_found",
+            "document_not_found",
+            "forbidden",
+            "already_in_progress",
+            "queue_busy",
+        ),
     ),
 )

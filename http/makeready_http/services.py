@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from starlette.requests import Request
 
-from makeready import render
+from makeready import passwords, render, sms
 from makeready.config import Settings
 from makeready.db import Backoff, Control, Executor, close_pool, is_transient, open_pool
 from makeready.doctypes import Catalogue
@@ -51,6 +51,8 @@ class Services:
         self.settings = settings
         self.storage = storage
         self.heavy = anyio.CapacityLimiter(HEAVY)
+        self.passwords = anyio.CapacityLimiter(passwords.AT_ONCE)
+        self.sms = sms.code_sender(settings)
         self._control = Control(settings, "makeready_http")
         self._listener = Listener(settings, "makeready_http") if settings.listen else None
         self._waiting: Waiting | None = None

@@ -1,47 +1,95 @@
-"""Staff: who is signed in, and who else there is.
+"""Staff: a password gives a signed token; who is signed in, and how that ends.
 
+POST /api/login             {"username": "anna", "password": "…"}
+POST /admin/logout          ?everywhere=true
 GET  /admin/me
-GET  /admin/staff       ?limit=50&after=<the last id of the page before>
+
+Passwords are hashes of argon2id (19 MiB, two passes, one lane). An unknown name, a disabled
+account and a wrong password look the same and take the same time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import anyio
+import structlog
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from makeready import staff
-from makeready.staff import Account, Staff
-from makeready_http.auth import current_staff
-from makeready_http.inputs import page
-from makeready_http.items import listed
+from makeready import passwords, staff, staff_tokens
+from makeready.staff import SignedIn, Staff
+from makeready_http.auth import acting, current_staff
+from makeready_http.clients import client_of
 from makeready_http.operations import (
-    PAGE,
     TEXT,
     TIME,
+    TRUTH,
+    WHOLE,
     Answer,
     Operation,
     array,
     done,
-    nullable,
-    page_of,
+    read_body,
     record,
 )
 from makeready_http.operations import (
     UUID as ID,
 )
-from makeready_http.services import services_of
+from makeready_http.problems import Problem, invalid_request, retry_after
+from makeready_http.services import Services, services_of
+from makeready_http.sign_in import BODY_MAX_BYTES, NO_STORE, not_set_up
 
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-ACCOUNT = record(
-    {
-        "staff_id": ID,
-        "name": TEXT,
-        "role": TEXT,
-        "created_at": TIME,
-        "signed_in_at": nullable(TIME),
-        "disabled_at": nullable(TIME),
+PASSWORD_TIMEOUT_S = 5.0  # in line for one of the threads that compare passwords
+
+_TRUTH = {"true": True, "false": False}
+_LOGIN = record({"username": {**TEXT, "maxLength": 200}, "password": {**TEXT, "maxLength": 1000}})
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+async def log_in(request: Request) -> Response:
+    """Takes the password of an account and gives a token."""
+    body = await read_body(request, _LOGIN, max_bytes=BODY_MAX_BYTES)
+    services = services_of(request)
+    secret = services.settings.jwt_secret
+    if secret is None:
+        raise not_set_up("MAKEREADY_JWT_SECRET is not set")
+    name, client = body["username"].strip().lower(), client_of(request)
+    account, known = await _judged(services, name, body["password"], client)
+    valid_s = services.settings.jwt_ttl_s
+    token = staff_tokens.issue(
+        secret,
+        account=account,
+        version=known.version,
+        name=known.name,
+        role=known.role,
+        permissions=known.permissions,
+        valid_for=timedelta(seconds=valid_s),
+    )
+    _log.info("staff_login", staff=known.name)
+    found = {
+        "access_token": token.reveal(),
+        "token_type": "bearer",
+        "expires_in_sec": valid_s,
     }
-)
+    return JSONResponse(found, headers=NO_STORE)
+
+
+async def log_out(request: Request) -> Response:
+    """Ends this log-in, or all of the account."""
+    member = await current_staff(request)
+    everywhere = request.query_params.get("everywhere", "false")
+    if everywhere not in _TRUTH:
+        raise invalid_request("everywhere is true or false.", field="everywhere", reason="format")
+    async with acting(services_of(request), member, request) as db:
+        await staff.sign_out(db, member.token, everywhere=_TRUTH[everywhere])
+    _log.info("staff_logout", staff=member.name, everywhere=_TRUTH[everywhere])
+    return JSONResponse({"ok": True}, headers=NO_STORE)
 
 
 async def me(request: Request) -> Response:
@@ -50,23 +98,42 @@ async def me(request: Request) -> Response:
     return JSONResponse({"ok": True, **_facts(member)}, headers=NO_STORE)
 
 
-async def list_staff(request: Request) -> Response:
-    """All accounts, oldest first."""
-    await current_staff(request, "people:read")
-    limit, after = page(request)
-    found = await staff.accounts(services_of(request).pool, limit=limit, after=after)
-    return listed("staff", [_account_item(account) for account in found], limit, "staff_id")
+async def hashed(services: Services, password: str) -> str:
+    """The hash of a new password, made in one of the threads for it."""
+    return await _in_thread(services, lambda: passwords.hashed(password))
 
 
-def _account_item(account: Account) -> dict[str, object]:
-    return {
-        "staff_id": str(account.id),
-        "name": account.name,
-        "role": account.role,
-        "created_at": account.created_at.isoformat(),
-        "signed_in_at": account.signed_in_at and account.signed_in_at.isoformat(),
-        "disabled_at": account.disabled_at and account.disabled_at.isoformat(),
-    }
+async def _judged(
+    services: Services, name: str, password: str, client: str
+) -> tuple[UUID, SignedIn]:
+    """The account and what its token says; 401 whatever is wrong."""
+    known = await staff.credentials(services.pool, name, client=client)
+    digest = known.digest if known else None
+    right, anew = await _in_thread(services, lambda: _compared(password, digest))
+    if known is not None and right:
+        found = await staff.signed_in(services.pool, known.account, client=client, digest=anew)
+        if found is not None:
+            return known.account, found
+    _log.info("staff_login_refused", client=client)
+    raise Problem("invalid_credentials", "User name or password is wrong.")
+
+
+async def _in_thread(services: Services, call: Callable[[], T]) -> T:
+    try:
+        with anyio.fail_after(PASSWORD_TIMEOUT_S):
+            return await to_thread.run_sync(call, limiter=services.passwords)
+    except TimeoutError:
+        raise Problem(
+            "queue_unavailable", "Too many sign in at this moment.", headers=retry_after()
+        ) from None
+
+
+def _compared(password: str, digest: str | None) -> tuple[bool, str | None]:
+    """Whether it is right, and a newer hash of it when the old one has other parameters."""
+    right = passwords.is_right(password, digest)
+    if right and digest is not None and passwords.is_outdated(digest):
+        return True, passwords.rehashed(password)
+    return right, None
 
 
 def _facts(member: Staff) -> dict[str, object]:
@@ -80,6 +147,39 @@ def _facts(member: Staff) -> dict[str, object]:
 
 
 OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/api/login",
+        endpoint=log_in,
+        tag="staff",
+        who="anyone",
+        summary="takes the password of a staff account and gives a token",
+        description="The token is a JWT, signed with HS256; it goes into `Authorization: Bearer`.",
+        body=_LOGIN,
+        answers={
+            200: Answer(
+                description="The token is shown this once.",
+                schema=record(
+                    {
+                        "access_token": TEXT,
+                        "token_type": {"const": "bearer"},
+                        "expires_in_sec": WHOLE,
+                    }
+                ),
+            )
+        },
+        errors=("invalid_credentials", "rate_limited"),
+    ),
+    Operation(
+        method="POST",
+        path="/admin/logout",
+        endpoint=log_out,
+        tag="staff",
+        who="staff",
+        summary="ends this log-in, or all log-ins of the account",
+        query={"everywhere": {**TRUTH, "default": False, "description": "End all of them."}},
+        answers={200: Answer(description="They count no more.", schema=done())},
+    ),
     Operation(
         method="GET",
         path="/admin/me",
@@ -95,16 +195,5 @@ OPERATIONS = (
                 ),
             )
         },
-    ),
-    Operation(
-        method="GET",
-        path="/admin/staff",
-        endpoint=list_staff,
-        tag="staff",
-        who="staff",
-        needs="people:read",
-        summary="lists the accounts of staff, oldest first",
-        query=PAGE,
-        answers={200: Answer(description="A page.", schema=page_of("staff", ACCOUNT))},
     ),
 )

@@ -27,6 +27,7 @@ RESERVED_PREFIXES = ("MAKEREADY_TEST_", "MAKEREADY_BENCH_")  # read by the tests
 DOTENV = Path(".env")
 
 _LOG_FORMATS = ("auto", "json", "pretty")
+_SMS_PROVIDERS = ("mock",)
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -152,13 +153,33 @@ class Settings:
     jwt_ttl_s: int = _setting(
         3600, values.integer(300, 7200), "Seconds that a log-in of staff lasts."
     )
+    sms_provider: str = _setting(
+        "mock",
+        values.choice(*_SMS_PROVIDERS),
+        "Sends one-time codes. `mock`, the only one so far, sends nothing and works with DEBUG "
+        "only: without it nobody signs in by telephone.",
+        "SMS_PROVIDER",
+    )
+    trusted_proxies: str = _setting(
+        "127.0.0.1",
+        str,
+        "Addresses whose `X-Forwarded-For` tells who asks, with commas; `*` for all. Throttles "
+        "count by that address.",
+        "FORWARDED_ALLOW_IPS",
+    )
     log_format: str = _setting(
         "auto", values.choice(*_LOG_FORMATS), "`auto` is pretty on a terminal, else JSON."
     )
     log_level: str = _setting(
         "info", values.choice(*_LOG_LEVELS), "Least severe level that is written."
     )
-    debug: bool = _setting(False, values.boolean, "`/health/s3` asks the store too.", "DEBUG")
+    debug: bool = _setting(
+        False,
+        values.boolean,
+        "For development: `/debug/…` shows one-time codes, `/health/s3` asks the store. "
+        "Never where strangers reach the service.",
+        "DEBUG",
+    )
     alert_webhook_url: Secret | None = _setting(
         None,
         values.secret_url,

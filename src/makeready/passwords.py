@@ -29,6 +29,11 @@ def hashed(password: str) -> str:
         raise Rejected(
             f"a password has {LENGTH_MIN} to {LENGTH_MAX} characters", details={"path": "password"}
         )
+    return rehashed(password)
+
+
+def rehashed(password: str) -> str:
+    """The hash of a password that is known to be right, whatever its length."""
     return _HASHER.hash(password)
 
 

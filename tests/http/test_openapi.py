@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from makeready.config import Settings
 from makeready_http.app import OPERATIONS
 from makeready_http.openapi import openapi
 from makeready_http.operations import Operation
@@ -32,6 +34,12 @@ QUICK = hypothesis_settings(
 # A body may fit its schema and break a rule that no schema tells.
 NOT_ASKED = [positive_data_acceptance]
 SCHEMA = schemathesis.openapi.from_dict(openapi(OPERATIONS))
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With DEBUG every route is there."""
+    return replace(settings, debug=True)
 
 
 def test_operations_are_named_once() -> None:
@@ -53,6 +61,8 @@ async def test_the_page_loads_nothing_from_elsewhere(service: Service) -> None:
     assert all(operation.path in page.text for operation in OPERATIONS)
 
 
+# The service in the next thread draws its pauses from the same generator.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 async def test_no_answer_is_a_surprise(

@@ -65,10 +65,28 @@ OPERATOR = {
     "user_create",
     "token_create",
     "token_revoke",
-    "throttle_set",
+    "tokens_of",
+    "token_revoke_of",
+    "user_list",
+    "user_set_disabled",
+    "user_sign_out",
     "retention_set",
     "alert_list",
     "alert_ack",
+}
+PEOPLE = {
+    "token_user",
+    "token_derive",
+    "token_end",
+    "tokens_of",
+    "token_revoke_of",
+    "session_create",
+    "session_topic",
+    "offer_accept",
+    "user_show",
+    "user_list",
+    "user_set_disabled",
+    "user_sign_out",
 }
 SLICES = (
     "render_",
@@ -77,16 +95,16 @@ SLICES = (
     "deliver_",
     "staff_",
     "otp_",
+    "debug_",
+    "throttle",
     "admin_",
     "metrics_",
 )
 """Functions of these are tested with their parts."""
-CREDENTIALS = {"tokens", "webhook_secrets", "staff_passwords"}
+CREDENTIALS = {"tokens", "webhook_secrets", "staff_passwords", "otp_codes"}
 EXPECTED = {
     "makeready_app": {"now", "uuid7", "wake", "peek"} | CALLER,
-    "makeready_http": SHARED
-    | CALLER
-    | {"token_user", "session_create", "offer_accept", "alert_list", "alert_ack"},
+    "makeready_http": SHARED | CALLER | PEOPLE | {"alert_list", "alert_ack"},
     "makeready_worker": SHARED | CALLER | WORKER,
     "makeready_ops": SHARED | CALLER | OPERATOR,
     "makeready_read": {"now", "worker_is_lost"},

@@ -55,5 +55,6 @@ def server_config(settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # the middleware writes a line a request, with its id
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=math.ceil(settings.drain_grace_s),
     )
