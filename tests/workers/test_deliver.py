@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -149,6 +150,20 @@ async def test_a_message_is_signed_as_the_specification_says(post: Post) -> None
     assert not verified(request, "whsec_" + "A" * 43 + "=", now=now)
     for change in ({"body": request.body + b" "}, {"headers": _other_id(request.headers)}):
         assert not verified(dataclasses.replace(request, **change), post.secret, now=now)
+
+
+async def test_the_verifier_of_the_documentation_verifies(post: Post) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102
+    await post.happens()
+    await post.attempt()
+    (request,) = post.receiver.requests
+    is_genuine = found["is_genuine"]
+    assert is_genuine(request.headers, request.body, post.secret)
+    assert not is_genuine(request.headers, request.body + b" ", post.secret)
+    assert not is_genuine(_other_id(request.headers), request.body, post.secret)
 
 
 def _other_id(headers: dict[str, str]) -> dict[str, str]:
