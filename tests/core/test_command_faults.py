@@ -14,7 +14,7 @@ import pytest
 from makeready.__main__ import main
 from makeready.commands import checks, machine, migrate
 from makeready.commands.faults import database_complaint
-from makeready.config import Settings
+from makeready.config import Secret, Settings
 from makeready.faults import DatabaseAway
 from tests.support.cluster import run_apart
 
@@ -116,6 +116,16 @@ def test_a_data_folder_that_cannot_be_one_names_its_setting(
     text = _complaint(capsys, command.split(maxsplit=1)[0])
     assert place in text
     assert "MAKEREADY_DATA_DIR" in text
+
+
+def test_doctor_warns_of_webhooks_that_may_go_anywhere() -> None:
+    alerts, hooks = checks.check_messages(Settings())
+    assert (alerts.verdict, hooks.verdict) == ("ok", "ok")
+    assert "recorded only" in alerts.found
+    url = Secret("https://example.com/url-secret")
+    alerts, hooks = checks.check_messages(Settings(alert_webhook_url=url, webhook_private=True))
+    assert (alerts.verdict, hooks.verdict) == ("ok", "warn")
+    assert "url-secret" not in alerts.found  # RND-044
 
 
 def test_doctor_fails_a_data_folder_that_is_a_file() -> None:

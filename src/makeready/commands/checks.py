@@ -90,6 +90,22 @@ def check_disk(settings: Settings) -> list[Finding]:
     ]
 
 
+def check_messages(settings: Settings) -> list[Finding]:
+    """Where alerts go, and where users' webhooks may go."""
+    there = settings.alert_webhook_url is not None
+    recorded = "recorded only: MAKEREADY_ALERT_WEBHOOK_URL is not set"
+    return [
+        good("alerts", "recorded, and posted by workers of `deliver`" if there else recorded),
+        judged(
+            "webhooks",
+            "into one's own network too" if settings.webhook_private else "public addresses",
+            well=not settings.webhook_private,
+            mend="unset MAKEREADY_WEBHOOK_PRIVATE unless this is a machine for development",
+            verdict="warn",
+        ),
+    ]
+
+
 async def check_database(settings: Settings) -> list[Finding]:
     """Version, settings, rights, schema and clock of the database."""
     async with connected(settings.database_url) as connection:

@@ -41,7 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Prints the findings; 1 when one of them is a FAIL."""
     configure_logging(settings.log_format, "error")
-    findings = [*checks.check_python(), *checks.check_disk(settings)]
+    findings = [
+        *checks.check_python(),
+        *checks.check_disk(settings),
+        *checks.check_messages(settings),
+    ]
     with _servers(settings, findings) as found:
         findings += asyncio.run(_look(found))
     if options.json:
