@@ -19,8 +19,8 @@ from starlette.routing import BaseRoute
 from makeready.config import Settings
 from makeready_http import (
     admin_alerts,
-    admin_evidence,
     admin_documents,
+    admin_evidence,
     admin_jobs,
     admin_ops,
     admin_people,
