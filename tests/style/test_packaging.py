@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from makeready import __version__
+from makeready import __version__, hiring
 from makeready.documents import registry
 from makeready.schema import sql_files
 
@@ -60,6 +60,10 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
         "makeready/sql/000_schema.sql",
         "makeready/sql/ops/psqlrc",
         "makeready/document_types/invoice/template.html.j2",
+        "makeready/document_types/scorecard/template.html.j2",
+        "makeready/document_types/_shared/hiring.css",
+        "makeready/document_types/_shared/hiring.schema.json",
+        "makeready/hiring.py",
         "makeready_http/app.py",
         "makeready_workers/loop.py",
         "makeready/py.typed",
@@ -82,8 +86,10 @@ from makeready.schema import sql_directory, sql_files
 assert makeready.__file__.startswith({str(home)!r}), makeready.__file__
 assert str(sql_directory()).startswith({str(home)!r}), sql_directory()
 assert len(sql_files()) == {len(sql_files())}
+from makeready import hiring
 from makeready.documents import registry
 assert len(registry()) == {len(registry())}
+assert len(hiring.pack("Barista", "en")) == {len(hiring.DOCUMENTS)}
 print(makeready.__version__)
 """
     assert _python(code, str(home / "bin" / "python"), tmp_path) == __version__
