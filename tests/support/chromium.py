@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 from makeready.config import Settings
 from makeready.documents import Asset
+from makeready.embedded.chromium import ChromiumBinary
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import (
     ChromiumEngine,
@@ -78,6 +80,16 @@ async def fault_of(engine: ChromiumEngine, html: str, **options: Any) -> Fault:
     except RenderError as error:
         return error.code
     raise AssertionError("the document was printed")
+
+
+def bare(binary: ChromiumBinary) -> ChromiumBinary:
+    """The same browser on a machine without a font."""
+    folder = Path(tempfile.gettempdir()) / "makeready-no-fonts"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    config = folder / "fonts.conf"
+    config.write_text(f"<fontconfig><cachedir>{folder}/none</cachedir></fontconfig>")
+    config.chmod(0o644)
+    return replace(binary, env={**binary.env, "FONTCONFIG_FILE": str(config)})
 
 
 def tight(**bounds: Any) -> EngineLimits:
