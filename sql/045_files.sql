@@ -74,6 +74,30 @@ $$;
 comment on function makeready.file_store(text, text, text, bigint, bytea, text, uuid) is
   'Enters an object that was stored, with its first reference; again for the same key it is the same file. MR409 when that object is being deleted.';
 
+create or replace function makeready.file_keep(stored jsonb, reference uuid)
+  returns uuid
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  select makeready.file_store(stored ->> 'bucket', stored ->> 'key', stored ->> 'media_type', (stored ->> 'size_bytes')::bigint,
+                              decode(stored ->> 'sha256', 'hex'), stored ->> 'etag', reference)
+$$;
+comment on function makeready.file_keep(jsonb, uuid) is 'file_store with what is stored as {bucket, key, media_type, size_bytes, sha256, etag}, the hash in hex.';
+
+create or replace function makeready.file_facts(file makeready.files)
+  returns jsonb
+  language sql
+  immutable
+  security definer
+  set search_path = ''
+as $$
+  select jsonb_build_object('bucket', file.bucket, 'key', file.object_key, 'media_type', file.content_type, 'size_bytes', file.size_bytes,
+                            'sha256', encode(file.sha256, 'hex'), 'etag', file.etag) where file.id is not null
+$$;
+comment on function makeready.file_facts(makeready.files) is 'A stored file as file_keep takes it; null for none.';
+
 create or replace function makeready.file_adopt(file uuid, reference uuid)
   returns void
   language plpgsql

@@ -124,32 +124,49 @@ create table if not exists makeready.artifacts (
   created_at timestamptz not null
 );
 create index if not exists artifacts_of_session on makeready.artifacts (session_id);
+create index if not exists artifacts_printed_equally on makeready.artifacts ((meta ->> 'fingerprint')) where meta ? 'fingerprint';
 create unique index if not exists artifacts_one_per_render_job on makeready.artifacts ((meta ->> 'render_job_id'));
-comment on table makeready.artifacts is 'What was made: one row a successful render.';
+comment on table makeready.artifacts is 'What was made: one row a successful render, two a bundle.';
 comment on column makeready.artifacts.id is 'UUID version 7.';
 comment on column makeready.artifacts.session_id is 'Decides whose it is.';
-comment on column makeready.artifacts.kind is '<doc_id>_pdf.';
-comment on column makeready.artifacts.format is 'pdf.';
+comment on column makeready.artifacts.kind is '<doc_id>_pdf; pack_pdf and pack_zip of a bundle.';
+comment on column makeready.artifacts.format is 'pdf or zip.';
 comment on column makeready.artifacts.meta is 'render_job_id, pack_id, doc_id, version of the template, and the facts of the render: pages, warnings, engine, timings.';
 comment on column makeready.artifacts.created_at is 'When it was published.';
 
 create table if not exists makeready.artifact_files (
   id          uuid        not null constraint artifact_files_pk primary key,
   artifact_id uuid        not null constraint artifact_files_fk_artifacts references makeready.artifacts on delete cascade,
-  stored_id   uuid        not null constraint artifact_files_fk_files references makeready.files,
+  stored_id   uuid        constraint artifact_files_fk_files references makeready.files,
+  thumbnail_id uuid       constraint artifact_files_fk_thumbnails references makeready.files,
   storage     text        not null default 's3' constraint artifact_files_storage_is_known check (storage in ('s3')),
   filename    text        not null constraint artifact_files_filename_is_short check (length(filename) between 1 and 250),
-  created_at  timestamptz not null
+  created_at  timestamptz not null,
+  released_at timestamptz,
+  constraint artifact_files_stored_unless_released check ((stored_id is null) = (released_at is not null))
 );
+alter table makeready.artifact_files
+  alter column stored_id drop not null,
+  add column if not exists thumbnail_id uuid constraint artifact_files_fk_thumbnails references makeready.files,
+  add column if not exists released_at  timestamptz;
 create index if not exists artifact_files_of_artifact on makeready.artifact_files (artifact_id);
 create index if not exists artifact_files_of_stored on makeready.artifact_files (stored_id);
+create index if not exists artifact_files_of_thumbnail on makeready.artifact_files (thumbnail_id) where thumbnail_id is not null;
 comment on table makeready.artifact_files is 'Files of artifacts: the public file_id. Many may refer to one stored object.';
 comment on column makeready.artifact_files.id is 'The public file_id; also the reference under which files keeps the object.';
 comment on column makeready.artifact_files.artifact_id is 'The artifact.';
-comment on column makeready.artifact_files.stored_id is 'The stored object: bucket, key, size, hash.';
+comment on column makeready.artifact_files.stored_id is 'The stored object: bucket, key, size, hash; null: retention has let it go.';
+comment on column makeready.artifact_files.thumbnail_id is 'A picture of the first page, kept under the same reference; null: there is none.';
 comment on column makeready.artifact_files.storage is 'Kind of storage.';
 comment on column makeready.artifact_files.filename is 'What a download is called.';
 comment on column makeready.artifact_files.created_at is 'When it was published.';
+comment on column makeready.artifact_files.released_at is 'When retention let it go; null: it is there.';
+
+create table if not exists makeready.render_surplus (
+  pack_id uuid not null constraint render_surplus_pk primary key constraint render_surplus_fk_packs references makeready.packs on delete cascade
+);
+comment on table makeready.render_surplus is 'Packs that may have more files than retention leaves them.';
+comment on column makeready.render_surplus.pack_id is 'The pack.';
 
 create table if not exists makeready.pack_documents (
   seq           bigint      not null generated always as identity constraint pack_documents_pk primary key,

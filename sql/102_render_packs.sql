@@ -152,6 +152,10 @@ begin
   if found then
     perform makeready.render_type(v_odd);          -- raises
   end if;
+  if content_by_document ? 'html' then
+    raise exception 'HTML is no data of a pack'
+      using errcode = 'MR422', detail = json_build_object('doc_id', 'html'), hint = 'Send it with its assets: POST /render/html.';
+  end if;
   select max(pg_column_size(c.value)) into v_size from jsonb_each(content_by_document) c;
   perform makeready.render_refuse_size(v_size) where v_size > 16777216;
   v_pack := makeready.render_pack_open(person, language, in_session, pack, bundled);

@@ -20,8 +20,8 @@ $$;
 comment on function makeready.render_input(uuid) is
   'What a job is to print: read by its worker, and by whoever repeats it elsewhere. bucket_name and object_name: the archive with its sources, if it has any.';
 
-create or replace function makeready.render_finish(job uuid, token uuid, bucket_name text, object_name text, media_type text,
-    byte_count bigint, hash_sha256 bytea, etag_value text, facts jsonb default '{}')
+drop function if exists makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb);
+create or replace function makeready.render_finish(job uuid, token uuid, stored jsonb, facts jsonb default '{}', picture jsonb default null)
   returns text
   language plpgsql
   volatile
@@ -34,10 +34,12 @@ declare
   v_row     makeready.pack_documents;
   v_file    uuid := makeready.uuid7();
   v_stored  uuid;
+  v_thumb   uuid;
   v_product uuid := makeready.uuid7();
+  v_pack    makeready.packs;
 begin
-  v_verdict := makeready.finish('render', job, token, facts || jsonb_build_object('file_id', v_file, 'bucket', bucket_name,
-                                                                                  'key', object_name, 'size_bytes', byte_count));
+  v_verdict := makeready.finish('render', job, token, facts || jsonb_build_object('file_id', v_file, 'bucket', stored -> 'bucket',
+                                                                                  'key', stored -> 'key', 'size_bytes', stored -> 'size_bytes'));
   if v_verdict <> 'ok' then
     return v_verdict;          -- this lease published it before; the answer was lost
   end if;
@@ -48,25 +50,55 @@ begin
       using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
             hint = 'Enqueue renders by makeready.render_enqueue, render_pack or render_document.';
   end if;
-  v_stored := makeready.file_store(bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, v_file);
+  v_stored := makeready.file_keep(stored, v_file);
+  if picture is not null then
+    v_thumb := makeready.file_keep(picture, v_file);
+  end if;
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
   select v_product, p.session_id, v_row.doc_id || '_pdf', 'pdf',
          facts || jsonb_build_object('render_job_id', job, 'pack_id', p.id, 'doc_id', v_row.doc_id, 'language', p.lang, 'layout', v_row.layout,
                                      'type_version', coalesce(facts ->> 'type_version', v_row.type_version)), v_now
     from makeready.packs p where p.id = v_row.pack_id;
-  insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)
-  values (v_file, v_product, v_stored, v_row.doc_id || '.pdf', v_now);
-  update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
+  insert into makeready.artifact_files (id, artifact_id, stored_id, thumbnail_id, filename, created_at)
+  values (v_file, v_product, v_stored, v_thumb, v_row.doc_id || '.pdf', v_now);
+  update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id returning * into v_pack;
   update makeready.pack_documents d
      set state = 'ready', file_id = v_file, finished_at = v_now,
          attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'render' and j.id = job)
    where d.seq = v_row.seq;
   perform makeready.deliver_render(job);
+  insert into makeready.render_surplus (pack_id)
+  select v_row.pack_id where exists (select from makeready.pack_documents o where o.pack_id = v_row.pack_id and o.doc_id = v_row.doc_id
+                                                                              and o.seq < v_row.seq and o.state = 'ready')
+  on conflict do nothing;
+  if v_pack.is_bundled and v_pack.open_count = 0 then
+    perform makeready.render_bundle_add(v_pack);
+  end if;
   return v_verdict;
 end
 $$;
-comment on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) is
-  'Ends a render: the job, its artifact and file, the document''s state and the pack''s count in one transaction. ok, or repeat when this lease has done so before. MR001: the lease is lost, nothing is published.';
+comment on function makeready.render_finish(uuid, uuid, jsonb, jsonb, jsonb) is
+  'Ends a render: the job, its artifact and file, the document''s state and the pack''s count in one transaction; whoever ends the last one of a bundled pack asks for its bundle. stored and picture, a thumbnail, as in file_keep. ok, or repeat when this lease has done so before. MR001: the lease is lost, nothing is published.';
+
+create or replace function makeready.render_problem(turned makeready.jobs)
+  returns jsonb language sql immutable security definer set search_path = ''
+as $$ select coalesce(nullif(turned.error, '{}'), jsonb_build_object('code', turned.state, 'message', 'the job was ' || turned.state)) $$;
+comment on function makeready.render_problem(makeready.jobs) is 'Why a job ended without success.';
+
+create or replace function makeready.render_supersede(job uuid)
+  returns void
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  -- Nobody would look at what this job makes. It ends again by itself: one such job must not stop a redrive of many.
+  update makeready.jobs j
+     set state = 'cancelled', finished_at = makeready.now(),
+         error = jsonb_build_object('code', 'superseded', 'message', 'a later render of this document was asked for')
+   where j.queue = 'render' and j.id = job
+$$;
+comment on function makeready.render_supersede(uuid) is 'Cancels a retried job whose document or pack has been rendered again. Internal.';
 
 create or replace function makeready.render_job_turned()
   returns trigger
@@ -76,20 +108,27 @@ create or replace function makeready.render_job_turned()
   set search_path = ''
 as $$
 declare
-  v_row makeready.pack_documents;
+  v_row  makeready.pack_documents;
+  v_pack makeready.packs;
 begin
+  if new.payload ->> 'kind' = 'pack' then
+    perform makeready.render_bundle_turned(new);
+    return null;
+  end if;
   -- The pack first, as whoever asks for a render does: the entry of its document is the second lock, never the first.
   perform 1 from makeready.packs p
     where p.id = (select d.pack_id from makeready.pack_documents d where d.job_id = new.id) for no key update;
   if new.finished_at is not null then
     update makeready.pack_documents d
-       set state = 'failed', attempts_used = new.attempt, finished_at = new.finished_at,
-           last_error = coalesce(nullif(new.error, '{}'), jsonb_build_object('code', new.state, 'message', 'the job was ' || new.state))
+       set state = 'failed', attempts_used = new.attempt, finished_at = new.finished_at, last_error = makeready.render_problem(new)
      where d.job_id = new.id and d.state = 'queued'
     returning * into v_row;
-    update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id;
+    update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id returning * into v_pack;
     perform makeready.deliver_render(new.id);
     perform makeready.deliver_render_alert(new.id);
+    if v_pack.is_bundled and v_pack.open_count = 0 then
+      perform makeready.render_bundle_add(v_pack);
+    end if;
     return null;
   end if;
   begin
@@ -101,11 +140,7 @@ begin
     v_row := null;             -- a later render was asked for at this very moment
   end;
   if v_row.seq is null then
-    -- Nobody would look at what this job makes. It ends again by itself: one such job must not stop a redrive of many.
-    update makeready.jobs j
-       set state = 'cancelled', finished_at = makeready.now(),
-           error = jsonb_build_object('code', 'superseded', 'message', 'a later render of this document was asked for')
-     where j.queue = 'render' and j.id = new.id;
+    perform makeready.render_supersede(new.id);
     return null;
   end if;
   update makeready.packs p set open_count = p.open_count + 1 where p.id = v_row.pack_id;
@@ -126,4 +161,4 @@ comment on trigger render_jobs_reach_the_document on makeready.render_jobs is
   'Every end but success, and a retry by an operator, reaches the document.';
 
 grant execute on function makeready.render_input(uuid) to makeready_worker, makeready_ops;
-grant execute on function makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb) to makeready_worker;
+grant execute on function makeready.render_finish(uuid, uuid, jsonb, jsonb, jsonb) to makeready_worker;

@@ -74,21 +74,52 @@ as $$
 $$;
 comment on function makeready.render_job(uuid, uuid) is 'One render of a user by its job; no row when it is unknown or somebody else''s.';
 
+create or replace function makeready.render_pack_facts(person uuid, pack uuid)
+  returns table (pack_id uuid, session_id uuid, made_at timestamptz, language_code text, documents_open integer,
+                 bundle_state text, pack_file_id uuid, zip_file_id uuid, bundle_error text)
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  return query
+    select p.id, p.session_id, p.created_at, p.lang, p.open_count,
+           case when p.is_bundled and p.open_count > 0 then 'queued' when b.is_current then b.state else 'none' end,
+           case when b.is_current then b.pdf_file_id end, case when b.is_current then b.zip_file_id end,
+           case when b.is_current then makeready.render_error_text(b.last_error) end
+      from makeready.packs p
+      join makeready.sessions s on s.id = p.session_id
+      left join lateral (select o.*, makeready.render_bundle_is_current(o) as is_current
+                           from makeready.render_bundles o where o.pack_id = p.id order by o.seq desc limit 1) b on true
+     where p.id = pack and s.user_id = person;
+  if not found then
+    perform makeready.render_refuse_pack(pack);
+  end if;
+end
+$$;
+comment on function makeready.render_pack_facts(uuid, uuid) is
+  'A pack as its owner sees it. bundle_state: none, queued, ready or failed; its two files only while they are made of what the pack has now. MR404: not yours.';
+
+drop function if exists makeready.render_file(uuid, uuid);
 create or replace function makeready.render_file(person uuid, file uuid)
-  returns table (bucket_name text, object_name text, download_name text, media_type text, byte_count bigint, hash_sha256 bytea)
+  returns table (bucket_name text, object_name text, download_name text, media_type text, byte_count bigint, hash_sha256 bytea,
+                 thumb_bucket text, thumb_object text, gone_since timestamptz)
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  select f.bucket, f.object_key, a.filename, f.content_type, f.size_bytes, f.sha256
+  select f.bucket, f.object_key, a.filename, f.content_type, f.size_bytes, f.sha256, n.bucket, n.object_key, a.released_at
     from makeready.artifact_files a
     join makeready.artifacts t on t.id = a.artifact_id
     join makeready.sessions s on s.id = t.session_id
-    join makeready.files f on f.id = a.stored_id
+    left join makeready.files f on f.id = a.stored_id
+    left join makeready.files n on n.id = a.thumbnail_id
    where a.id = render_file.file and s.user_id = render_file.person
 $$;
-comment on function makeready.render_file(uuid, uuid) is 'Where a user''s file lies; no row when it is unknown or somebody else''s.';
+comment on function makeready.render_file(uuid, uuid) is
+  'Where a user''s file and its thumbnail lie, or since when retention has let it go; no row when it is unknown or somebody else''s.';
 
 create or replace function makeready.render_files(person uuid, max_rows integer default 50, older_than uuid default null)
   returns table (file_id uuid, artifact_id uuid, sort text, made_at timestamptz, media_type text, byte_count bigint, doc_id text,
@@ -133,6 +164,7 @@ comment on function makeready.render_packs(uuid, integer, uuid) is
 
 grant execute on function makeready.render_documents(uuid, uuid) to makeready_http;
 grant execute on function makeready.render_job(uuid, uuid) to makeready_http;
+grant execute on function makeready.render_pack_facts(uuid, uuid) to makeready_http;
 grant execute on function makeready.render_file(uuid, uuid) to makeready_http;
 grant execute on function makeready.render_files(uuid, integer, uuid) to makeready_http;
 grant execute on function makeready.render_packs(uuid, integer, uuid) to makeready_http;

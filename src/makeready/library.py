@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from makeready.db import Executor
+from makeready.errors import Gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,9 @@ class StoredFile:
     media_type: str
     byte_count: int
     sha256: bytes
+    thumb_bucket: str | None = None
+    thumb_key: str | None = None
+    """Where a picture of its first page lies, if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,19 @@ class PackRow:
     """Documents queued or rendering now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackFacts(PackRow):
+    """One pack, with what its documents were bundled into."""
+
+    bundle_status: str
+    """none, queued, ready or failed."""
+    pack_file_id: UUID | None
+    """All documents in one PDF, while it is made of what the pack has now."""
+    zip_file_id: UUID | None
+    """All documents in one ZIP, likewise."""
+    bundle_error: str | None
+
+
 async def documents(db: Executor, user: UUID | None, pack: UUID) -> list[DocumentState]:
     """The documents of a pack in the order of printing; None: of nobody's pack. NotFound."""
     rows = await db.fetch(
@@ -109,15 +126,42 @@ async def job(db: Executor, user: UUID, job_id: UUID) -> RenderJob | None:
     return None if row is None else RenderJob(**row)
 
 
+async def pack(db: Executor, user: UUID, pack_id: UUID) -> PackFacts:
+    """One pack of the user; NotFound."""
+    row = await db.fetchrow(
+        "select pack_id, session_id, made_at as created_at, language_code as language,"
+        " documents_open as open_count, bundle_state as bundle_status, pack_file_id, zip_file_id,"
+        " bundle_error from makeready.render_pack_facts($1, $2)",
+        user,
+        pack_id,
+    )
+    if row is None:  # the function returns one row or raises
+        raise LookupError(pack_id)
+    return PackFacts(**row)
+
+
 async def file(db: Executor, user: UUID, file_id: UUID) -> StoredFile | None:
-    """Where the user's file lies; None when it is unknown or somebody else's."""
+    """Where the user's file lies; None when it is unknown or somebody else's.
+
+    Raises Gone for one that retention has let go.
+    """
     row = await db.fetchrow(
         "select bucket_name as bucket, object_name as key, download_name as filename,"
-        " media_type, byte_count, hash_sha256 as sha256 from makeready.render_file($1, $2)",
+        " media_type, byte_count, hash_sha256 as sha256, thumb_bucket, thumb_object as thumb_key,"
+        " gone_since from makeready.render_file($1, $2)",
         user,
         file_id,
     )
-    return None if row is None else StoredFile(**row)
+    if row is None:
+        return None
+    facts = dict(row)
+    gone_since: datetime | None = facts.pop("gone_since")
+    if gone_since is not None:
+        raise Gone(
+            "the file is not kept any more; a newer one of its document is",
+            details={"file_id": str(file_id), "gone_since": gone_since.isoformat()},
+        )
+    return StoredFile(**facts)
 
 
 async def files(

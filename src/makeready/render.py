@@ -1,8 +1,8 @@
 """Render: packs, their documents and files; one typed call for each SQL function of the slice.
 
-The HTTP service creates packs and asks for renders, a worker calls `publish`. No rule is decided
-here: whose a pack is and what is skipped are answers of `sql/102_render_packs.sql`. What users
-see of it is in `makeready.library`.
+The HTTP service creates packs and asks for renders. No rule is decided here: whose a pack is and
+what is skipped are answers of `sql/102_render_packs.sql`. What a worker calls is in
+`makeready.printing`, what users see in `makeready.library`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from makeready import __version__, wording
 from makeready.db import Executor
 from makeready.designs import design_of
 from makeready.documents import registry
-from makeready.jobs import Lease
 from makeready.storage import ObjectFacts
 
 QUEUE = "render"
@@ -84,42 +83,30 @@ class OwnRender:
     """False: the same request had made the job before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderInput:
-    """What a job is to print."""
-
-    pack_id: UUID
-    doc_id: str
-    layout: str
-    """The document type whose template prints it."""
-    type_version: str
-    """The version of the layout."""
-    language: str
-    data: Mapping[str, Any]
-    own_title: str | None
-    """What it is called; None: as its type."""
-    bucket: str | None
-    key: str | None
-    """Where the archive of its sources lies, if it has any."""
-    may_reuse: bool
-    """Whether stored bytes of an equal document serve as well."""
+HTML = ShippedType(
+    id="html", title_ru="HTML", title_en="HTML", tier="free", enabled=True, version="1"
+)
+"""What callers send as HTML: a document without a template, which staff may disable."""
 
 
 def shipped_types() -> list[ShippedType]:
     """The document types of the installed version."""
     return [
-        ShippedType(
-            id=doc.id,
-            title_ru=doc.title("ru"),
-            title_en=doc.title("en"),
-            tier=doc.tier,
-            enabled=doc.enabled,
-            version=doc.version,
-            description_ru=doc.descriptions.get("ru", ""),
-            description_en=doc.descriptions.get("en", ""),
-            design=design_of(doc),
-        )
-        for doc in registry().values()
+        HTML,
+        *(
+            ShippedType(
+                id=doc.id,
+                title_ru=doc.title("ru"),
+                title_en=doc.title("en"),
+                tier=doc.tier,
+                enabled=doc.enabled,
+                version=doc.version,
+                description_ru=doc.descriptions.get("ru", ""),
+                description_en=doc.descriptions.get("en", ""),
+                design=design_of(doc),
+            )
+            for doc in registry().values()
+        ),
     ]
 
 
@@ -267,45 +254,6 @@ async def render_html(
         body_hash,
     )
     return OwnRender(pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created")
-
-
-async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
-    """What the job is to print; None when it renders no document of a pack."""
-    row = await db.fetchrow(
-        "select pack_id, doc_id, layout, type_version, language_code as language, content::text as"
-        " data, own_title, bucket_name as bucket, object_name as key, may_reuse"
-        " from makeready.render_input($1)",
-        job_id,
-    )
-    return None if row is None else RenderInput(**{**row, "data": json.loads(row["data"])})
-
-
-async def engine_of(db: Executor, document: str, asked: str | None) -> str:
-    """The engine that prints this type, which itself asks for one or for none."""
-    return str(await db.fetchval("select makeready.render_engine($1, $2)", document, asked))
-
-
-async def publish(
-    db: Executor, lease: Lease, stored: ObjectFacts, facts: Mapping[str, Any]
-) -> str:
-    """Ends a render with its stored file; `ok`, or `repeat` when this lease did so before.
-
-    Raises LeaseLost: then nothing is published, and the object is left to the orphan scan.
-    """
-    return str(
-        await db.fetchval(
-            "select makeready.render_finish($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb)",
-            lease.job_id,
-            lease.token,
-            stored.bucket,
-            stored.key,
-            stored.media_type,
-            stored.byte_count,
-            stored.sha256,
-            stored.etag,
-            json.dumps(facts),
-        )
-    )
 
 
 async def _one(db: Executor, query: str, *values: Any) -> asyncpg.Record:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from makeready import library, render
+from makeready import library, printing, render
 from makeready.errors import Conflict, Gone, NotFound, Rejected
 from makeready.storage import ObjectFacts
 from tests.support.rendering import DOCS, Press
@@ -56,7 +56,7 @@ async def test_own_content_is_printed_by_its_layout_rnd_020(press: Press) -> Non
 
     assert made.is_new
     assert made.pack_id == pack
-    wanted = await render.input_of(press.db, made.job_id)
+    wanted = await printing.input_of(press.db, made.job_id)
     assert wanted is not None
     assert (wanted.doc_id, wanted.layout, wanted.type_version) == ("letter", "sections", "v1")
     assert (wanted.data, wanted.own_title) == ({"text": "свой"}, "Заголовок")
@@ -69,7 +69,7 @@ async def test_the_data_of_the_pack_is_printed_by_its_own_type(press: Press) -> 
     pack = await press.pack(user, "invoice")
     job = await press.job_of(user, pack, "invoice")
 
-    wanted = await render.input_of(press.db, job)
+    wanted = await printing.input_of(press.db, job)
     assert wanted is not None
     assert (wanted.layout, wanted.type_version, wanted.data) == ("invoice", "v1", {"number": 0})
     assert not wanted.may_reuse  # RND-005: rendering one document anew prints it
@@ -98,7 +98,7 @@ async def test_the_newest_content_is_what_is_printed_again(press: Press) -> None
     await press.publish(await press.one())
     again = await press.job_of(user, pack, "letter")
 
-    first, second = [await render.input_of(press.db, job) for job in (made.job_id, again)]
+    first, second = [await printing.input_of(press.db, job) for job in (made.job_id, again)]
     assert first is not None
     assert second is not None
     assert (second.layout, second.data) == (first.layout, first.data)
@@ -111,7 +111,7 @@ async def test_a_failed_document_with_own_content_is_rendered_with_its_pack(pres
     await press.fail(await press.one())
     found = await render.render_pack(press.db, user, pack)
 
-    wanted = await render.input_of(press.db, found.job_ids[0])
+    wanted = await printing.input_of(press.db, found.job_ids[0])
     assert wanted is not None
     assert wanted.layout == "sections"
 
@@ -120,7 +120,7 @@ async def test_a_pinned_version_stays_pinned_rnd_018(press: Press) -> None:
     user = await press.user()
     await press.sync("letter", enabled=False)  # a draft: nobody else can print it
     made = await own(press, user, layout="letter", version="draft-7")
-    wanted = await render.input_of(press.db, made.job_id)
+    wanted = await printing.input_of(press.db, made.job_id)
 
     assert wanted is not None
     assert (wanted.layout, wanted.type_version) == ("letter", "draft-7")
@@ -176,7 +176,7 @@ async def test_html_is_printed_from_its_archive(press: Press) -> None:
     user = await press.user()
     stored = archive()
     made = await html(press, user, stored=stored)
-    wanted = await render.input_of(press.db, made.job_id)
+    wanted = await printing.input_of(press.db, made.job_id)
 
     assert wanted is not None
     assert (wanted.doc_id, wanted.layout, wanted.key) == ("html", "html", stored.key)

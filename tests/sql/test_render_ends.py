@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from makeready import leases, library, render
+from makeready import leases, library, printing, render
 from makeready.errors import LeaseLost, NotFound
 from tests.support.clock import Clock
 from tests.support.database import Connect
@@ -219,7 +219,7 @@ async def test_a_job_without_a_document_is_refused_at_the_end(press: Press) -> N
     await press.db.execute("select makeready.enqueue('render')")
     claimed = await press.one()
 
-    assert await render.input_of(press.db, claimed.job.id) is None
+    assert await printing.input_of(press.db, claimed.job.id) is None
     with pytest.raises(NotFound):
         await press.publish(claimed)
 

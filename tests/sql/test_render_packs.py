@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from makeready import library, render
+from makeready import library, printing, render
 from makeready.errors import Conflict, NotFound, Rejected
 from makeready.storage import ObjectFacts
 from tests.support.clock import Clock
@@ -277,7 +277,7 @@ async def test_sql_enqueues_in_its_own_transaction(press: Press) -> None:
 
     claimed = await press.one()
     assert claimed.job.id == job
-    wanted = await render.input_of(press.db, job)
+    wanted = await printing.input_of(press.db, job)
     assert wanted is not None
     assert (wanted.doc_id, wanted.language, wanted.data) == ("invoice", "ru", {"number": 7})
     assert await press.publish(claimed) == "ok"
@@ -372,10 +372,10 @@ async def test_the_roles_reach_the_slice_through_its_functions_only(
     await library.documents(http, user, made.pack_id)
     await library.files(http, user, limit=1)
     claimed = await press.one()
-    assert await render.input_of(worker, claimed.job.id) is not None
+    assert await printing.input_of(worker, claimed.job.id) is not None
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await render.publish(http, claimed.lease, _any_object(), {})
+        await printing.publish(http, claimed.lease, _any_object(), {})
     for session in (http, worker):
         for table in ("packs", "pack_documents", "artifacts", "artifact_files", "render_jobs"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):

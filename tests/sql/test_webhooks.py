@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from makeready import render
+from makeready import printing, render
 from makeready.errors import Conflict, LeaseLost, NotFound, Rejected
 from tests.sql.conftest import Session
 from tests.support.core import Core
@@ -187,7 +187,7 @@ async def test_of_two_ends_that_race_one_is_told(press: Press, session: Session)
     other = await session()
 
     async def publish() -> str:
-        return await render.publish(other.db, claimed.lease, stored(claimed), {"pages": 1})
+        return await printing.publish(other.db, claimed.lease, stored(claimed), {"pages": 1})
 
     ends: tuple[Any, ...] = await asyncio.gather(
         publish(), press.fail(claimed), return_exceptions=True
@@ -209,7 +209,7 @@ async def test_two_that_end_the_last_documents_tell_one_end_of_the_pack(
     sessions = [await session() for _ in held]
     await asyncio.gather(
         *(
-            render.publish(one.db, claimed.lease, stored(claimed), {"pages": 1})
+            printing.publish(one.db, claimed.lease, stored(claimed), {"pages": 1})
             for one, claimed in zip(sessions, held, strict=True)
         )
     )

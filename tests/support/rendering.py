@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from makeready import leases, library, people, render
+from makeready import leases, library, people, printing, render
 from makeready.jobs import FailKind
 from makeready.leases import Claimed
 from makeready.render import ShippedType
@@ -25,6 +25,7 @@ class Press:
 
     def __init__(self, db: asyncpg.Connection) -> None:
         self.db = db
+        self.bundles: list[Claimed] = []
         self._worker: UUID | None = None
 
     async def open(self, *docs: str) -> Press:
@@ -59,7 +60,10 @@ class Press:
         return (await render.render_document(self.db, user, pack, doc)).job_id
 
     async def claim(self, most: int = 1) -> list[Claimed]:
-        """Takes jobs, as a worker that has just shown that it lives."""
+        """Takes documents, as a worker that has just shown that it lives.
+
+        Bundles on the way are put aside in `bundles`.
+        """
         if self._worker is None:
             self._worker = uuid4()
             await self.db.execute(
@@ -68,8 +72,18 @@ class Press:
                 self._worker,
                 str(self._worker),
             )
-        await self.db.execute("select makeready.beat($1, '{}', '{}', '{}')", self._worker)
-        return await leases.claim(self.db, [render.QUEUE], self._worker, most)
+        while True:
+            await self.db.execute("select makeready.beat($1, '{}', '{}', '{}')", self._worker)
+            found = await leases.claim(self.db, [render.QUEUE], self._worker, most)
+            documents = [each for each in found if each.job.payload.get("kind") != "pack"]
+            self.bundles += [each for each in found if each not in documents]
+            if documents or not found:
+                return documents
+
+    async def bundle(self) -> Claimed:
+        """Takes the one job of a bundle that is due."""
+        assert not await self.claim()
+        return self.bundles.pop()
 
     async def one(self) -> Claimed:
         """Takes the one job that is due."""
@@ -80,7 +94,7 @@ class Press:
         self, claimed: Claimed, *, key: str | None = None, facts: Mapping[str, Any] | None = None
     ) -> str:
         """Ends a job well; its key has the lease's token, as that of a real worker."""
-        return await render.publish(
+        return await printing.publish(
             self.db, claimed.lease, stored(claimed, key), facts or {"pages": 1}
         )
 
@@ -89,7 +103,7 @@ class Press:
         (claimed,) = await until(self.claim, what="a job")
         key = f"renders/{claimed.job.id}/{claimed.job.payload['doc_id']}.pdf"
         facts = await storage.put(key, PDF, media_type="application/pdf")
-        await render.publish(self.db, claimed.lease, facts, {"pages": 1})
+        await printing.publish(self.db, claimed.lease, facts, {"pages": 1})
 
     async def fail(
         self, claimed: Claimed, kind: FailKind = "fatal", code: str = "TEMPLATE_ERROR"

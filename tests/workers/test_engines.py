@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import render
+from makeready import printing
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError
 from makeready.print_options import PrintOptions
@@ -47,7 +47,7 @@ async def test_the_operators_choice_for_a_type_wins_over_the_types_own_and_that_
     press: Press,
 ) -> None:
     async def chosen(asked: str | None = None) -> str:
-        return await render.engine_of(press.db, "invoice", asked)
+        return await printing.engine_of(press.db, "invoice", asked)
 
     async def choose(document: str | None, engine: str | None) -> None:
         await press.db.execute("select makeready.render_engine_set($1, $2)", document, engine)
@@ -55,7 +55,7 @@ async def test_the_operators_choice_for_a_type_wins_over_the_types_own_and_that_
     assert await chosen() == "chromium"
     await choose(None, "pyppeteer")
     assert (await chosen(), await chosen("chromium")) == ("pyppeteer", "chromium")
-    assert await render.engine_of(press.db, "letter", None) == "pyppeteer"
+    assert await printing.engine_of(press.db, "letter", None) == "pyppeteer"
     await choose("invoice", "chromium")
     assert (await chosen(), await chosen("pyppeteer")) == ("chromium", "chromium")
     await choose("invoice", None)
