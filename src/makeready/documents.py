@@ -30,7 +30,6 @@ from makeready.typesetting import (
     build_html,
     check_data,
 )
-from makeready.validation import check_schema
 from makeready.wording import LANGUAGES
 
 __all__ = [
@@ -96,12 +95,12 @@ def font_files() -> Mapping[str, bytes]:
 
 
 def _load(folder: Traversable) -> DocumentType:
+    """A type as it was tested: nothing is proofread, since that takes longer than to print it."""
     facts = _read(folder / "type.json")
     sources = {**shared_sources(), **_texts(folder, prefix="")}
     if any(len(text.encode()) > TEMPLATE_LIMIT_BYTES for text in sources.values()):
         raise ValueError(f"{folder.name}: a template is above {TEMPLATE_LIMIT_BYTES} bytes")
     schema = _part(folder, facts, "schema.json")
-    check_schema(schema)
     words = {lang: _part(folder, facts, f"words.{lang}.json") for lang in LANGUAGES}
     assets = _assets(folder / "assets")
     return DocumentType(

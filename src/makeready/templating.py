@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from types import CodeType
 from typing import Any
 
 import jinja2
+from jinja2.bccache import Bucket, BytecodeCache
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from makeready import figures
-from makeready.wording import Wording, cents, groups
+from makeready.wording import LANGUAGES, Wording, cents, groups
 
 _FILTERS = ("number", "money", "date", "plural", "in_words", "typo")
+_COMPILED_KEPT = 500
+
+
+class _Compiled(BytecodeCache):
+    """Compiled templates by name and source: what many types include is compiled once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._kept.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if len(self._kept) >= _COMPILED_KEPT:
+            self._kept.clear()
+        if bucket.code is not None:
+            self._kept[bucket.key, bucket.checksum] = bucket.code
+
+
+_compiled = {lang: _Compiled() for lang in LANGUAGES}
+"""By language, as a filter of a text that is in the template is applied while it is compiled."""
 
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
@@ -26,6 +49,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
+            bytecode_cache=_compiled.get(lang),
         )
         wording = Wording(lang)
         for name in _FILTERS:

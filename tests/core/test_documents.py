@@ -23,6 +23,8 @@ from makeready.documents import (
 )
 from makeready.errors import NotFound, Rejected
 from makeready.print_options import PrintOptions
+from makeready.templating import TemplateSandbox
+from makeready.validation import check_schema
 
 GENERAL = ("invoice", "letter", "report")
 NAMES = tuple(registry())
@@ -57,6 +59,26 @@ def test_both_languages_say_the_same_things_and_all_of_them_are_asked_for(name: 
     template = "".join(doc.sources.values())
     assert doc.words["ru"].keys() == doc.words["en"].keys()
     assert [word for word in doc.words["en"] if not re.search(rf"\bt\.{word}\b", template)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_is_one(name: str) -> None:
+    check_schema(document_type(name).schema)
+
+
+def test_what_two_types_include_is_compiled_once_in_each_language() -> None:
+    shared = {"shared": "{{ 'a — b' | typo }}{{ 1.5 | number }}"}
+    for lang, expected in (
+        ("ru", "a\N{NO-BREAK SPACE}— b1,5"),
+        ("en", "a\N{NO-BREAK SPACE}— b1.5"),
+    ):
+        for own in ("x{% include 'shared' %}", "y{% include 'shared' %}"):
+            sandbox = TemplateSandbox({"own": own} | shared, lang)
+            assert "".join(sandbox.pieces("own", {})) == own[0] + expected
+    codes = [TemplateSandbox(shared, lang).get_template("shared") for lang in ("ru", "ru", "en")]
+    first, again, other = (code.root_render_func.__code__ for code in codes)
+    assert first is again
+    assert first is not other
 
 
 @pytest.mark.parametrize("lang", ["ru", "en"])
