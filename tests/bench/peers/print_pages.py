@@ -1,8 +1,8 @@
-"""Prints one HTML file many times on one page, by pyppeteer or Playwright; says the times as JSON.
+"""Prints one HTML file many times, by pyppeteer, Playwright or WeasyPrint; says the times as JSON.
 
-`python print_pages.py pyppeteer|playwright CHROMIUM HTML ROUNDS`. Needs nothing of Makeready. As
-in their own manuals: one browser, one page that is used again, backgrounds and the page size of
-the style sheet.
+`python print_pages.py pyppeteer|playwright|weasyprint CHROMIUM HTML ROUNDS`. Needs nothing of
+Makeready. As in their own manuals: one browser, one page that is used again, backgrounds and the
+page size of the style sheet. WeasyPrint has no browser and lays everything out by itself.
 """
 
 from __future__ import annotations
@@ -61,6 +61,20 @@ async def by_playwright(chromium: str, work: Callable[[Print], Awaitable[None]])
         await browser.close()
 
 
+async def by_weasyprint(_: str, work: Callable[[Print], Awaitable[None]]) -> None:
+    """Hands `work` a function that prints."""
+    from weasyprint import HTML  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    async def show(html: str) -> bytes:
+        pdf: bytes = HTML(string=html).write_pdf()
+        return pdf
+
+    await work(show)
+
+
+PEERS = {"pyppeteer": by_pyppeteer, "playwright": by_playwright, "weasyprint": by_weasyprint}
+
+
 async def main(peer: str, chromium: str, path: str, rounds: str) -> None:
     """Prints and reports."""
     html = Path(path).read_text("utf-8")
@@ -74,7 +88,7 @@ async def main(peer: str, chromium: str, path: str, rounds: str) -> None:
             size = len(await show(html))
             times.append((time.perf_counter() - began) * 1e3)
 
-    await {"pyppeteer": by_pyppeteer, "playwright": by_playwright}[peer](chromium, work)
+    await PEERS[peer](chromium, work)
     sys.stdout.write(json.dumps({"ms": times[WARM_UP:], "bytes": size}) + "\n")
 
 

@@ -20,6 +20,7 @@ import structlog
 from makeready.config import Settings
 from makeready.documents import Asset, build_html, document_type, sample
 from makeready.embedded.chromium import find_chromium
+from makeready.pdf import finish_aside
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, EngineLimits, open_engine
 from makeready_workers.chromium.link import LinkError
@@ -28,11 +29,17 @@ from tests.bench.peers.install import _run
 from tests.bench.report import Line, at_least, at_most, median
 
 ROW = "render"
-PLAYWRIGHT = "playwright==1.65.2"
+PRINTERS = ("playwright==1.65.2", "weasyprint==70.0")
+SLOW_PEERS = {"weasyprint": 5}  # takes so many times as long, and gets so many fewer rounds
 PEERS_SCRIPT = Path(__file__).parents[1] / "peers" / "print_pages.py"
 WARM_UP = 3
 PEER_TIMEOUT_S = 120.0
 HANGING = "<p>x<script>while (true) {}</script>"
+AFTERWARDS = {
+    "opening it again": PrintOptions(),
+    "the same and PDF/A-2b": PrintOptions(pdf_a="2b"),
+    "the same and a watermark": PrintOptions(watermark="ЧЕРНОВИК"),
+}
 LIMITS = EngineLimits(documents_per_browser=10**6)
 
 
@@ -152,7 +159,8 @@ async def compared(bench: Bench, paper: Paper, rounds: int) -> tuple[Times, dict
         async with open_engine(Settings(), limits=LIMITS) as engine:
             ours.append(await timed(engine, paper, rounds, pack="large"))
         for name, program in programs.items():
-            found[name].append(await _peer(name, program, path, rounds))
+            turns = max(3, rounds // SLOW_PEERS.get(name, 1))
+            found[name].append(await _peer(name, program, path, turns))
     middle = Times(total=median([t.total for t in ours]), own=median([t.own for t in ours]))
     return middle, {name: median(times) for name, times in found.items()}
 
@@ -161,11 +169,28 @@ async def _programs(bench: Bench) -> dict[str, str]:
     """The interpreter of each peer that can be had."""
     found = {}
     try:
-        found["playwright"] = await _playwright(bench.folder.parent / "peers" / "playwright")
+        python = await _printers(bench.folder.parent / "peers" / "printers")
+        found = {wanted.partition("==")[0]: python for wanted in PRINTERS}
     except (OSError, RuntimeError, TimeoutError) as error:
-        print(f"  not measured: playwright: {error}")
+        print(f"  not measured: {', '.join(PRINTERS)}: {error}")
     if importlib.util.find_spec("pyppeteer") is not None:
         found["pyppeteer"] = sys.executable
+    return found
+
+
+async def finishing(paper: Paper, rounds: int) -> dict[str, float]:
+    """Milliseconds of what is done after printing, opening again included, by what is asked."""
+    async with open_engine(Settings()) as engine:
+        printed = await engine.render(paper.html, paper.assets, paper.options, timeout_s=60)
+    found = {}
+    for what, options in AFTERWARDS.items():
+        times = []
+        for turn in range(WARM_UP + rounds):
+            began = time.perf_counter()
+            await finish_aside(printed.pdf, options, pages=printed.pages)
+            if turn >= WARM_UP:
+                times.append((time.perf_counter() - began) * 1e3)
+        found[what] = median(times)
     return found
 
 
@@ -182,6 +207,9 @@ async def measure(bench: Bench) -> Sequence[Line]:
         pages = await timed(engine, report, few, pack="report")
         fresh = await timed(engine, report, few, pack=None)
         hung = [await hung_page(engine) for _ in range(bench.scaled(5, 2))]
+    async with open_engine(Settings(), name="pyppeteer", limits=LIMITS) as second:
+        by_second = await timed(second, large, few, pack="second")
+    after = {name: await finishing(shipped(name), few) for name in ("invoice", "report")}
     ours, others = await compared(bench, large, few)
     return [
         *_ratio(bench, "an invoice in a pack", in_pack, 1.4),
@@ -189,6 +217,12 @@ async def measure(bench: Bench) -> Sequence[Line]:
         *_ratio(bench, "a 10-page report in a fresh context", fresh, 1.9),
         bench.figure(ROW, "a 10-page report of 2 MB in a pack", ours.total, "ms"),
         *_rivals(bench, ours, others),
+        bench.figure(ROW, "the same by the second engine", by_second.total, "ms"),
+        *(
+            bench.figure(ROW, f"after printing {name}: {what}", took, "ms")
+            for name, times in after.items()
+            for what, took in times.items()
+        ),
         bench.figure(ROW, "cold start to the first PDF", median(starts), "ms"),
         at_most(ROW, bench.device, "cold start ≤ 150 ms", median(starts), 150),
         bench.figure(ROW, "closing a hanging page", max(took for took, _ in hung), "ms", "worst"),
@@ -217,16 +251,18 @@ def _rivals(bench: Bench, ours: Times, others: Mapping[str, float]) -> list[Line
                 bench.figure(ROW, f"{name}: the same report", others[name], "ms"),
                 at_least(ROW, bench.device, goal, others[name] / ours.total, factor, unit="×"),
             ]
+    if "weasyprint" in others:
+        lines.append(bench.figure(ROW, "weasyprint: the same report", others["weasyprint"], "ms"))
     return lines
 
 
-async def _playwright(home: Path) -> str:
-    python, stamp = home / "bin" / "python", home / "installed"
-    if not stamp.exists() or stamp.read_text() != PLAYWRIGHT:
+async def _printers(home: Path) -> str:
+    python, stamp, wanted = home / "bin" / "python", home / "installed", "\n".join(PRINTERS)
+    if not stamp.exists() or stamp.read_text() != wanted:
         home.parent.mkdir(parents=True, exist_ok=True)
         await _run([sys.executable, "-m", "venv", "--clear", str(home)], home.parent)
-        await _run([str(python), "-m", "pip", "install", "-q", PLAYWRIGHT], home.parent)
-        stamp.write_text(PLAYWRIGHT)
+        await _run([str(python), "-m", "pip", "install", "-q", *PRINTERS], home.parent)
+        stamp.write_text(wanted)
     return str(python)
 
 
