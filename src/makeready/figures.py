@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 import segno
@@ -31,16 +31,14 @@ def mondays(first: str, last: str, most: int = 9) -> list[str]:
     """Mondays as ISO dates, evenly apart: from the last up to `first` to the first after `last`.
 
     At most `most` of them and two for the ends, so that a plan of years gets as many labels as
-    one of weeks. Raises OverflowError at the ends of the calendar.
+    one of weeks. Where the calendar ends, its last day stands for the Monday after it.
     """
-    start = date.fromisoformat(first)
-    start -= timedelta(days=start.weekday())
-    span = max(1, math.ceil((days(start.isoformat(), last) + 1) / 7))
+    start = date.fromisoformat(first).toordinal()
+    start -= (start - 1) % 7
+    span = max(1, math.ceil((date.fromisoformat(last).toordinal() + 1 - start) / 7))
     weeks = 2 ** math.ceil(math.log2(max(1.0, span / most)))
-    return [
-        (start + timedelta(weeks=weeks * index)).isoformat()
-        for index in range(math.ceil(span / weeks) + 1)
-    ]
+    days_of = (start + 7 * weeks * index for index in range(math.ceil(span / weeks) + 1))
+    return [date.fromordinal(min(day, date.max.toordinal())).isoformat() for day in days_of]
 
 
 def qr(text: str) -> Markup:

@@ -6,6 +6,7 @@ The list of documents and their tiers are those of the contract.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -185,3 +186,71 @@ def test_the_scorecard_weighs_the_marks_and_passes_over_those_not_given() -> Non
         "4.0",
         "0.0",
     ]
+
+
+def html_of(name: str, lang: str, **changes: Any) -> str:
+    doc = document_type(name)
+    data = sample(doc, lang) | changes
+    check_data(doc, data)
+    return build_html(doc, data, lang).html.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@in_each_language
+def test_the_manifest_names_every_document_as_it_names_itself(lang: str) -> None:
+    listed = sample(document_type("manifest"), lang)["documents"]
+    assert {entry["doc_id"] for entry in listed} == set(hiring.DOCUMENTS)
+    for entry in listed:
+        doc = document_type(entry["doc_id"])
+        assert (entry["title"], entry["tier"]) == (doc.title(lang), doc.tier)
+
+
+@in_each_language
+def test_the_interview_marks_what_the_scorecard_weighs(lang: str) -> None:
+    asked = sample(document_type("interview_guide"), lang)["competencies"]
+    weighed = sample(document_type("scorecard"), lang)["criteria"]
+    assert [(entry["name"], entry["weight"]) for entry in asked] == [
+        (entry["name"], entry["weight"]) for entry in weighed
+    ]
+    assert html_of("interview_guide", lang).count(" / 100</b>") == 1
+
+
+def test_the_plan_counts_its_weeks_and_adds_up_its_budget() -> None:
+    html = html_of("hiring_pack", "ru")
+    assert "8 недель" in html
+    assert html.count("130 400 ₽") == 3, "in the goals, the key figures and the table"
+    lines = [{"item": "a", "amount": 0.1}, {"item": "b", "amount": 0.2}]
+    html = html_of("hiring_pack", "en", budget={"lines": lines})
+    assert html.count("€0.30") == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("2026-11-23", "2026-11-23"), ("2026-12-01", "2026-11-01"), ("0001-01-01", "9999-12-31")],
+)
+def test_a_plan_may_have_any_dates(start: str, end: str) -> None:
+    html = html_of("hiring_pack", "en", stages=[{"name": "Search", "start": start, "end": end}])
+    widths = re.findall(r'class="bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', html)
+    assert len(widths) == 1 + len(sample(document_type("hiring_pack"), "en")["funnel"])
+    for left, wide in widths:
+        assert float(wide) >= 3
+        assert float(left) + float(wide) <= 643
+
+
+def test_the_quality_of_the_whole_is_the_mean_by_weight() -> None:
+    areas = [{"name": "a", "score": 90, "weight": 3}, {"name": "b", "score": 50}]
+    mend = [{"action": "x", "priority": "high", "gain": 15}, {"action": "y", "priority": "low"}]
+    html = html_of("quality_report", "en", areas=areas, recommendations=mend)
+    assert 'aria-label="80 of 100"' in html
+    assert "up to 95" in html
+    html = html_of("quality_report", "en", areas=[{"name": "a", "score": 0}], recommendations=mend)
+    assert 'aria-label="0 of 100"' in html
+    html = html_of("quality_report", "en", areas=areas[:1], recommendations=mend)
+    assert "up to 100" in html
+
+
+def test_an_offer_leaves_room_for_what_is_not_known_yet() -> None:
+    known = {"date": "2026-12-14", "valid_until": "2026-12-18", "candidate": {"name": "A. Byrne"}}
+    empty, filled = html_of("offer_template", "en"), html_of("offer_template", "en", **known)
+    assert empty.count('<span class="fill">') - filled.count('<span class="fill">') == 4
+    assert "18 December 2026" in filled
+    assert "<b>A. Byrne</b>" in filled

@@ -75,6 +75,18 @@ async def test_long_lists_and_long_words_stay_on_the_paper(engine: ChromiumEngin
                 assert min(word[0] for word in words) >= MARGIN_PT - 2, place
 
 
+@pytest.mark.parametrize("lang", ["ru", "en"])
+async def test_the_role_stays_on_one_page_where_a_line_breaks_elsewhere(
+    engine: ChromiumEngine, lang: str
+) -> None:
+    data = sample(document_type("role_snapshot"), lang)
+    with pymupdf.open(stream=await printed(engine, "role_snapshot", data, lang)) as pages:
+        assert len(pages) == 1
+        ends = [block[3] for block in pages[0].get_text("blocks")]
+    foot = max(ends)
+    assert max(end for end in ends if end < foot - 20) < foot - 50, "the foot, and two lines"
+
+
 async def test_the_same_pack_gives_the_same_bytes(engine: ChromiumEngine) -> None:
     data = hiring.pack("Сварщик", "ru")["scorecard"]
     first, second = [await printed(engine, "scorecard", data, "ru") for _ in range(2)]
