@@ -22,7 +22,7 @@ demo: setup  ## print two packs of documents on a system of its own and check th
 	@$(VENV) -m makeready demo
 
 up: setup  ## serve on http://127.0.0.1:8000 until Ctrl-C; data in var/
-	@exec $(VENV) -m makeready up
+	@exec $(VENV) -m makeready up --dev
 
 doctor: setup  ## check everything a run needs, and say how to mend it
 	@$(VENV) -m makeready doctor

@@ -126,6 +126,11 @@ async def add(db: Executor, name: str, digest: str, role: str) -> UUID:
     return UUID(str(found))
 
 
+async def named(db: Executor, name: str) -> UUID:
+    """The account of this name; NotFound when there is none."""
+    return UUID(str(await db.fetchval("select makeready.staff_named($1)", name)))
+
+
 async def set_role(db: Executor, account: UUID, role: str, *, reason: str | None = None) -> None:
     """Gives an account another role; Conflict for the last active admin."""
     await db.execute("select makeready.staff_set_role($1, $2, $3)", account, role, reason)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from makeready import pdf
+from makeready import pdf, sms
 from makeready.commands.migrate import connected
 from makeready.commands.service import Client, new_session
 from makeready.config import Settings
@@ -24,6 +24,7 @@ from makeready.print_options import PrintOptions
 from makeready.schema import inspect
 from makeready.storage import open_storage
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OLDEST_POSTGRES, NEWEST_POSTGRES = 15, 18
 DISK_FLOOR_BYTES = 200 << 20
 DISK_GOAL_BYTES = 2 << 30
@@ -86,6 +87,37 @@ def check_disk(settings: Settings) -> list[Finding]:
             well=free >= DISK_GOAL_BYTES,
             mend="make room, or set MAKEREADY_DATA_DIR to a larger disk",
             verdict="warn" if free >= DISK_FLOOR_BYTES else "FAIL",
+        ),
+    ]
+
+
+def check_sign_in(settings: Settings) -> list[Finding]:
+    """Whether staff and users can sign in, and nobody else can."""
+    secret = settings.jwt_secret is not None
+    own = settings.database_url is None
+    missing = "made by `makeready up`" if own else "MAKEREADY_JWT_SECRET is not set"
+    why = "" if own and not secret and settings.debug else sms.complaint(settings)
+    exposed = settings.debug and settings.http_host not in LOOPBACK
+    return [
+        judged(
+            "log-in of staff",
+            "signed with a secret of its own" if secret else missing,
+            well=secret or own,
+            mend="set MAKEREADY_JWT_SECRET to what `openssl rand -hex 32` prints, everywhere",
+            verdict="warn",
+        ),
+        judged(
+            "one-time codes",
+            why or f"by {settings.sms_provider}",
+            well=not why,
+            mend="for development set DEBUG=1; else users sign in with tokens (`makeready token`)",
+            verdict="warn",
+        ),
+        judged(
+            "debug",
+            "on, for strangers too" if exposed else "on" if settings.debug else "off",
+            well=not exposed,
+            mend="unset DEBUG: it lets whoever reaches the service sign in as anybody",
         ),
     ]
 

@@ -44,6 +44,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     findings = [
         *checks.check_python(),
         *checks.check_disk(settings),
+        *checks.check_sign_in(running(settings)),
         *checks.check_messages(settings),
     ]
     with _servers(settings, findings) as found:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from makeready import people
 from makeready.commands.faults import database_told
-from makeready.commands.machine import Equipment, equipped
+from makeready.commands.machine import Equipment, equipped, with_signing_secret
 from makeready.commands.migrate import brought_up, connected
 from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
@@ -47,6 +47,8 @@ def on_own_system(
         drain_grace_s=DRAIN_GRACE_S,
         log_format="json",
         log_level="info",
+        jwt_secret=None,
+        debug=True,
     )
 
     def clean() -> None:
@@ -54,7 +56,7 @@ def on_own_system(
             remove_whole(own.data_dir)
 
     try:
-        with equipped(own, die_with_parent=True) as found:
+        with equipped(with_signing_secret(own), die_with_parent=True) as found:
             say("Postgres and S3 run")
             with database_told(found.settings):
                 asyncio.run(brought_up(found.settings.database_url or ""))

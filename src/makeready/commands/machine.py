@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from makeready import values
 from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from makeready.embedded.postgres import EmbeddedPostgres
@@ -22,6 +24,7 @@ from makeready.embedded.server import EmbeddedServer
 DATABASE = "makeready"
 NOTE = "up.json"
 LOCK = "up.lock"
+SIGNING = "jwt_secret"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,19 @@ def sole_up(settings: Settings, url: str) -> Iterator[None]:
         yield
 
 
+def with_signing_secret(settings: Settings) -> Settings:
+    """The same with a secret to sign with: the configured one, or the data folder's own.
+
+    Whoever has the folder has the secret; it is made at the first start and stays.
+    """
+    if settings.jwt_secret is not None:
+        return settings
+    path = data_folder(settings) / SIGNING
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return replace(settings, jwt_secret=values.signing_secret(path.read_text("utf-8").strip()))
+
+
 def configured(settings: Settings) -> Settings:
     """The same settings; EmbeddedError when no database or no S3 is known.
 
@@ -142,6 +158,8 @@ def running(settings: Settings) -> Settings:
     if settings.s3_endpoint is None:
         names = [field.name for field in fields(Settings) if field.name.startswith("s3_")]
         settings = replace(settings, **{name: getattr(found, name) for name in names})
+    if settings.jwt_secret is None:
+        settings = replace(settings, jwt_secret=found.jwt_secret)
     return settings
 
 

@@ -22,16 +22,24 @@ import structlog
 from makeready import values
 from makeready.commands.faults import check_storage, database_told
 from makeready.commands.keeper import keep_servers
-from makeready.commands.machine import Equipment, equipped, forget_note, noted, sole_up
+from makeready.commands.machine import (
+    Equipment,
+    equipped,
+    forget_note,
+    noted,
+    sole_up,
+    with_signing_secret,
+)
 from makeready.commands.migrate import brought_up
 from makeready.commands.options import option, setting
 from makeready.commands.service import Client, ServiceError, check_port, new_session, wait_ready
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
-from makeready.embedded.processes import free_ports
+from makeready.embedded.processes import EmbeddedError, free_ports
 from makeready.log import configure_logging
 
 WORKERS_MAX = 1000
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SERVERS_MAX = 2  # each has a thread to start in: a recovery of Postgres must not hold S3 up
 
 _log = structlog.get_logger(__name__)
@@ -49,6 +57,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="worker processes to run (1)",
     )
+    parser.add_argument(
+        "--dev",
+        action="store_true",
+        help="with DEBUG, which shows one-time codes to everybody; on a loopback address only",
+    )
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -57,7 +70,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _leave)  # until the loop listens: servers are stopped on the way
     port = settings.http_port if options.port is None else options.port
     settings = replace(settings, http_port=port or free_ports(1)[0])
+    if options.dev:
+        settings = replace(settings, debug=_may_debug(settings))
     with sole_up(settings, service_url(settings)):
+        settings = with_signing_secret(settings)
         check_port(settings.http_host, settings.http_port)
         if settings.s3_endpoint is not None:
             asyncio.run(check_storage(settings))
@@ -69,6 +85,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                 finally:  # the loop has put its handler away; the servers still have to stop
                     signal.signal(signal.SIGTERM, _leave)
     return 0
+
+
+def _may_debug(settings: Settings) -> bool:
+    if settings.http_host not in LOOPBACK:
+        raise EmbeddedError(
+            f"--dev shows one-time codes to everybody who reaches {settings.http_host}: listen on "
+            "127.0.0.1 (MAKEREADY_HTTP_HOST), or leave it out"
+        )
+    return True
 
 
 def service_url(settings: Settings) -> str:
