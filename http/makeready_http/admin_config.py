@@ -25,8 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import document_versions, foreign, render
-from makeready.designs import Payload, read_payload, type_of
-from makeready.document_rows import WITHOUT_TEMPLATE
+from makeready.designs import WITHOUT_TEMPLATE, Payload, read_payload, type_of
 from makeready.document_versions import Version
 from makeready.errors import Rejected
 from makeready.jobs import Ended

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import document_rows
+from makeready.designs import WITHOUT_TEMPLATE
 from makeready.document_rows import Access, DocumentRow
 from makeready.typesetting import DocumentType
 from makeready_http.auth import current_user
@@ -86,7 +87,7 @@ def _item(row: DocumentRow, access: Access, language: str) -> dict[str, Any]:
 
 
 def _has_template(row: DocumentRow) -> bool:
-    return bool(row.version) and row.doc_id != document_rows.WITHOUT_TEMPLATE
+    return bool(row.version) and row.doc_id != WITHOUT_TEMPLATE
 
 
 def _sample(doc: DocumentType, language: str) -> Any:

@@ -27,6 +27,8 @@ from makeready.print_options import from_json, to_json
 from makeready.shapes import cut, problem
 from makeready.typesetting import Asset, DocumentType
 
+WITHOUT_TEMPLATE = "html"
+"""What callers send as HTML is a document too; it has no design."""
 PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
 ASSET_LIMIT_BYTES = 2 * 1024 * 1024
 ASSETS_LIMIT_BYTES = 8 * 1024 * 1024

@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from makeready.db import Executor
-from makeready.designs import type_of
+from makeready.designs import WITHOUT_TEMPLATE, type_of
 from makeready.documents import registry
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.storage import Storage
@@ -65,7 +65,7 @@ class Catalogue:
 
     async def current(self, doc_id: str) -> DocumentType:
         """The version in force; raises NotFound when there is none, TypeUnusable."""
-        if self._is_file:
+        if self._is_file or doc_id == WITHOUT_TEMPLATE:
             return _shipped(doc_id)
         version, until = self._in_force.get(doc_id, ("", 0.0))
         if self._clock() >= until:

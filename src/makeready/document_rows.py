@@ -14,9 +14,6 @@ from makeready.config import Settings
 from makeready.db import Executor
 from makeready.errors import NotFound
 
-WITHOUT_TEMPLATE = "html"
-"""What callers send as HTML is a document too; it has nothing to version."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
