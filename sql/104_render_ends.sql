@@ -3,13 +3,14 @@
 drop function if exists makeready.render_input(uuid);
 create or replace function makeready.render_input(job uuid)
   returns table (pack_id uuid, doc_id text, layout text, type_version text, language_code text, content jsonb, own_title text,
-                 bucket_name text, object_name text, may_reuse boolean)
+                 bucket_name text, object_name text, may_reuse boolean, is_trial boolean)
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  select r.pack_id, r.doc_id, r.layout, r.type_version, p.lang, coalesce(o.content, c.content), o.title, f.bucket, f.object_key, not r.is_forced
+  select r.pack_id, r.doc_id, r.layout, r.type_version, p.lang, coalesce(o.content, c.content), o.title, f.bucket, f.object_key, not r.is_forced,
+         coalesce(o.type_version <> '', false)
     from makeready.pack_documents r
     join makeready.packs p on p.id = r.pack_id
     left join makeready.render_contents o on o.id = r.content_id
@@ -18,7 +19,7 @@ as $$
    where r.job_id = render_input.job and (o.id is not null or c.doc_id is not null)
 $$;
 comment on function makeready.render_input(uuid) is
-  'What a job is to print: read by its worker, and by whoever repeats it elsewhere. bucket_name and object_name: the archive with its sources, if it has any.';
+  'What a job is to print: read by its worker, and by whoever repeats it elsewhere. bucket_name and object_name: the archive with its sources, if it has any. is_trial: it asks for one version by itself, in whose place nothing else may be printed.';
 
 drop function if exists makeready.render_finish(uuid, uuid, text, text, text, bigint, bytea, text, jsonb);
 create or replace function makeready.render_finish(job uuid, token uuid, stored jsonb, facts jsonb default '{}', picture jsonb default null)

@@ -84,18 +84,6 @@ as $$
 $$;
 comment on function makeready.document_trial_state(uuid) is 'How a trial render stands; no row when there is no such render.';
 
-create or replace function makeready.document_is_trial(job uuid)
-  returns boolean
-  language sql
-  stable
-  security definer
-  set search_path = ''
-as $$
-  select exists (select from makeready.pack_documents d join makeready.render_contents o on o.id = d.content_id
-                  where d.job_id = document_is_trial.job and o.type_version <> '')
-$$;
-comment on function makeready.document_is_trial(uuid) is 'Whether a render asked for one version by itself, to try it: then nothing else may be printed in its place.';
-
 -- One alert a version and day, however many processes meet it: the second one waits at the type's row and finds it.
 create or replace function makeready.document_fallback(document text, version_hash text, why text)
   returns boolean
@@ -123,5 +111,4 @@ grant execute on function makeready.document_versions(text, integer) to makeread
 grant execute on function makeready.document_design(text, text) to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.document_stored(text, text[]) to makeready_http;
 grant execute on function makeready.document_trial_state(uuid) to makeready_http;
-grant execute on function makeready.document_is_trial(uuid) to makeready_worker, makeready_ops;
 grant execute on function makeready.document_fallback(text, text, text) to makeready_http, makeready_worker;

@@ -24,6 +24,7 @@ from makeready.db import Executor
 from makeready.designs import WITHOUT_TEMPLATE, type_of
 from makeready.documents import registry
 from makeready.errors import MakereadyError, NotFound, Rejected
+from makeready.shapes import cut
 from makeready.storage import Storage
 from makeready.storage_errors import ObjectMissing
 from makeready.typesetting import Asset, DocumentType
@@ -31,6 +32,7 @@ from makeready.typesetting import Asset, DocumentType
 IN_FORCE_S = 30.0  # how long an answer about the version in force counts
 BROKEN_S = 30.0  # until a version that could not be used is tried again
 TYPES_KEPT = 64
+ID_MAX = 63
 BYTES_KEPT = 64 * 1024 * 1024  # of their assets
 SOURCES = ("db", "file")
 
@@ -65,7 +67,7 @@ class Catalogue:
 
     async def current(self, doc_id: str) -> DocumentType:
         """The version in force; raises NotFound when there is none, TypeUnusable."""
-        if self._is_file or doc_id == WITHOUT_TEMPLATE:
+        if self._is_file or doc_id == WITHOUT_TEMPLATE or len(doc_id) > ID_MAX:
             return _shipped(doc_id)
         version, until = self._in_force.get(doc_id, ("", 0.0))
         if self._clock() >= until:
@@ -186,8 +188,8 @@ class Catalogue:
 def _shipped(doc_id: str) -> DocumentType:
     found = registry().get(doc_id)
     if found is None:
-        facts = {"code": "document_not_found", "doc_id": doc_id}
-        raise NotFound(f"there is no document {doc_id!r}", details=facts)
+        facts = {"code": "document_not_found", "doc_id": cut(doc_id)}
+        raise NotFound(f"there is no document {cut(doc_id)}", details=facts)
     return found
 
 

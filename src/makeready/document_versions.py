@@ -235,11 +235,6 @@ async def trial_state(db: Executor, job: UUID) -> Trial | None:
     )
 
 
-async def is_trial(db: Executor, job: UUID) -> bool:
-    """Whether a render tries a version, so that nothing else may be printed in its place."""
-    return bool(await db.fetchval("select makeready.document_is_trial($1)", job))
-
-
 async def publish(
     db: Executor,
     doc_id: str,

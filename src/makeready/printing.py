@@ -36,6 +36,8 @@ class RenderInput:
     """Where the archive of its sources lies, if it has any."""
     may_reuse: bool
     """Whether stored bytes of an equal document serve as well."""
+    is_trial: bool
+    """Whether exactly this version is to be tried, and nothing printed in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
     """What the job is to print; None when it renders no document of a pack."""
     row = await db.fetchrow(
         "select pack_id, doc_id, layout, type_version, language_code as language, content::text as"
-        " data, own_title, bucket_name as bucket, object_name as key, may_reuse"
+        " data, own_title, bucket_name as bucket, object_name as key, may_reuse, is_trial"
         " from makeready.render_input($1)",
         job_id,
     )

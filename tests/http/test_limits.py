@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import documents
+from makeready import foreign
 from makeready_http import inputs, protocol
 from tests.support.service import Person, Service, pack_body
 
@@ -263,7 +263,7 @@ async def test_others_are_served_while_a_large_body_is_checked(
         time.sleep(0.3)
         under_way.pop()
 
-    monkeypatch.setattr(documents, "check_data", check)
+    monkeypatch.setattr(foreign, "check_data", check)
     async with asyncio.TaskGroup() as tasks:
         heavy = [tasks.create_task(anna.pack("invoice")) for _ in range(6)]
         await has_begun.wait()

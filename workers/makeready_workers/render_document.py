@@ -18,8 +18,8 @@ import structlog
 from anyio import to_thread
 
 from makeready import __version__, foreign, pdf, print_options, printing
-from makeready.doctypes import Catalogue
-from makeready.documents import Html
+from makeready.doctypes import Catalogue, TypeUnusable
+from makeready.documents import DocumentType, Html
 from makeready.errors import MakereadyError
 from makeready.jobs import JobFailed
 from makeready.print_options import PrintOptions
@@ -99,7 +99,7 @@ async def make_document(shop: Workshop, shelf: Shelf) -> Made:
 async def prepare(shelf: Shelf, catalogue: Catalogue, wanted: RenderInput) -> Prepared:
     """The HTML of a document with its assets, and how it is printed."""
     if wanted.layout != HTML_LAYOUT:
-        doc = await catalogue.load(wanted.layout, wanted.type_version)
+        doc = await _type_of(catalogue, wanted)
         html = await foreign.set_document(doc, wanted.data, wanted.language)
         return Prepared(html=html, options=doc.options, version=doc.version)
     if wanted.bucket is None or wanted.key is None:
@@ -113,6 +113,18 @@ async def prepare(shelf: Shelf, catalogue: Catalogue, wanted: RenderInput) -> Pr
         options=print_options.from_json(wanted.data.get("options", {})),
         version=wanted.type_version,
     )
+
+
+async def _type_of(catalogue: Catalogue, wanted: RenderInput) -> DocumentType:
+    """The version that the render has pinned."""
+    try:
+        return await catalogue.load(
+            wanted.layout, wanted.type_version, may_fall_back=not wanted.is_trial
+        )
+    except TypeUnusable as error:
+        if wanted.is_trial:  # the draft was changed before it was printed
+            raise JobFailed("fatal", "DOCUMENT_UNKNOWN", str(error)) from error
+        raise
 
 
 async def _equal(
