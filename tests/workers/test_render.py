@@ -128,7 +128,7 @@ class Room:
     async def keys(self) -> list[str]:
         """The documents in storage."""
         found = [facts.key async for facts in self.storage.listing()]
-        return [key for key in found if not key.endswith(".jpg")]
+        return [key for key in found if key.startswith("renders/") and not key.endswith(".jpg")]
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from makeready_workers.handler import Context
 from makeready_workers.render_bundle import make_bundle
 from makeready_workers.render_document import Made, Workshop, make_document
 from makeready_workers.render_store import Shelf
+from makeready_workers.witness import Witness
 
 BROWSER_LOSSES = 3  # of one job in this process; each further one counts as an attempt
 JOBS_REMEMBERED = 1000
@@ -69,20 +70,24 @@ class RenderHandler:
             pack_id=job.payload.get("pack_id"),
         )
         log.info("render_start", attempt=job.attempt)
-        shelf = Shelf(self._storage, job, lease)
+        shelf = Shelf(self._shop.pool, self._storage, job, lease)
+        witness = Witness()
         try:
             if job.payload.get("kind") == "pack":
                 outcome = await make_bundle(self._shop.pool, shelf)
                 facts: Mapping[str, Any] = {}
             else:
-                made = await make_document(self._shop, shelf)
+                made = await make_document(self._shop, shelf, witness)
                 outcome, facts = _published(made, lease), _told(made)
         except JobFailed as error:
             _tell_failure(log, job, error)
+            await witness.keep(self._shop.pool, self._storage, job, lease, error)
             raise
         except (MakereadyError, RenderError) as error:
             failure = self._failure(job, error)
+            failure.__cause__ = error
             _tell_failure(log, job, failure)
+            await witness.keep(self._shop.pool, self._storage, job, lease, failure)
             raise failure from error
         ms = round((time.monotonic() - started) * 1000, 1)
         log.info("render_ok", **facts, ms=ms)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html as markup
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -29,6 +29,7 @@ from makeready.storage_errors import ObjectMissing, StorageError
 from makeready_workers.chromium.records import Engine, Fault, RenderResult
 from makeready_workers.render_html import unpack
 from makeready_workers.render_store import AFTERWORK_S, Shelf
+from makeready_workers.witness import Witness
 
 RENDER_TIMEOUT_S = 120.0  # of one document in the browser
 HTML_LAYOUT = "html"
@@ -69,14 +70,17 @@ class Workshop:
     """Of each engine, as its last document stated it."""
 
 
-async def make_document(shop: Workshop, shelf: Shelf) -> Made:
+async def make_document(shop: Workshop, shelf: Shelf, witness: Witness) -> Made:
     """Prints a document, or finds what was printed of an equal one."""
     wanted = await printing.input_of(shop.pool, shelf.job.id)
     if wanted is None:
         raise JobFailed("fatal", "NO_DOCUMENT", "the job renders no document of a pack")
+    witness.facts = {"doc_id": wanted.doc_id, "layout": wanted.layout, "lang": wanted.language}
     ready = await prepare(shelf, shop.catalogue, wanted)
     name = await printing.engine_of(shop.pool, wanted.layout, ready.options.engine)
     ready = replace(ready, options=replace(ready.options, engine=name))
+    witness.html = ready.html.html
+    witness.facts |= {"type_version": ready.version, "options": asdict(ready.options)}
     found = await _equal(shop, shelf, wanted, ready)
     if found is not None:
         facts = {name: found.facts[name] for name in _KEPT_FACTS if name in found.facts}

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar
 
 import anyio
+import asyncpg
 import structlog
 
+from makeready import alerts
 from makeready.faults import Backoff
 from makeready.jobs import Job
 from makeready.storage import ObjectFacts, Storage
-from makeready.storage_errors import ObjectExists, ObjectMissing, StorageUnavailable
+from makeready.storage_errors import (
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
 from makeready_workers.attempt import HeldLease
 
 AFTERWORK_S = 20.0  # of an attempt's time is kept for checking, storing and publishing
+ALERT_GAP = timedelta(minutes=5)  # an outage of storage is one alert, not one for each job
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -28,7 +37,8 @@ _log = structlog.get_logger(__name__)
 class Shelf:
     """The part of the store that one attempt works with."""
 
-    def __init__(self, storage: Storage, job: Job, lease: HeldLease) -> None:
+    def __init__(self, pool: asyncpg.Pool, storage: Storage, job: Job, lease: HeldLease) -> None:
+        self._pool = pool
         self._storage = storage
         self.job = job
         self.lease = lease
@@ -93,6 +103,23 @@ class Shelf:
         return await self._put(own_key, body, media_type)
 
     async def _put(self, key: str, body: bytes, media_type: str) -> ObjectFacts:
+        try:
+            return await self._put_anywhere(key, body, media_type)
+        except ObjectExists:
+            raise
+        except StorageError as error:
+            facts = {"job_id": str(self.job.id), "key": key, "reason": type(error).__name__}
+            await alerts.record(
+                self._pool,
+                "error",
+                "s3_upload_error",
+                facts,
+                request_id=str(self.job.id),
+                within=ALERT_GAP,
+            )
+            raise
+
+    async def _put_anywhere(self, key: str, body: bytes, media_type: str) -> ObjectFacts:
         try:
             return await self._storage.put(key, body, media_type=media_type, only_new=True)
         except ObjectMissing:  # somebody has removed the bucket
