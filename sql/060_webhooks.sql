@@ -19,7 +19,7 @@ create table if not exists makeready.webhook_endpoints (
   user_id       uuid        not null constraint webhook_endpoints_fk_users references makeready.users on delete cascade,
   url           text        not null constraint webhook_endpoints_url_is_http check (url ~ '^https?://[^\s]+$' and length(url) <= 2000),
   events        text[]      not null constraint webhook_endpoints_events_are_known
-                            check (cardinality(events) > 0 and events <@ array['render.ready', 'render.failed', 'pack.done']),
+                            check (cardinality(events) > 0 and events <@ array['render.ready', 'render.failed', 'pack.done', 'pack.bundled']),
   failures      integer     not null default 0 constraint webhook_endpoints_failures_is_not_negative check (failures >= 0),
   failing_since timestamptz,
   disabled_at   timestamptz,
@@ -142,7 +142,7 @@ begin
 exception when check_violation or not_null_violation then
   raise exception 'this is no webhook: %', sqlerrm
     using errcode = 'MR422', detail = json_build_object('code', 'validation_failed'),
-          hint = 'A URL of at most 2,000 characters, and at least one of render.ready, render.failed, pack.done.';
+          hint = 'A URL of at most 2,000 characters, and at least one of render.ready, render.failed, pack.done, pack.bundled.';
 end
 $$;
 comment on function makeready.webhook_create(uuid, text, text[], text) is
@@ -182,7 +182,7 @@ begin
 exception when check_violation then
   raise exception 'this is no webhook: %', sqlerrm
     using errcode = 'MR422', detail = json_build_object('code', 'validation_failed'),
-          hint = 'At least one of render.ready, render.failed, pack.done.';
+          hint = 'At least one of render.ready, render.failed, pack.done, pack.bundled.';
 end
 $$;
 comment on function makeready.webhook_set(uuid, uuid, text[], boolean) is

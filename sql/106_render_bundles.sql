@@ -222,6 +222,7 @@ begin
   insert into makeready.render_surplus (pack_id)
   select v_pack.id where exists (select from makeready.render_bundles b where b.pack_id = v_pack.id and b.seq < v_bundle.seq and b.state = 'ready')
   on conflict do nothing;
+  perform makeready.deliver_bundle(job);
   return v_verdict;
 end
 $$;
@@ -245,6 +246,7 @@ begin
     update makeready.render_bundles b
        set state = 'failed', finished_at = turned.finished_at, last_error = makeready.render_problem(turned)
      where b.seq = v_bundle.seq and b.state = 'queued';
+    perform makeready.deliver_bundle(turned.id);
     perform makeready.deliver_render_alert(turned.id);
   elsif v_bundle.state = 'failed' and makeready.render_bundle_is_current(v_bundle) then
     update makeready.render_bundles b set state = 'queued', finished_at = null, last_error = null where b.seq = v_bundle.seq;

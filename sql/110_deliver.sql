@@ -78,7 +78,7 @@ create or replace trigger deliver_jobs_reach_the_delivery
 comment on trigger deliver_jobs_reach_the_delivery on makeready.deliver_jobs is
   'Every end but success, and a retry by an operator, reaches the delivery.';
 
--- What the queue render tells. Both are called in the transaction that ends a job, when its rows are as they will be.
+-- What the queue render tells. All are called in the transaction that ends a job, when its rows are as they will be.
 
 create or replace function makeready.deliver_render(job uuid)
   returns void
@@ -129,6 +129,23 @@ as $$
 $$;
 comment on function makeready.deliver_pack(uuid) is
   'Writes pack.done into the outbox of the pack''s user: how many of its documents are ready and failed by their latest render.';
+
+create or replace function makeready.deliver_bundle(job uuid)
+  returns void
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  select makeready.webhook_emit(p.user_id, 'pack.bundled',
+           jsonb_build_object('job_id', b.job_id, 'pack_id', b.pack_id, 'status', b.state)
+           || case b.state when 'ready' then jsonb_build_object('pdf_file_id', b.pdf_file_id, 'zip_file_id', b.zip_file_id)
+                           else jsonb_build_object('reason', lower(b.last_error ->> 'code')) end)
+    from makeready.render_bundles b join makeready.packs p on p.id = b.pack_id
+   where b.job_id = job and b.state in ('ready', 'failed')
+$$;
+comment on function makeready.deliver_bundle(uuid) is
+  'Writes pack.bundled into the outbox of the pack''s user. Call it last in the transaction that ends a bundle.';
 
 create or replace function makeready.deliver_render_alert(job uuid)
   returns void

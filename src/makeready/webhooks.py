@@ -21,7 +21,7 @@ from makeready.jobs import Lease
 from makeready.values import Secret
 
 QUEUE = "deliver"
-EVENTS = ("render.ready", "render.failed", "pack.done")
+EVENTS = ("render.ready", "render.failed", "pack.done", "pack.bundled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import asyncpg
 from tests.support.core import Core
 from tests.support.rendering import Press
 
-EVENTS = ("render.ready", "render.failed", "pack.done")
+EVENTS = ("render.ready", "render.failed", "pack.done", "pack.bundled")
 
 
 async def endpoint(
