@@ -175,11 +175,17 @@ class _Starter:
     """Starts browsers; the first one has to show that it has letters."""
 
     def __init__(
-        self, binary: ChromiumBinary, rungs: Sequence[Jail], link: type[Link], limits: EngineLimits
+        self,
+        binary: ChromiumBinary,
+        rungs: Sequence[Jail],
+        link: type[Link],
+        pages: Pages,
+        limits: EngineLimits,
     ) -> None:
         self._binary = binary
         self._rungs = rungs
         self._link = link
+        self._pages = pages
         self._limits = limits
         self._has_letters = False
 
@@ -192,7 +198,7 @@ class _Starter:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 page = await browser.open_page(self._limits)
                 printed = await page.print(PROBE, {}, PrintOptions(), self._limits)
-                await asyncio.gather(check_letters(printed.pdf), page.dispose())
+                await check_letters(printed.pdf)
         except BaseException as error:
             await browser.close()
             if isinstance(error, (LinkError, TimeoutError)):
@@ -200,6 +206,7 @@ class _Starter:
                 raise RenderError(Fault.BROWSER_LOST, text) from error
             raise
         self._has_letters = True
+        self._pages.offer(browser, page)
         return browser
 
 
@@ -232,8 +239,9 @@ async def open_engine(
         if own_fonts:
             fonts = await asyncio.to_thread(furnish, home.path, rungs[0].uid, chromium.env)
             chromium = replace(chromium, env={**chromium.env, **fonts})
-        supervisor = Supervisor(_Starter(chromium, rungs, link, bounds), bounds, tasks)
         pages = Pages(bounds, tasks)
+        starter = _Starter(chromium, rungs, link, pages, bounds)
+        supervisor = Supervisor(starter, bounds, tasks)
         tasks.start_soon(supervisor.watch)
         tasks.start_soon(_sweep_pages, pages)
         engine = ChromiumEngine(supervisor, pages, bounds)

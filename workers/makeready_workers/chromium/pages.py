@@ -29,9 +29,6 @@ class Pages:
         self._spare: tuple[Browser, Page] | None = None
         self._making = False
 
-    def __len__(self) -> int:
-        return len(self._idle) + (self._spare is not None)
-
     async def take(self, browser: Browser, pack: str | None, *, scripts: bool) -> Page:
         """A page of `browser` for a document of `pack`; raises LinkError or TimeoutError."""
         if scripts:
@@ -64,6 +61,13 @@ class Pages:
             return
         self._making = True
         self._tasks.start_soon(self._make_spare, browser)
+
+    def offer(self, browser: Browser, page: Page) -> None:
+        """Takes a page that printed nothing of anybody's as the spare one."""
+        if self._spare is None or not self._is_useful(self._spare[0]):
+            self._spare = (browser, page)
+        else:
+            self._tasks.start_soon(browser.dispose, page, self._limits)
 
     def sweep(self) -> None:
         """Closes the pages whose pack has been silent; forgets those of browsers that ended."""
