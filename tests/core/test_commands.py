@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 
 import asyncpg
@@ -24,8 +25,10 @@ from makeready.commands.checks import Finding
 from makeready.commands.service import check_port
 from makeready.commands.table import text_table
 from makeready.config import Secret, Settings
+from makeready.embedded.chromium import find_chromium
 from makeready.embedded.processes import EmbeddedError
 from makeready.people import token_hash
+from tests.support.chromium import without_fonts
 from tests.support.objectstore import S3
 
 
@@ -155,8 +158,32 @@ def test_doctor_finds_all_well(
     named = {one.what for one in found}
     assert named >= {
         *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
-        *("browser", "fonts", "disk", "data folder", "autovacuum"),
+        *("browser", "engines", "fonts", "disk", "data folder", "autovacuum"),
     }
+
+
+async def test_doctor_fails_an_engine_that_is_chosen_and_not_installed(
+    db: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert [one.verdict for one in await checks.check_engines(settings)] == ["ok"]
+    await db.execute("select makeready.render_engine_set(null, 'pyppeteer')")
+    (finding,) = await checks.check_engines(settings)
+    assert (finding.verdict, finding.found) == ("FAIL", "chromium, but pyppeteer is chosen")
+    assert "pip install 'makeready[pyppeteer]'" in finding.mend
+
+
+async def test_doctor_names_the_fonts_that_a_machine_lacks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = without_fonts(find_chromium(settings))
+    monkeypatch.setattr(checks, "find_chromium", lambda _: nothing)
+    (finding,) = await checks.check_browser(settings)
+    assert (finding.what, finding.verdict) == ("fonts", "FAIL")
+    assert "fonts-dejavu-core" in finding.mend
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ async def fault_of(engine: ChromiumEngine, html: str, **options: Any) -> Fault:
     raise AssertionError("the document was printed")
 
 
-def bare(binary: ChromiumBinary) -> ChromiumBinary:
+def without_fonts(binary: ChromiumBinary) -> ChromiumBinary:
     """The same browser on a machine without a font."""
     folder = Path(tempfile.gettempdir()) / "makeready-no-fonts"
     folder.mkdir(mode=0o755, exist_ok=True)

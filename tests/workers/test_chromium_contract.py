@@ -22,13 +22,13 @@ from tests.support.chromium import (
     LOOSE,
     SCRIPTS,
     SETTINGS,
-    bare,
     fault_of,
     pid_of,
     renderers,
     running_engine,
     show,
     tight,
+    without_fonts,
 )
 from tests.support.waiting import until
 
@@ -162,7 +162,7 @@ async def lost_browser(name: str) -> Fault:
 
 async def no_letters(name: str) -> Fault:
     async with running_engine(
-        name=name, binary=bare(find_chromium(SETTINGS)), own_fonts=False
+        name=name, binary=without_fonts(find_chromium(SETTINGS)), own_fonts=False
     ) as engine:
         assert await fault_of(engine, "<p>x") == Fault.FONTS_MISSING, "no empty page is printed"
         return await fault_of(engine, "<p>not remembered as an answer for ever")

@@ -27,7 +27,6 @@ from tests.support.chromium import (
     LOOSE,
     SCRIPTS,
     SETTINGS,
-    bare,
     fault_of,
     group,
     is_alive,
@@ -37,6 +36,7 @@ from tests.support.chromium import (
     running_engine,
     show,
     tight,
+    without_fonts,
 )
 from tests.support.waiting import until
 
@@ -303,7 +303,7 @@ async def test_the_probe_reads_back_what_it_printed(engine: ChromiumEngine) -> N
 
 
 async def test_a_machine_without_fonts_prints_no_empty_pages() -> None:
-    binary = bare(find_chromium(SETTINGS))
+    binary = without_fonts(find_chromium(SETTINGS))
     async with running_engine(binary=binary, own_fonts=False) as engine:
         with pytest.raises(RenderError, match="install fonts") as caught:
             await show(engine, "<p>Привет")

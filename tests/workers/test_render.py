@@ -216,7 +216,8 @@ async def test_a_lost_lease_has_its_own_key(room: Room) -> None:
         (Fault.RENDER_TIMEOUT, "retry"),
         (Fault.RENDER_CRASHED, "retry"),
         (Fault.BROWSER_LOST, "interrupted"),
-        (Fault.FONTS_MISSING, "fatal"),
+        (Fault.FONTS_MISSING, "snooze"),
+        (Fault.ENGINE_MISSING, "retry"),
     ],
 )
 async def test_each_fault_of_the_engine_has_its_way_on_rnd_014(

@@ -40,6 +40,7 @@ from makeready_workers.render_document import Made, Workshop, make_document
 from makeready_workers.render_store import Shelf
 from makeready_workers.witness import Witness
 
+FONTS_AGAIN_S = 30.0
 BROWSER_LOSSES = 3  # of one job in this process; each further one counts as an attempt
 JOBS_REMEMBERED = 1000
 PROBLEMS_KEPT = 20
@@ -117,8 +118,8 @@ class RenderHandler:
 
     def _engine_failure(self, job: Job, error: RenderError) -> JobFailed:
         kind: FailKind = "retry" if error.retryable else "fatal"
-        if error.code is Fault.FONTS_MISSING:  # the next attempt has the same fonts
-            return JobFailed("fatal", error.code, str(error), evidence=error.evidence)
+        if error.code is Fault.FONTS_MISSING:  # not of the document: this machine has no letters
+            return JobFailed("snooze", error.code, str(error), retry_after=FONTS_AGAIN_S)
         if not error.counts and self._losses_of(job.id) <= BROWSER_LOSSES:
             kind = "interrupted"
         return JobFailed(kind, error.code, str(error), evidence=error.evidence)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 
 import asyncpg
 
@@ -192,22 +193,24 @@ async def check_storage(settings: Settings) -> list[Finding]:
 
 async def check_browser(settings: Settings) -> list[Finding]:
     """The browser starts, prints, and has letters for Cyrillic and the rouble sign."""
-    from makeready_workers.chromium.engine import open_engine  # noqa: PLC0415 – heavy
+    from makeready_workers.chromium import Fault, RenderError, open_engine  # noqa: PLC0415 – heavy
 
     binary = find_chromium(settings)
     html = f"<!doctype html><meta charset=utf-8><p style='font-family: sans-serif'>{PROBE}</p>"
     started = time.perf_counter()
-    async with open_engine(settings, binary=binary, own_fonts=False) as engine:
-        result = await engine.render(
-            html, {}, PrintOptions(), timeout_s=PROBE_TIMEOUT_S, pack=None
-        )
+    try:
+        async with open_engine(settings, binary=binary, own_fonts=False) as engine:
+            result = await engine.render(html, {}, PrintOptions(), timeout_s=PROBE_TIMEOUT_S)
+    except RenderError as error:
+        if error.code is not Fault.FONTS_MISSING:
+            raise
+        return [judged("fonts", str(error), well=False, mend=FONTS_MEND)]
     took_ms = (time.perf_counter() - started) * 1e3
     text = pdf.text_of(result.pdf).strip()
     fonts = ", ".join(sorted(font.name for font in pdf.inspect(result.pdf).fonts)) or "none"
-    mend = "install fonts: apt-get install fonts-dejavu-core fonts-liberation, or `make setup`"
     found = [
         good("browser", f"{result.engine_version}, {binary.path} ({binary.source})"),
-        judged("fonts", f"{PROBE} reads {text!r} ({fonts})", well=text == PROBE, mend=mend),
+        judged("fonts", f"{PROBE} reads {text!r} ({fonts})", well=text == PROBE, mend=FONTS_MEND),
         good("first page", f"{took_ms:.0f} ms from the start of the browser"),
     ]
     if settings.chromium_no_sandbox:
@@ -223,6 +226,26 @@ async def check_browser(settings: Settings) -> list[Finding]:
     return found
 
 
+async def check_engines(settings: Settings) -> list[Finding]:
+    """The second engine is installed where somebody has chosen it."""
+    async with connected(settings.database_url) as connection:
+        chosen = await connection.fetchval(
+            "select to_regclass('makeready.render_engines') is not null"
+        ) and await connection.fetchval(
+            "select exists (select from makeready.render_engines where engine = 'pyppeteer')"
+        )
+    try:
+        found = f"chromium, pyppeteer {metadata.version('pyppeteer')}"
+    except metadata.PackageNotFoundError:
+        found = "chromium" + (", but pyppeteer is chosen" if chosen else "")
+        return [judged("engines", found, well=not chosen, mend=ENGINES_MEND)]
+    return [good("engines", found)]
+
+
+ENGINES_MEND = (
+    "pip install 'makeready[pyppeteer]' where workers run, or makeready.render_engine_set(…, null)"
+)
+FONTS_MEND = "install fonts: apt-get install fonts-dejavu-core fonts-liberation, or `make setup`"
 BROWSER_MEND = (
     f"`{INSTALL}` as root, or `make setup`, or set MAKEREADY_CHROMIUM. No usable sandbox: allow "
     "user namespaces, or install chromium-sandbox; in a container that forbids both, and only "

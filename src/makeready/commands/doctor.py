@@ -88,6 +88,7 @@ async def _look(settings: Settings) -> list[Finding]:
             ("database", lambda: checks.check_database(settings), DATABASE_MEND),
             ("notifications", lambda: checks.check_listen(settings), LISTEN_MEND),
         ]
+        steps.append(("engines", lambda: checks.check_engines(settings), checks.ENGINES_MEND))
     findings: list[Finding] = []
     for what, check, mend in steps:
         try:
