@@ -9,7 +9,7 @@ LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
-        test-chaos test-mutation smoke-render bench docs lock clean
+        test-chaos test-mutation smoke-render bench docs pictures lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | \
@@ -67,6 +67,9 @@ bench: setup  ## measure, beside other job systems; a table, and JSON in var/ben
 
 docs: setup  ## write the SQL reference anew, from the catalog's comments
 	@WRITE_DOCS=1 $(PYTEST) -q tests/style/test_reference.py
+
+pictures: setup  ## draw the pictures of the README anew, from the samples of the document types
+	@$(VENV) docs/images/draw.py >/dev/null
 
 lock: setup  ## choose the newest versions of all dependencies anew
 	@$(LOCK) --extra pyppeteer --group dev pyproject.toml -o requirements.lock
