@@ -265,6 +265,32 @@ as $$
 $$;
 comment on function makeready.session_create(uuid, text) is 'Begins a session of a user; a null user makes one that nobody owns.';
 
+create or replace function makeready.session_begin(person uuid, about text, request_key text default null)
+  returns table (verdict text, session_id uuid)
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_new     uuid;
+  v_verdict text := 'created';
+begin
+  if request_key is not null then
+    select t.verdict, t.target_id into v_verdict, v_new
+      from makeready.request_take('user:' || person, 'session_begin', request_key, sha256(convert_to(about, 'UTF8')), 'render',
+                                  makeready.uuid7()) t;
+  end if;
+  if v_verdict = 'created' then
+    v_new := coalesce(v_new, makeready.uuid7());
+    insert into makeready.sessions (id, user_id, topic, created_at) values (v_new, person, about, makeready.now());
+  end if;
+  return query select v_verdict, v_new;
+end
+$$;
+comment on function makeready.session_begin(uuid, text, text) is
+  'Begins a session of a user; the same request key again answers with the same one.';
+
 create or replace function makeready.session_topic(person uuid, in_session uuid)
   returns text
   language sql
@@ -278,7 +304,7 @@ comment on function makeready.session_topic(uuid, uuid) is 'What a session of th
 
 grant execute on function
   makeready.token_user(bytea), makeready.token_derive(bytea, text, interval), makeready.token_end(bytea),
-  makeready.session_create(uuid, text), makeready.session_topic(uuid, uuid), makeready.offer_accept(uuid)
+  makeready.session_begin(uuid, text, text), makeready.session_topic(uuid, uuid), makeready.offer_accept(uuid)
 to makeready_http;
 grant execute on function
   makeready.user_create(text, text), makeready.token_create(uuid, text, interval), makeready.token_revoke(uuid, text)

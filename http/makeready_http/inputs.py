@@ -81,6 +81,11 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
+def replayed(is_new: bool) -> dict[str, str]:
+    """The header that says an answer was given before, under the same key."""
+    return {} if is_new else {"Idempotency-Replayed": "true"}
+
+
 def prefer_wait(request: Request) -> float | None:
     """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None: do not wait."""
     found = _WAIT.search(",".join(request.headers.getlist("prefer")))

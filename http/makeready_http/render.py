@@ -31,6 +31,7 @@ from makeready_http.inputs import (
     path_uuid,
     prefer_wait,
     read_json,
+    replayed,
 )
 from makeready_http.items import (
     DOCUMENT,
@@ -96,7 +97,7 @@ async def create_pack(request: Request) -> Response:
     return JSONResponse(
         {"ok": True, "pack_id": str(made.pack_id), "documents": sorted(documents)},
         status_code=201,
-        headers={"Location": f"/packs/{made.pack_id}/documents"} | _replayed(made.is_new),
+        headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
     )
 
 
@@ -127,7 +128,7 @@ async def render_pack(request: Request) -> Response:
     answer: Response = JSONResponse(body)
     if found.job_ids or wait_s is not None:
         answer = await pack_outcome(services, user, pack, body=body, wait_s=wait_s)
-    answer.headers.update(_replayed(found.is_new))
+    answer.headers.update(replayed(found.is_new))
     return answer
 
 
@@ -150,7 +151,7 @@ async def render_document(request: Request) -> Response:
         )
     body = {"ok": True, "pack_id": str(pack), "doc_id": document, "job_id": str(found.job_id)}
     answer = await document_outcome(services, user, found.job_id, body, wait_s)
-    answer.headers.update(_replayed(found.is_new))
+    answer.headers.update(replayed(found.is_new))
     return answer
 
 
@@ -205,10 +206,6 @@ def _refused(problems: list[dict[str, Any]]) -> Rejected:
 
 def _problem(code: str, path: str, message: str) -> dict[str, Any]:
     return {"code": code, "path": path, "message": message, "hint": ""}
-
-
-def _replayed(is_new: bool) -> dict[str, str]:
-    return {} if is_new else {"Idempotency-Replayed": "true"}
 
 
 _PACK_BODY = record(

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from makeready import hiring, people, render
 from makeready_http.auth import current_user
 from makeready_http.clients import client_of
-from makeready_http.inputs import idempotency_key
+from makeready_http.inputs import idempotency_key, replayed
 from makeready_http.operations import (
     ANYTHING,
     TEXT,
@@ -55,13 +55,18 @@ _log = structlog.get_logger(__name__)
 async def create_session(request: Request) -> Response:
     """Begins a sitting about a profession."""
     user = await current_user(request)
+    key = idempotency_key(request)
     body = await read_body(request, _SESSION, max_bytes=BODY_MAX_BYTES)
     query = body["profession_query"]
     services = services_of(request)
     await to_thread.run_sync(hiring.pack, query, "ru", limiter=services.heavy)  # 422 early
-    session = await people.session_create(services.pool, user, query)
-    _log.info("session_created", session_id=str(session))
-    return JSONResponse({"ok": True, "session_id": str(session)}, status_code=201)
+    session, is_new = await services.write(
+        lambda db: people.session_begin(db, user, query, request_key=key)
+    )
+    _log.info("session_created", session_id=str(session), is_new=is_new)
+    return JSONResponse(
+        {"ok": True, "session_id": str(session)}, status_code=201, headers=replayed(is_new)
+    )
 
 
 async def create_job(request: Request) -> Response:
@@ -84,7 +89,7 @@ async def create_job(request: Request) -> Response:
     return JSONResponse(
         {"ok": True, "pack_id": str(made.pack_id), "session_id": str(session)},
         status_code=201,
-        headers={"Location": f"/packs/{made.pack_id}/documents"},
+        headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
     )
 
 
@@ -115,6 +120,7 @@ OPERATIONS = (
         tag="people",
         summary="begins a sitting about a profession",
         body=_SESSION,
+        is_idempotent=True,
         answers={201: Answer(description="Begun.", schema=done(session_id=ID))},
     ),
     Operation(

@@ -180,9 +180,22 @@ async def offer_accept(db: Executor, user: UUID) -> datetime:
     return found
 
 
-async def session_create(db: Executor, user: UUID, topic: str) -> UUID:
-    """Begins a session of a user."""
-    return UUID(str(await db.fetchval("select makeready.session_create($1, $2)", user, topic)))
+async def session_begin(
+    db: Executor, user: UUID, topic: str, *, request_key: str | None = None
+) -> tuple[UUID, bool]:
+    """Begins a session of a user; False when the same request had begun it before.
+
+    Raises Rejected when the key belongs to a request about something else.
+    """
+    row = await db.fetchrow(
+        "select verdict, session_id from makeready.session_begin($1, $2, $3)",
+        user,
+        topic,
+        request_key,
+    )
+    if row is None:
+        raise LookupError("session_begin")
+    return row["session_id"], row["verdict"] == "created"
 
 
 async def session_topic(db: Executor, user: UUID, session: UUID) -> str | None:

@@ -47,6 +47,20 @@ def test_operations_are_named_once() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+def test_what_makes_a_thing_takes_a_key() -> None:
+    without = {
+        "post_me_tokens",  # its secret is told once, so nothing could be told again
+        "post_admin_staff",  # a name is taken once
+        "post_admin_config_key_draft",  # a second draft of the same is no harm, and can be told
+    }
+    lacking = {
+        operation.name
+        for operation in OPERATIONS
+        if operation.method == "POST" and 201 in operation.answers and not operation.is_idempotent
+    }
+    assert lacking == without
+
+
 async def test_the_document_is_served(service: Service) -> None:
     found = (await service.client.get("/openapi.json")).json()
     assert found["openapi"] == "3.1.0"

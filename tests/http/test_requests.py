@@ -17,7 +17,7 @@ from makeready.config import Settings
 from makeready.log import configure_logging
 from makeready.storage import Storage
 from tests.support.rendering import Press
-from tests.support.service import Person, Service
+from tests.support.service import Person, Service, error_code
 
 
 async def test_a_request_id_is_accepted_and_returned_rnd_043(service: Service) -> None:
@@ -70,3 +70,16 @@ async def test_no_line_has_a_link_a_token_or_a_secret_rnd_029(
     assert "query-secret" not in told
     events = {line["event"] for line in lines}
     assert {"s3_upload_ok", "s3_presign_ok", "file_presigned"} <= events  # RND-041
+
+
+async def test_a_session_is_begun_once_a_key(anna: Person) -> None:
+    key = {"Idempotency-Key": "s-1"}
+    first = await anna.post("/sessions", json={"profession_query": "бариста"}, headers=key)
+    again = await anna.post("/sessions", json={"profession_query": "бариста"}, headers=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await anna.post("/sessions", json={"profession_query": "повар"}, headers=key)
+    assert error_code(other) == "idempotency_mismatch"
+    fresh = await anna.post("/sessions", json={"profession_query": "бариста"})
+    assert fresh.json()["session_id"] != first.json()["session_id"]

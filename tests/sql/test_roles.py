@@ -80,7 +80,7 @@ PEOPLE = {
     "token_end",
     "tokens_of",
     "token_revoke_of",
-    "session_create",
+    "session_begin",
     "session_topic",
     "offer_accept",
     "user_show",
