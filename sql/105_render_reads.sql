@@ -32,7 +32,7 @@ begin
     perform makeready.render_refuse_pack(pack);
   end if;
   return query
-    select t.id, coalesce(n.title, case p.lang when 'ru' then t.title_ru else t.title_en end),
+    select t.id, coalesce(n.title, makeready.document_title(t, p.lang)),
            makeready.render_state(r.state, j.state), r.job_id, r.file_id,
            coalesce(r.file_id, (select g.file_id from makeready.pack_documents g
                                  where g.pack_id = p.id and g.doc_id = t.id and g.state = 'ready' order by g.seq desc limit 1)),

@@ -50,7 +50,7 @@ create or replace function makeready.render_ready(of_pack uuid)
   security definer
   set search_path = ''
 as $$
-  select c.doc_id, c.place, coalesce(o.title, case p.lang when 'ru' then t.title_ru else t.title_en end), r.file_id
+  select c.doc_id, c.place, coalesce(o.title, makeready.document_title(t, p.lang)), r.file_id
     from makeready.packs p
    cross join makeready.render_parts(p.id) c
     join makeready.document_types t on t.id = c.doc_id

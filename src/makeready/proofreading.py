@@ -7,6 +7,8 @@ bounded here; `foreign` asks for it in a process that can be killed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -81,8 +83,10 @@ def design_problems(doc_id: str, design: Mapping[str, Any]) -> list[Problem]:
     found = [*_source_problems(design["sources"]), *_option_problems(design.get("print", {}))]
     found += _schema_problems(design["schema"])
     if not found:
-        doc = type_of(doc_id, "draft", design, {})
-        found = [*_template_problems(doc), *_sample_problems(doc)]
+        # Compiled templates are kept by version: two contents must never share one.
+        version = hashlib.sha256(json.dumps(design).encode()).hexdigest()
+        doc = type_of(doc_id, version, design, {})
+        found = [*_template_problems(doc)] or [*_sample_problems(doc)]
     return found[:MAX_PROBLEMS]
 
 
