@@ -11,7 +11,7 @@ import html as markup
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import structlog
@@ -59,6 +59,14 @@ class Made:
     facts: Mapping[str, Any]
 
 
+class Sources(Protocol):
+    """Where the archive of a document's own sources is fetched."""
+
+    async def get(self, bucket: str, key: str) -> bytes:
+        """The whole object; raises ObjectMissing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
     """What all attempts of a process share."""
@@ -75,33 +83,49 @@ async def make_document(shop: Workshop, shelf: Shelf, witness: Witness) -> Made:
     wanted = await printing.input_of(shop.pool, shelf.job.id)
     if wanted is None:
         raise JobFailed("fatal", "NO_DOCUMENT", "the job renders no document of a pack")
-    witness.facts = {"doc_id": wanted.doc_id, "layout": wanted.layout, "lang": wanted.language}
-    ready = await prepare(shelf, shop.catalogue, wanted)
-    name = await printing.engine_of(shop.pool, wanted.layout, ready.options.engine)
-    ready = replace(ready, options=replace(ready.options, engine=name))
-    witness.html = ready.html.html
-    witness.facts |= {"type_version": ready.version, "options": asdict(ready.options)}
+    ready = await prepare(shop, shelf, wanted, witness)
     found = await _equal(shop, shelf, wanted, ready)
     if found is not None:
         facts = {name: found.facts[name] for name in _KEPT_FACTS if name in found.facts}
         facts |= {"type_version": ready.version, "reused": True}
         return Made(stored=found.stored, thumbnail=found.thumbnail, facts=facts)
-    printed = await shop.engine.render(
-        ready.html.html,
-        ready.html.assets,
-        ready.options,
-        timeout_s=max(1.0, min(RENDER_TIMEOUT_S, shelf.lease.seconds_left - AFTERWORK_S)),
-        pack=str(wanted.pack_id),
-    )
-    shop.versions[name] = printed.engine_version
-    body, checked = await _finished(ready, printed)
+    timeout_s = max(1.0, min(RENDER_TIMEOUT_S, shelf.lease.seconds_left - AFTERWORK_S))
+    printed, body, checked = await print_ready(shop, wanted, ready, timeout_s=timeout_s)
     stored = await shelf.put(f"{wanted.doc_id}.pdf", body, media_type="application/pdf")
     thumbnail = await _pictured(shelf, wanted.doc_id, body)
     return Made(stored=stored, thumbnail=thumbnail, facts=_facts(ready, printed, checked))
 
 
-async def prepare(shelf: Shelf, catalogue: Catalogue, wanted: RenderInput) -> Prepared:
-    """The HTML of a document with its assets, and how it is printed."""
+async def prepare(
+    shop: Workshop, sources: Sources, wanted: RenderInput, witness: Witness
+) -> Prepared:
+    """The HTML of a document with its assets, and how it is printed, by which engine."""
+    witness.facts = {"doc_id": wanted.doc_id, "layout": wanted.layout, "lang": wanted.language}
+    ready = await _set(shop.catalogue, sources, wanted)
+    name = await printing.engine_of(shop.pool, wanted.layout, ready.options.engine)
+    ready = replace(ready, options=replace(ready.options, engine=name))
+    witness.html = ready.html.html
+    witness.facts |= {"type_version": ready.version, "options": asdict(ready.options)}
+    return ready
+
+
+async def print_ready(
+    shop: Workshop, wanted: RenderInput, ready: Prepared, *, timeout_s: float
+) -> tuple[RenderResult, bytes, pdf.PdfFacts]:
+    """What the engine printed, the PDF as its options want it, and what that is."""
+    printed = await shop.engine.render(
+        ready.html.html,
+        ready.html.assets,
+        ready.options,
+        timeout_s=timeout_s,
+        pack=str(wanted.pack_id),
+    )
+    shop.versions[str(ready.options.engine)] = printed.engine_version
+    body, checked = await _finished(ready, printed)
+    return printed, body, checked
+
+
+async def _set(catalogue: Catalogue, sources: Sources, wanted: RenderInput) -> Prepared:
     if wanted.layout != HTML_LAYOUT:
         doc = await _type_of(catalogue, wanted)
         html = await foreign.set_document(doc, wanted.data, wanted.language)
@@ -109,7 +133,7 @@ async def prepare(shelf: Shelf, catalogue: Catalogue, wanted: RenderInput) -> Pr
     if wanted.bucket is None or wanted.key is None:
         raise JobFailed("fatal", "SOURCES_GONE", "its sources are not kept any more")
     try:
-        archive = await shelf.get(wanted.bucket, wanted.key)
+        archive = await sources.get(wanted.bucket, wanted.key)
     except ObjectMissing:
         raise JobFailed("fatal", "SOURCES_GONE", "its sources are not in storage") from None
     return Prepared(
