@@ -226,7 +226,7 @@ create or replace function makeready.token_derive(hash_sha256 bytea, purpose tex
   set search_path = ''
 as $$
 begin
-  if valid_for > '1 year' then
+  if valid_for > '366 days' then        -- a year of intervals has 360
     raise exception 'a token that another one makes is valid for a year at most'
       using errcode = 'MR422', detail = json_build_object('valid_for', valid_for), hint = 'An operator may make one for ten.';
   end if;

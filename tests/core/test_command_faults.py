@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from makeready.__main__ import main
-from makeready.commands import checks, machine, migrate
+from makeready.commands import checks, machine, migrate, up
 from makeready.commands.faults import database_complaint
 from makeready.config import Secret, Settings
+from makeready.embedded.processes import EmbeddedError
 from makeready.faults import DatabaseAway
 from tests.support.cluster import run_apart
 
@@ -126,6 +129,33 @@ def test_doctor_warns_of_webhooks_that_may_go_anywhere() -> None:
     alerts, hooks = checks.check_messages(Settings(alert_webhook_url=url, webhook_private=True))
     assert (alerts.verdict, hooks.verdict) == ("ok", "warn")
     assert "url-secret" not in alerts.found  # RND-044
+
+
+def test_doctor_says_who_can_sign_in() -> None:
+    """RND-034: the mock is refused in production, and the reason is told."""
+
+    def verdicts(**changes: Any) -> list[str]:
+        return [one.verdict for one in checks.check_sign_in(Settings(**changes))]
+
+    there: dict[str, Any] = {"database_url": "postgresql:///x"}
+    secret: dict[str, Any] = {"jwt_secret": Secret("k" * 32)}
+    assert verdicts() == ["ok", "warn", "ok"]
+    assert verdicts(debug=True) == ["ok", "ok", "ok"]
+    assert verdicts(**there) == ["warn", "warn", "ok"]
+    assert verdicts(**there, **secret) == ["ok", "warn", "ok"]
+    assert verdicts(**there, **secret, debug=True) == ["ok", "ok", "ok"]
+    assert verdicts(debug=True, http_host="192.0.2.1") == ["ok", "ok", "FAIL"]
+    found = checks.check_sign_in(Settings(**there, **secret))
+    assert "kkk" not in str(found)
+    assert "DEBUG" in found[1].mend
+
+
+def test_debug_is_for_loopback_addresses(capsys: pytest.CaptureFixture[str]) -> None:
+    options = argparse.Namespace(port=None, workers=1, dev=True)
+
+    with pytest.raises(EmbeddedError, match="--dev"):
+        up.run(Settings(http_host="192.0.2.1"), options)
+    assert capsys.readouterr().out == ""
 
 
 def test_doctor_fails_a_data_folder_that_is_a_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -15,11 +16,11 @@ import httpx2
 import jwt
 import pytest
 from argon2 import PasswordHasher
-from structlog.testing import capture_logs
 
 from makeready import passwords, staff_tokens
 from makeready import staff as accounts
 from makeready.config import Settings
+from makeready.log import configure_logging
 from makeready.values import Secret
 from tests.http.conftest import MakeMember
 from tests.support.objectstore import S3
@@ -159,15 +160,17 @@ async def test_passwords_are_compared_off_the_loop(service: Service) -> None:
 
 @pytest.mark.usefixtures("olga")
 async def test_nothing_secret_is_written_down(service: Service, db: asyncpg.Connection) -> None:
-    with capture_logs() as lines:
-        await logged_in(service, "olga", "a wrong password")
-        token = (await logged_in(service)).json()["access_token"]
-        await me(service, token)
-        await service.client.post("/admin/logout", headers={"Authorization": f"Bearer {token}"})
+    log = io.StringIO()
+    configure_logging("json", "debug", log)
+    await logged_in(service, "olga", "a wrong password")
+    token = (await logged_in(service)).json()["access_token"]
+    await me(service, token)
+    await service.client.post("/admin/logout", headers={"Authorization": f"Bearer {token}"})
 
-    assert {"staff_login", "staff_login_refused", "staff_logout"} <= {x["event"] for x in lines}
+    events = {json.loads(line)["event"] for line in log.getvalue().splitlines()}
+    assert {"staff_login", "staff_login_refused", "staff_logout"} <= events
     rows = await db.fetch("select a::text from makeready.audit_log a")
-    text = str(lines) + str([row[0] for row in rows])
+    text = log.getvalue() + str([row[0] for row in rows])
     for secret in (PASSWORD, "a wrong password", token, token.split(".")[2], "argon2"):
         assert secret not in text
 
