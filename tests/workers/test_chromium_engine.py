@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import makeready
-from makeready.documents import Asset, build_html, document_type, registry, sample
+from makeready.documents import ASSET_ORIGIN, Asset, build_html, document_type, registry, sample
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import inspect, text_of, verify
 from makeready.print_options import PrintOptions
@@ -150,6 +150,19 @@ async def test_a_script_that_throws_while_it_is_waited_for_is_the_templates_erro
 async def test_dialogs_do_not_stop_a_document(engine: ChromiumEngine) -> None:
     html = "<p>x<script>alert(1); confirm(2); prompt(3); window.print()</script>"
     assert (await show(engine, html, options=SCRIPTS)).pages == 1
+
+
+async def test_a_plug_in_that_nobody_has_holds_nothing_up(engine: ChromiumEngine) -> None:
+    html = (
+        f"<base href='{ASSET_ORIGIN}'><link rel=stylesheet href=a.css><p>beside"
+        "<object data=film.swf type=application/x-shockwave-flash>the film</object>"
+    )
+    assets = {
+        "a.css": Asset(media_type="text/css", content=b"p { color: red }"),
+        "film.swf": Asset(media_type="application/x-shockwave-flash", content=b"FWS"),
+    }
+    result = await engine.render(html, assets, LOOSE, timeout_s=5)
+    assert "beside" in text_of(result.pdf)
 
 
 async def test_fonts_pictures_and_styles_come_from_the_assets(engine: ChromiumEngine) -> None:

@@ -201,7 +201,8 @@ async def _finished(ready: Prepared, printed: RenderResult) -> tuple[bytes, pdf.
 def _letters(html: str, printed: str) -> str:
     """The characters of the document that its PDF has not, by sign and number."""
     shown = markup.unescape(_NOT_SHOWN.sub(" ", html))
-    lost = sorted({sign for sign in shown if sign.isprintable()} - set(printed))
+    wanted = {sign for sign in shown if sign.isprintable() and not sign.isascii()}
+    lost = sorted(wanted - set(printed))
     named = [f"{sign} (U+{ord(sign):04X})" for sign in lost[:LETTERS_NAMED]]
     return ", ".join(named) + (" and others" if len(lost) > LETTERS_NAMED else "")
 

@@ -45,9 +45,12 @@ def unpack(archive: bytes) -> Html:
 
 
 def decoded(index: bytes) -> str:
-    """The text in the encoding that its first bytes state, else UTF-8; raises TemplateFailed."""
+    """The text in the encoding that its first bytes state; raises TemplateFailed.
+
+    Where none is stated it is UTF-8, else what browsers take it for.
+    """
     stated = _CHARSET.search(index[:_SNIFFED_BYTES])
-    name = "utf-8" if stated is None else stated[1].decode()
+    name = _unstated(index) if stated is None else stated[1].decode()
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
@@ -59,6 +62,14 @@ def decoded(index: bytes) -> str:
         return index.decode(name)
     except (LookupError, UnicodeError):
         raise TemplateFailed(f"the HTML is not text in {name}") from None
+
+
+def _unstated(index: bytes) -> str:
+    try:
+        index.decode()
+    except UnicodeError:
+        return "windows-1252"
+    return "utf-8"
 
 
 def based(html: str) -> str:

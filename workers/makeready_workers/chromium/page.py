@@ -174,18 +174,20 @@ class Page:
     async def _until_loaded(self) -> None:
         """Waits for the load event, with scripts also for a document complete for a while without.
 
-        A script that sends a form ends the loading: the refused navigation takes the event along.
+        On a page without frames, a plug-in holds the event up until something is laid out. A
+        script that sends a form ends the loading: the refused navigation takes the event along.
         `document.readyState` alone is no substitute: it is `complete` while style sheets load, so
         the answers to all requests have to have arrived.
         """
-        if not self._scripts:
-            await self._loading.loaded.wait()
-            return
         calm = 0
         while calm < CALM_LOOKS:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._loading.loaded.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._loading.loaded.wait()
                 return
+            if not self._scripts:
+                await self._evaluate("document.documentElement?.offsetHeight")
+                continue
             is_complete = await self._evaluate("document.readyState === 'complete'")
             calm = calm + 1 if is_complete and not self._loading.awaited else 0
 
