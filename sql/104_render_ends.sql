@@ -125,7 +125,9 @@ begin
      where d.job_id = new.id and d.state = 'queued'
     returning * into v_row;
     update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id returning * into v_pack;
-    perform makeready.deliver_render(new.id);
+    if v_row.seq is not null then        -- else it had ended before, and was told then
+      perform makeready.deliver_render(new.id);
+    end if;
     perform makeready.deliver_render_alert(new.id);
     if v_pack.is_bundled and v_pack.open_count = 0 then
       perform makeready.render_bundle_add(v_pack);

@@ -246,7 +246,9 @@ begin
     update makeready.render_bundles b
        set state = 'failed', finished_at = turned.finished_at, last_error = makeready.render_problem(turned)
      where b.seq = v_bundle.seq and b.state = 'queued';
-    perform makeready.deliver_bundle(turned.id);
+    if found then                        -- else it had ended before, and was told then
+      perform makeready.deliver_bundle(turned.id);
+    end if;
     perform makeready.deliver_render_alert(turned.id);
   elsif v_bundle.state = 'failed' and makeready.render_bundle_is_current(v_bundle) then
     update makeready.render_bundles b set state = 'queued', finished_at = null, last_error = null where b.seq = v_bundle.seq;

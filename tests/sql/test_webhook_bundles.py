@@ -61,3 +61,15 @@ async def test_a_bundle_that_no_longer_counts_is_not_told(press: Press, user: UU
     await press.job_of(user, pack, "invoice")
     await publish(press, stale, "superseded")
     assert await told(press.db) == ["pack.done"]
+
+
+async def test_a_bundle_that_is_retried_too_late_is_not_told_again(
+    press: Press, user: UUID
+) -> None:
+    pack = await ended(press, user)
+    stale = await press.bundle()
+    await leases.fail(press.db, stale.lease, "fatal", {"code": "X", "message": "so"})
+    await press.job_of(user, pack, "invoice")
+    before = await told(press.db)
+    await press.db.execute("select makeready.retry('render', $1)", stale.job.id)
+    assert await told(press.db) == before

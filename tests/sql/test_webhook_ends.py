@@ -138,6 +138,21 @@ async def test_a_delivery_is_retried_by_its_owner_and_by_an_operator(
         await core.call("webhook_retry", **retry)
 
 
+async def test_a_retry_that_comes_too_late_tells_nothing_again(press: Press, core: Core) -> None:
+    """The job is cancelled at once: its document has a later render."""
+    user = await press.user()
+    await endpoint(press.db, user, "render.failed", "pack.done")
+    pack = await press.pack(user, "invoice")
+    late = await press.job_of(user, pack, "invoice")
+    await press.fail(await press.one())
+    await press.job_of(user, pack, "invoice")
+    await press.publish(await press.one())
+    before = await outbox(press.db)
+    await core.call("retry", queue_name="render", job=late)
+    assert await core.state(late) == "cancelled"
+    assert await outbox(press.db) == before
+
+
 async def test_both_secrets_sign_for_a_while_after_a_rotation(
     press: Press, core: Core, clock: Clock
 ) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from makeready import printing, render
-from makeready.errors import Conflict, LeaseLost, NotFound, Rejected
+from makeready.errors import LeaseLost, NotFound, Rejected
 from tests.sql.conftest import Session
 from tests.support.core import Core
 from tests.support.hooks import deliver, endpoint, hook, outbox, rendered, told
@@ -42,21 +42,6 @@ async def test_an_endpoint_is_checked(press: Press) -> None:
             )
     with pytest.raises(NotFound):
         await endpoint(press.db, uuid4())
-
-
-async def test_a_user_has_at_most_ten_endpoints_also_when_they_race(
-    press: Press, session: Session
-) -> None:
-    user = await press.user()
-    for _ in range(9):
-        await endpoint(press.db, user)
-    sessions = [await session() for _ in range(4)]
-    found = await asyncio.gather(
-        *(endpoint(one.db, user) for one in sessions), return_exceptions=True
-    )
-    refused = [one for one in found if isinstance(one, Conflict)]
-    assert (len(found), len(refused)) == (4, 3)
-    assert refused[0].details["limit"] == 10
 
 
 async def test_a_request_that_is_repeated_makes_one_endpoint(press: Press) -> None:
@@ -234,18 +219,3 @@ async def test_a_closed_queue_stops_no_render_and_loses_no_message(
     assert (await deliver(core))["payload"] == (
         f'{{"kind": "webhook", "delivery_id": "{entry["id"]}"}}'
     )
-
-
-async def test_an_endpoint_that_is_deleted_at_this_moment_stops_no_render(
-    press: Press, session: Session
-) -> None:
-    user = await press.user()
-    which, _ = await endpoint(press.db, user)
-    other = await session()
-    transaction = other.db.transaction()
-    await transaction.start()
-    await other.db.execute("select makeready.webhook_delete($1, $2)", user, which)
-    finishing = asyncio.create_task(rendered(press, user))
-    await transaction.commit()
-    assert await press.states(user, await finishing) == ["ready"]
-    assert await outbox(press.db) == []
