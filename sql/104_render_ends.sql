@@ -61,7 +61,8 @@ begin
                                      'type_version', coalesce(facts ->> 'type_version', v_row.type_version)), v_now
     from makeready.packs p where p.id = v_row.pack_id;
   insert into makeready.artifact_files (id, artifact_id, stored_id, thumbnail_id, filename, created_at)
-  values (v_file, v_product, v_stored, v_thumb, v_row.doc_id || '.pdf', v_now);
+  values (v_file, v_product, v_stored, v_thumb,
+          coalesce((select o.title from makeready.render_contents o where o.id = v_row.content_id), v_row.doc_id) || '.pdf', v_now);
   update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id returning * into v_pack;
   update makeready.pack_documents d
      set state = 'ready', file_id = v_file, finished_at = v_now,

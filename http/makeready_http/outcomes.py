@@ -28,17 +28,25 @@ async def document_outcome(
     location = {"Location": f"/render/jobs/{job_id}"}
     if wait_s is None:
         return JSONResponse(body, status_code=202, headers=location)
-    ended = await services.waiting.wait(render.QUEUE, job_id, wait_s)
-    found = await library.job(services.pool, user, job_id)
-    if found is None:
-        raise not_found("job_not_found", "job_id", job_id)
+    found = await ended_render(services, user, job_id, wait_s)
     applied = {"Preference-Applied": f"wait={wait_s:.0f}"}
     if found.status in OPEN:
         body |= {"status": found.status}
         return JSONResponse(body, status_code=202, headers=location | applied)
+    return JSONResponse(body | job_item(found), headers=applied)
+
+
+async def ended_render(
+    services: Services, user: UUID, job_id: UUID, wait_s: float
+) -> library.RenderJob:
+    """The render once it has ended or the time is over; 422 or 503 when it has failed."""
+    ended = await services.waiting.wait(render.QUEUE, job_id, wait_s)
+    found = await library.job(services.pool, user, job_id)
+    if found is None:
+        raise not_found("job_not_found", "job_id", job_id)
     if found.status == "failed":
         raise _failure(found, ended)
-    return JSONResponse(body | job_item(found), headers=applied)
+    return found
 
 
 async def pack_outcome(

@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -75,6 +75,10 @@ class Storage:
     signer: S3Client
     bucket: str
     region: str
+
+    def of_bucket(self, bucket: str) -> Storage:
+        """The same store with another bucket: that of a file which was stored in it."""
+        return self if bucket == self.bucket else replace(self, bucket=bucket)
 
     async def put(
         self, key: str, body: bytes, *, media_type: str = OCTETS, only_new: bool = False

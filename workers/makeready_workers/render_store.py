@@ -7,7 +7,6 @@ other attempt writes to; if the attempt fails, the orphan scan removes them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -56,12 +55,12 @@ class Shelf:
 
     async def get(self, bucket: str, key: str) -> bytes:
         """The whole object, as soon as storage gives it; raises ObjectMissing."""
-        held = replace(self._storage, bucket=bucket)
+        held = self._storage.of_bucket(bucket)
         return await self._patiently(lambda: held.get(key), key)
 
     async def has(self, stored: ObjectFacts) -> bool:
         """Whether the object is there as it was stored; raises when storage does not answer."""
-        held = replace(self._storage, bucket=stored.bucket)
+        held = self._storage.of_bucket(stored.bucket)
         try:
             return (await held.head(stored.key)).byte_count == stored.byte_count
         except ObjectMissing:

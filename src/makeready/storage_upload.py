@@ -1,0 +1,81 @@
+"""Stores a file that is too large for memory: piece by piece, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import IO, Any
+
+import anyio
+import structlog
+from anyio import to_thread
+
+from makeready.storage import SLOWEST_BYTES_PER_S, ObjectFacts, Storage
+from makeready.storage_errors import CALL_TIMEOUT_S, StorageError, answered
+
+PIECE_BYTES = 8 << 20  # S3 takes pieces of 5 MiB at least
+
+_log = structlog.get_logger(__name__)
+
+
+async def put_file(
+    storage: Storage, key: str, file: IO[bytes], *, size: int, sha256: bytes, media_type: str
+) -> ObjectFacts:
+    """Stores `size` bytes from the beginning of the file; raises StorageError, and leaves nothing.
+
+    A key belongs to its caller: what lies there is replaced.
+    """
+    await to_thread.run_sync(file.seek, 0)
+    if size <= PIECE_BYTES:
+        body = await to_thread.run_sync(file.read, size)
+        return await storage.put(key, body, media_type=media_type)
+    log = _log.bind(bucket=storage.bucket, key=key, size_bytes=size)
+    started = time.monotonic()
+    log.info("s3_upload_start")
+    try:
+        etag = await _put_pieces(storage, key, file, sha256, media_type)
+    except StorageError as error:
+        log.warning("s3_upload_error", reason=type(error).__name__, ms=_ms_since(started))
+        raise
+    log.info("s3_upload_ok", ms=_ms_since(started))
+    return ObjectFacts(
+        bucket=storage.bucket,
+        key=key,
+        byte_count=size,
+        etag=etag,
+        media_type=media_type,
+        sha256=sha256,
+    )
+
+
+async def _put_pieces(
+    storage: Storage, key: str, file: IO[bytes], sha256: bytes, media_type: str
+) -> str:
+    place: dict[str, Any] = {"Bucket": storage.bucket, "Key": key}
+    async with answered("put", key):
+        begun = await storage.client.create_multipart_upload(
+            **place, ContentType=media_type, Metadata={"sha256": sha256.hex()}
+        )
+    upload = {**place, "UploadId": begun["UploadId"]}
+    try:
+        pieces: list[Any] = []
+        while body := await to_thread.run_sync(file.read, PIECE_BYTES):
+            number = len(pieces) + 1
+            allowed_s = CALL_TIMEOUT_S + len(body) / SLOWEST_BYTES_PER_S
+            async with answered("put", key, timeout_s=allowed_s):
+                made = await storage.client.upload_part(**upload, PartNumber=number, Body=body)
+            pieces.append({"ETag": made["ETag"], "PartNumber": number})
+        async with answered("put", key):
+            whole = await storage.client.complete_multipart_upload(
+                **upload, MultipartUpload={"Parts": pieces}
+            )
+    except BaseException:  # cancelled as well: pieces without an end are paid for, and not listed
+        with anyio.CancelScope(shield=True), contextlib.suppress(StorageError):
+            async with answered("abort", key):
+                await storage.client.abort_multipart_upload(**upload)
+        raise
+    return whole["ETag"].strip('"')
+
+
+def _ms_since(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 1)
