@@ -1,7 +1,9 @@
-"""Goes end to end through a service: packs in two languages, rendered, downloaded, opened again.
+"""Goes end to end through a service as its users do, and opens every PDF again.
 
-With --base-url it is a service that runs; the token is given, or made in the configured database.
-Without, it is a fresh system of its own, which is gone afterwards. Prints `[smoke] OK`.
+First the way of a new user: code, offer, test file, sitting. Then packs in two languages. With
+--base-url it is a service that runs: where it sends no codes, a token is given, or made in the
+configured database. Without, it is a fresh system of its own, which is gone afterwards.
+Prints `[smoke] OK`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import asyncio
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +22,7 @@ from makeready.commands.machine import running
 from makeready.commands.options import option
 from makeready.commands.packs import Made, made_table, print_packs
 from makeready.commands.service import Client, new_session, wait_ready
+from makeready.commands.walk import has_codes, walk
 from makeready.config import Settings
 from makeready.log import configure_logging
 
@@ -52,7 +56,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             folder.chmod(0o755)  # the servers of a root process run as another user
 
             async def work(client: Client) -> list[Made]:
-                return await print_packs(client, folder, _say)
+                return await _through(replace(client, token=None), folder)
 
             made = on_own_system(settings, folder, work, _say)
     if made is None:
@@ -62,13 +66,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _there(settings: Settings, options: argparse.Namespace, folder: Path) -> list[Made]:
-    token = options.token or os.environ.get("TOKEN")
-    if not token:
-        token = await token_for(running(settings), "smoke")
     async with new_session() as session:
-        client = Client(session=session, base_url=options.base_url, token=token)
+        client = Client(session=session, base_url=options.base_url)
         await wait_ready(client)
-        return await print_packs(client, folder, _say)
+        token = options.token or os.environ.get("TOKEN")
+        if not token and not await has_codes(client):
+            token = await token_for(running(settings), "smoke")
+        return await _through(replace(client, token=token), folder)
+
+
+async def _through(client: Client, folder: Path) -> list[Made]:
+    return await print_packs(await walk(client, _say), folder, _say)
 
 
 def _say(text: str) -> None:
