@@ -11,9 +11,10 @@ from typing import Any
 import pymupdf
 import pytest
 
+from makeready.pdf import text_of
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
-from makeready_workers.chromium.evidence import MESSAGE_LENGTH, MESSAGES_KEPT
+from makeready_workers.chromium.evidence import BINDING, MESSAGE_LENGTH, MESSAGES_KEPT
 from makeready_workers.chromium.records import SCREENSHOT_BYTES
 from tests.support.chromium import BOTH, ENDLESS, LOOSE, SCRIPTS, running_engine, show, tight
 
@@ -47,24 +48,44 @@ async def test_what_scripts_say_and_throw_is_kept(engine: ChromiumEngine) -> Non
     html = """<p>x<script>
         console.log('начало', 1, {a: 1}); console.warn('hm');
         setTimeout(() => { null.field }); Promise.reject(new Error('отказ'));
-    </script>"""
+    </script><script>no script</script>"""
     lost = await failed(engine, html, options=NEVER, timeout_s=0.6)
     assert lost.code == Fault.RENDER_TIMEOUT
-    assert lost.evidence["console"] == ["log: начало 1 Object", "warning: hm"]
+    assert lost.evidence["console"] == ["log: начало 1 [object Object]", "warn: hm"]
     assert any("TypeError" in text for text in lost.evidence["errors"])
     assert any("отказ" in text for text in lost.evidence["errors"])
+    assert any("SyntaxError" in text for text in lost.evidence["errors"])
     assert lost.evidence["phase"] == "wait"
     assert lost.evidence["timings_ms"]["wait"] > lost.evidence["timings_ms"]["load"] > 0
     assert "chromium 1" in lost.evidence["engine"]
 
 
 async def test_what_is_kept_is_bounded(engine: ChromiumEngine) -> None:
-    html = "<p>x<script>for (let i = 0; i < 300; i++) console.log('я'.repeat(9999), i)</script>"
+    html = "<p>x<script>for (let i = 0; i < 9999; i++) console.log('я'.repeat(9999), i)</script>"
     lost = await failed(engine, html, options=NEVER, timeout_s=1.0)
     assert lost.code == Fault.RENDER_TIMEOUT
     assert len(lost.evidence["console"]) == MESSAGES_KEPT
     assert {len(text) for text in lost.evidence["console"]} == {MESSAGE_LENGTH}
     assert len(json.dumps(lost.evidence, ensure_ascii=False).encode()) < 20_000
+
+
+async def test_what_a_document_hangs_in_was_told_before(engine: ChromiumEngine) -> None:
+    html = "<p>x<script>console.info('last words'); while (true) {}</script>"
+    lost = await failed(engine, html, options=SCRIPTS, timeout_s=0.5)
+    assert lost.evidence["console"] == ["info: last words"]
+
+
+async def test_no_script_gets_hold_of_the_means_to_tell(engine: ChromiumEngine) -> None:
+    html = f"""<iframe id=f></iframe><p id=a>x<script>
+        String.prototype.slice = Array.prototype.push = Function.prototype.call = function () {{
+            window.seen = [this, ...arguments].some(each => typeof each === 'function');
+        }};
+        console.log('x');
+        a.textContent = [typeof {BINDING}, typeof f.contentWindow.{BINDING}, window.seen].join();
+    </script>"""
+    shown = await show(engine, html, options=SCRIPTS)
+    assert "undefined,undefined," in text_of(shown.pdf)
+    assert "true" not in text_of(shown.pdf)
 
 
 async def test_addresses_are_kept_without_data_users_and_queries(engine: ChromiumEngine) -> None:

@@ -91,12 +91,12 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
     "chatter": (
         "<p>x<script>for (;;) console.log('я'.repeat(1e5))</script>",
         True,
-        {Fault.RENDER_CRASHED, Fault.RENDER_TIMEOUT},
+        {Fault.RENDER_TIMEOUT},
     ),
-    "whispers": (
-        "<p>x<script>for (;;) console.log(1)</script>",
+    "requests": (
+        "<p>x<script>for (;;) new Image().src = 'https://pack.invalid/' + Math.random()</script>",
         True,
-        {Fault.RENDER_CRASHED, Fault.RENDER_TIMEOUT},
+        {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY},
     ),
     "filters": (
         '<svg width=9000 height=9000><filter id=f><feGaussianBlur stdDeviation=900 /></filter>'

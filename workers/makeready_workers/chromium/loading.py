@@ -33,6 +33,8 @@ class Loading:
         self.frames: set[str] = set()
         self.awaited: set[str] = set()
         """Requests whose answer has not reached the document."""
+        self.world = 0
+        """Where scripts of the page itself run; known when it was asked for."""
         self.is_gone = False
         """Whether the document has left its page. No request tells of the way to about:blank."""
 
@@ -43,6 +45,8 @@ class Loading:
                 self.loaded.set()
             case "Page.frameNavigated" if "parentId" not in params["frame"]:
                 self.is_gone = True
+            case "Runtime.executionContextCreated":
+                self.world = params["context"]["id"]
             case "Page.frameAttached":
                 self.frames.add(params["frameId"])
             case "Page.frameDetached" if params.get("reason") != "swap":

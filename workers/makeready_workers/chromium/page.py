@@ -20,7 +20,9 @@ from typing import Any
 from makeready.documents import Asset
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium.evidence import (
+    BINDING,
     PAGE_SIZE,
+    TELL,
     Evidence,
     describe_exception,
     screenshot_call,
@@ -105,7 +107,7 @@ class Page:
             page._call("Emulation.setEmulatedMedia", {"media": "print"}),
         )
         if scripts:
-            await asyncio.gather(page._call("Runtime.enable"), page._call("Network.enable"))
+            await asyncio.gather(page._call("Network.enable"), page._tell())
         return page
 
     async def dispose(self) -> None:
@@ -254,6 +256,14 @@ class Page:
         await self._call("IO.close", {"handle": handle})
         return bytes(pdf)
 
+    async def _tell(self) -> None:
+        """Lets the page tell of its console and errors; frames in it are not given the means."""
+        await self._call("Runtime.enable")  # which names the world of the page, and much else
+        await self._call("Runtime.disable")
+        world = self._loading.world
+        await self._call("Runtime.addBinding", {"name": BINDING, "executionContextId": world})
+        await self._evaluate(TELL, world)
+
     async def _screenshot(self) -> bytes | None:
         method, params = screenshot_call(still=self._still)
         if self._still:
@@ -283,8 +293,8 @@ class Page:
         match name:
             case "Fetch.requestPaused":
                 self._notify(*self._requests.answer(params))
-            case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown":
-                self._listen_to(name, params)
+            case "Runtime.bindingCalled":
+                self._evidence.hear(params["payload"])
             case "Page.javascriptDialogOpening":
                 self._notify("Page.handleJavaScriptDialog", {"accept": False})
             case "Inspector.targetCrashed" | "Inspector.detached":
@@ -293,12 +303,6 @@ class Page:
                 self._lost(params["reason"])
             case _:
                 self._loading.hear(name, params)
-
-    def _listen_to(self, name: str, params: Mapping[str, Any]) -> None:
-        if not self._evidence.hear(name, params):
-            self._notify("Runtime.disable", {})
-        if self._evidence.is_flood:
-            self._lost("the scripts of the document never stop writing to the console")
 
     def _lost(self, reason: str) -> None:
         self.reusable = False
