@@ -18,8 +18,7 @@ from starlette.responses import JSONResponse, Response
 from makeready import document_rows
 from makeready.document_rows import DocumentRow
 from makeready_http.auth import acting, current_staff
-from makeready_http.documents import access_item
-from makeready_http.items import ACCESS
+from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
     TEXT,
     TRUTH,

@@ -137,7 +137,7 @@ async def list_pack_documents(request: Request) -> Response:
     pool = services_of(request).pool
     owner = await admin.owner_of(pool, pack)
     found = await library.documents(pool, owner, pack)
-    items = [document_item(state) for state in found]
+    items = [document_item(state, services_of(request).settings) for state in found]
     return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
 
 

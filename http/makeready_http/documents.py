@@ -13,7 +13,7 @@ from makeready.designs import WITHOUT_TEMPLATE
 from makeready.document_rows import Access, DocumentRow
 from makeready.typesetting import DocumentType
 from makeready_http.auth import current_user
-from makeready_http.items import ACCESS
+from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
     ANYTHING,
     TEXT,
@@ -65,16 +65,6 @@ async def show_document(request: Request) -> Response:
             "sample": _sample(doc, language),
         }
     )
-
-
-def access_item(access: Access) -> dict[str, Any]:
-    """What users are told about access; paid documents are not refused, only shown as such."""
-    return {
-        "tier": access.tier,
-        "enabled": access.is_enabled,
-        "is_locked": access.reason is not None,
-        "reason": access.reason,
-    }
 
 
 def _item(row: DocumentRow, access: Access, language: str) -> dict[str, Any]:

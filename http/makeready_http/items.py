@@ -10,6 +10,8 @@ from uuid import UUID
 from starlette.responses import JSONResponse, Response
 
 from makeready import library
+from makeready.config import Settings
+from makeready.document_rows import Access, access_of
 from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, nullable, record
 from makeready_http.operations import UUID as ID
 
@@ -62,8 +64,19 @@ PACK = record(
 )
 
 
-def document_item(state: library.DocumentState) -> dict[str, Any]:
+def access_item(access: Access) -> dict[str, Any]:
+    """What users are told about access; paid documents are not refused, only shown as such."""
+    return {
+        "tier": access.tier,
+        "enabled": access.is_enabled,
+        "is_locked": access.reason is not None,
+        "reason": access.reason,
+    }
+
+
+def document_item(state: library.DocumentState, settings: Settings) -> dict[str, Any]:
     """A document in a list (RND-009)."""
+    access = access_of(state.tier, is_enabled=state.is_enabled, settings=settings)
     return {
         "doc_id": state.doc_id,
         "title": state.title,
@@ -73,12 +86,7 @@ def document_item(state: library.DocumentState) -> dict[str, Any]:
         "last_good_file_id": _text(state.last_good_file_id),
         "attempts": state.attempts,
         "last_error": state.last_error,
-        "access": {
-            "tier": state.tier,
-            "enabled": state.is_enabled,
-            "is_locked": not state.is_enabled,
-            "reason": None if state.is_enabled else "disabled",
-        },
+        "access": access_item(access),
     }
 
 

@@ -51,7 +51,7 @@ async def list_documents(request: Request) -> Response:
     pack = path_uuid(request, "pack_id", "pack_not_found")
     found = await library.documents(services_of(request).pool, user, pack)
     _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
-    items = [document_item(state) for state in found]
+    items = [document_item(state, services_of(request).settings) for state in found]
     return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
 
 

@@ -75,7 +75,7 @@ async def pack_outcome(
         waited |= left
     is_open = bool(left)
     return JSONResponse(
-        body | {"documents": [document_item(state) for state in found]},
+        body | {"documents": [document_item(state, services.settings) for state in found]},
         status_code=202 if is_open else 200,
         headers=headers | {"Preference-Applied": f"wait={wait_s:.0f}"},
     )

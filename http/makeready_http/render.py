@@ -235,7 +235,7 @@ OPERATIONS = (
                 headers=("Location",),
             )
         },
-        errors=("document_not_found", "forbidden"),
+        errors=("document_not_found", "forbidden", "conflict", "storage_unavailable"),
     ),
     Operation(
         method="POST",

@@ -67,10 +67,10 @@ class DocumentRow:
     def access(self, settings: Settings) -> Access:
         """What is in effect."""
         tier = self.tier_by_staff or self.tier
-        return access(tier, is_enabled=self.may_render, settings=settings)
+        return access_of(tier, is_enabled=self.may_render, settings=settings)
 
 
-def access(tier: str, *, is_enabled: bool, settings: Settings) -> Access:
+def access_of(tier: str, *, is_enabled: bool, settings: Settings) -> Access:
     """What is in effect for a document of this tier, as the settings have it."""
     tier = "free" if settings.docs_force_all_free else tier
     is_visible = tier == "free" or settings.paid_docs_visible

@@ -20,7 +20,17 @@ import pytest
 
 from makeready import __version__
 from makeready.__main__ import COMMANDS, main
-from makeready.commands import checks, doctor, isolated, machine, migrate, psql, token, work
+from makeready.commands import (
+    checks,
+    doctor,
+    document_checks,
+    isolated,
+    machine,
+    migrate,
+    psql,
+    token,
+    work,
+)
 from makeready.commands.checks import Finding
 from makeready.commands.service import check_port
 from makeready.commands.table import text_table
@@ -30,6 +40,8 @@ from makeready.embedded.processes import EmbeddedError
 from makeready.people import token_hash
 from tests.support.chromium import without_fonts
 from tests.support.objectstore import S3
+from tests.support.rendering import Press
+from tests.support.versions import publish
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -160,6 +172,21 @@ def test_doctor_finds_all_well(
         *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
         *("browser", "engines", "fonts", "disk", "data folder", "autovacuum"),
     }
+
+
+async def test_doctor_tells_of_versions_that_wait_behind_those_of_staff(
+    db: asyncpg.Connection, settings: Settings
+) -> None:
+    press = await Press(db).open()
+    (finding,) = await document_checks.check_types(settings)
+    assert (finding.verdict, finding.found) == ("ok", "3 in force")
+    await publish(press, "letter")
+    (finding,) = await document_checks.check_types(settings)
+    assert (finding.verdict, finding.found) == ("warn", "staff's own versions in force: letter")
+    assert "roll back" in finding.mend
+    only_shipped = dataclasses.replace(settings, config_source="file")
+    (finding,) = await document_checks.check_types(only_shipped)
+    assert finding.verdict == "ok"
 
 
 async def test_doctor_fails_an_engine_that_is_chosen_and_not_installed(

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
-from makeready.commands import checks
+from makeready.commands import checks, document_checks
 from makeready.commands.checks import Finding, good
 from makeready.commands.machine import machine, running
 from makeready.commands.migrate import brought_up
@@ -88,6 +88,8 @@ async def _look(settings: Settings) -> list[Finding]:
             ("database", lambda: checks.check_database(settings), DATABASE_MEND),
             ("notifications", lambda: checks.check_listen(settings), LISTEN_MEND),
         ]
+        types = document_checks.check_types
+        steps.append((document_checks.WHAT, lambda: types(settings), document_checks.MEND))
         steps.append(("engines", lambda: checks.check_engines(settings), checks.ENGINES_MEND))
     findings: list[Finding] = []
     for what, check, mend in steps:
