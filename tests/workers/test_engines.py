@@ -6,21 +6,31 @@ Proves that the second engine is opened only when it is asked for.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import printing
+from makeready import printing, render
 from makeready.config import Settings
+from makeready.db import pool_opened
+from makeready.documents import document_type, sample
 from makeready.embedded.processes import EmbeddedError
 from makeready.print_options import PrintOptions
+from makeready.storage import open_storage
 from makeready_workers.chromium.records import EngineLimits, Fault, RenderError
 from makeready_workers.engines import Engines, open_engines
+from makeready_workers.handler import Context
+from makeready_workers.render import open_handler
 from tests.support.chromium import LOOSE, SETTINGS
+from tests.support.in_process import working
+from tests.support.objectstore import S3
 from tests.support.rendering import Press
+from tests.support.waiting import until
 
 SECOND = dataclasses.replace(LOOSE, engine="pyppeteer")
 
@@ -36,6 +46,15 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyppeteer"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyppeteer", None)
+
+
+async def printed_by(db: asyncpg.Connection, job: UUID) -> str:
+    """Which engine printed; empty as long as none has."""
+    found = await db.fetchval(
+        "select meta ->> 'engine' from makeready.artifacts where meta ->> 'render_job_id' = $1",
+        str(job),
+    )
+    return str(found or "")
 
 
 async def version(engines: Engines, options: PrintOptions) -> str:
@@ -115,3 +134,27 @@ async def test_a_machine_without_chromium_says_what_to_install(tmp_path: Path) -
     with pytest.raises(EmbeddedError, match="is no program"):
         async with open_engines(nowhere):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+async def test_a_choice_is_in_force_at_the_next_job_of_a_running_worker(
+    db: asyncpg.Connection, settings: Settings, s3: S3
+) -> None:
+    press = Press(db)
+    async with (
+        open_storage(settings) as storage,
+        pool_opened(settings, "makeready_worker", size=6) as pool,
+    ):
+        context = Context(settings=settings, pool=pool, storage=storage)
+        async with open_handler(context) as handler, working(settings, handler):
+            user = await press.user()
+            data = {"letter": sample(document_type("letter"), "ru")}
+            pack = (await render.pack_create(db, user, data, language="ru")).pack_id
+            for name in ("pyppeteer", None):
+                await db.execute("select makeready.render_engine_set(null, $1)", name)
+                job = (await render.render_document(db, user, pack, "letter")).job_id
+                engine = await until(functools.partial(printed_by, db, job), timeout_s=20)
+                assert engine.startswith(name or "chromium")
+            await storage.delete([facts.key async for facts in storage.listing()])
+    assert s3.bucket == settings.s3_bucket

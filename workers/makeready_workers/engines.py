@@ -80,6 +80,7 @@ class Engines:
 
     async def _keep(self, name: str, ready: asyncio.Future[ChromiumEngine]) -> None:
         """Opens and closes an engine in one task, as its task group demands."""
+        structlog.contextvars.clear_contextvars()  # it outlives the job that asked for it
         try:
             async with open_engine(self._settings, name=name, limits=self._limits) as engine:
                 ready.set_result(engine)

@@ -14,9 +14,10 @@ MESSAGES_KEPT = 20  # of each kind
 MESSAGE_LENGTH = 300
 BINDING = "makeready_tell"
 
-# Run before the document is put into the page. Opening it takes listeners away, so those for errors
-# are added when its first element comes, which is before its first script.
+# Run before the document is put into the page. Opening it takes listeners away, so those for
+# errors are added when its first element comes, which is before its first script.
 _TELL = """((name, most, length) => {
+  'use strict';
   const tell = window[name], text = String;
   const cut = Function.prototype.call.bind(String.prototype.slice);
   delete window[name];
