@@ -239,7 +239,8 @@ def _text(value: bytes) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         raise _broken("a name is not UTF-8") from None
-    return unquote(text) if "%22" in text else text  # how browsers write a quotation mark
+    # A quotation mark as browsers write it; a slash as some libraries do.
+    return unquote(text) if "%22" in text or "%2f" in text.lower() else text
 
 
 def _refuse_above(most: int, count: int, name: str) -> None:

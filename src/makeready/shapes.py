@@ -251,7 +251,7 @@ def _expected(schema: Mapping[str, Any], keyword: str) -> str:
     wanted, described = schema[keyword], _described(schema)
     text = ", ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)
     expected = f"expected {keyword}: {text}"
-    return f"{described}; {expected}" if described else expected
+    return f"{described.rstrip('.')}; {expected}" if described else expected
 
 
 def _is_date(text: str) -> bool:

@@ -217,6 +217,15 @@ async def test_the_same_request_is_one_job_and_one_archive(anna: Person, storage
     assert len(await keys(storage)) == 1
 
 
+async def test_paths_may_come_with_their_slashes_encoded(anna: Person, storage: Storage) -> None:
+    await anna.post("/render/html", files=form(PAGE, ("img%2Fa%20b.svg", PIXEL)))
+    (key,) = await keys(storage)
+    with zipfile.ZipFile(io.BytesIO(await storage.get(key))) as archive:
+        assert "img/a b.svg" in archive.namelist()
+    answer = await anna.post("/render/html", files=form(PAGE, ("%2e%2e%2fx.svg", PIXEL)))
+    assert answer.status_code == 400
+
+
 ODD_PATHS = ["/etc/passwd", "../x.png", "a/../../x", "a//b", "a\\b", "C:x", "", "."]
 
 
