@@ -64,7 +64,7 @@ async def test_problems_make_it_invalid_and_a_change_makes_it_a_draft_again(pres
     assert (row.state, row.problems, row.checked_at) == ("draft", [], None)
 
 
-@pytest.mark.parametrize("upto", ["draft", "invalid", "valid", "failed", "other"])
+@pytest.mark.parametrize("upto", ["draft", "invalid", "valid", "failed", "other", "checked again"])
 async def test_only_what_was_checked_and_tried_is_published(press: Press, upto: str) -> None:
     number = await drafted(press, "note")
     if upto == "invalid":
@@ -77,6 +77,9 @@ async def test_only_what_was_checked_and_tried_is_published(press: Press, upto: 
         await press.fail(await press.one())
     elif upto == "other":  # a worker that printed something else in its place
         await tried(press, "note", number, type_version="something else")
+    elif upto == "checked again":  # by a release that finds more
+        await tried(press, "note", number)
+        await checked(press, "note", number, [{"code": "x"}])
     with pytest.raises(Rejected) as raised:
         await document_versions.publish(press.db, "note", number)
     assert raised.value.details["reason"] == "publish_forbidden"
