@@ -108,6 +108,19 @@ declare
   v_after   makeready.document_types;
   v_is_ours boolean;
 begin
+  -- Most processes find all as they ship it: those lock nothing, so that many may start at once.
+  if exists (select from makeready.document_types t
+              where t.id = v_doc and t.is_shipped and t.shipped_version = v_hash and t.shipped_by is not distinct from nullif(release, '{}')
+                and (t.version <> v_hash
+                     or (t.title_ru, t.title_en, t.description_ru, t.description_en, t.tier, t.is_enabled)
+                        is not distinct from (facts ->> 'title_ru', facts ->> 'title_en', coalesce(facts ->> 'description_ru', ''),
+                                              coalesce(facts ->> 'description_en', ''), coalesce(facts ->> 'tier', 'free'),
+                                              coalesce((facts ->> 'enabled')::boolean, true))))
+     and (jsonb_typeof(facts -> 'design') is distinct from 'object'
+          or exists (select from makeready.document_type_versions v
+                      where v.doc_id = v_doc and v.origin = 'shipped' and v.hash = v_hash)) then
+    return false;
+  end if;
   insert into makeready.document_types as t (id, title_ru, title_en, is_shipped, synced_at)
   values (v_doc, facts ->> 'title_ru', facts ->> 'title_en', false, v_now)
   on conflict on constraint document_types_pk do nothing;

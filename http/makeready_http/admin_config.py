@@ -134,7 +134,7 @@ async def dry_run(request: Request) -> Response:
             raise Rejected("the version is not valid", details={"problems": problems})
     samples = design.get("samples", {})
     language = body.get("language") or ("en" if samples.keys() == {"en"} else "ru")
-    data: Any = body.get("data") or samples.get(language) or next(iter(samples.values()), {})
+    data: Any = body.get("data", samples.get(language) or next(iter(samples.values()), {}))
     if "data" in body:
         await foreign.check(type_of(key, row.hash, design, {}), data, limiter=services.heavy)
     async with acting(services, staff, request) as connection:

@@ -40,6 +40,8 @@ async def list_documents(request: Request) -> Response:
     language = read_query(request, _QUERY)["language"]
     services = services_of(request)
     rows = await document_rows.documents(services.pool)
+    if services.settings.config_source == "file":
+        rows = [row for row in rows if row.is_shipped]
     seen = ((row, row.access(services.settings)) for row in rows if _has_template(row))
     items = [_item(row, access, language) for row, access in seen if access.is_visible]
     return JSONResponse({"ok": True, "documents": items})

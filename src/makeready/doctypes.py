@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import anyio
 import asyncpg
 import structlog
 
@@ -63,7 +62,6 @@ class Catalogue:
         self._kept: OrderedDict[tuple[str, str], DocumentType] = OrderedDict()
         self._in_force: dict[str, tuple[str, float]] = {}
         self._broken: dict[tuple[str, str], tuple[str, float]] = {}
-        self._loading = anyio.Lock()
 
     async def current(self, doc_id: str) -> DocumentType:
         """The version in force; raises NotFound when there is none, TypeUnusable."""
@@ -99,8 +97,7 @@ class Catalogue:
         why, until = self._broken.get(key, ("", 0.0))
         if self._clock() >= until:
             try:
-                async with self._loading:
-                    return self._keep(key, self._kept.get(key) or await self._fetch(*key))
+                return self._keep(key, await self._fetch(*key))
             except TypeUnusable as error:
                 why = str(error)
             if len(self._broken) >= TYPES_KEPT:
