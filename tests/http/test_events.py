@@ -33,10 +33,12 @@ ONCE = (
     "render_jobs_enqueued",
     "render_error",
     "render_retry_scheduled",
+    "evidence_kept",
     "s3_presign_ok",
     "file_presigned",
 )
-TWICE = ("render_ok", "s3_upload_start", "s3_upload_ok", "file_created")
+TWICE = ("render_ok", "file_created")
+UPLOADS = 5  # two documents, a picture of each, the evidence of what failed
 FACTS = {
     "render_start": {"doc_id", "pack_id", "attempt"},
     "render_ok": {"doc_id", "pack_id", "pages", "size_bytes", "ms"},
@@ -98,6 +100,7 @@ async def test_a_whole_run_writes_every_event_and_no_secret_rnd_029_rnd_041_rnd_
     assert {event: counts[event] for event in (*ONCE, *TWICE)} == (
         dict.fromkeys(ONCE, 1) | dict.fromkeys(TWICE, 2)
     )
+    assert (counts["s3_upload_start"], counts["s3_upload_ok"]) == (UPLOADS, UPLOADS)
     assert counts["render_start"] == 3  # one of them was for nothing
     assert counts["render_status_listed"] >= 1
     for line in lines:
