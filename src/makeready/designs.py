@@ -33,20 +33,19 @@ PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024
 ASSET_LIMIT_BYTES = 2 * 1024 * 1024
 ASSETS_LIMIT_BYTES = 8 * 1024 * 1024
 ASSETS_MAX = 50
-MEDIA_TYPES = frozenset(
-    {
-        "font/otf",
-        "font/ttf",
-        "font/woff",
-        "font/woff2",
-        "image/gif",
-        "image/jpeg",
-        "image/png",
-        "image/svg+xml",
-        "image/webp",
-        "text/css",
-    }
-)
+MEDIA_TYPES: Mapping[str, bytes] = {
+    "font/otf": b"OTTO",
+    "font/ttf": b"\x00\x01\x00\x00",
+    "font/woff": b"wOFF",
+    "font/woff2": b"wOF2",
+    "image/gif": b"GIF8",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/svg+xml": b"<",
+    "image/webp": b"RIFF",
+    "text/css": b"",
+}
+"""What an asset may be, and what its bytes begin with."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -166,7 +165,7 @@ def _read_asset(name: str, facts: Any, contents: dict[str, Asset]) -> dict[str, 
     if not isinstance(facts, dict):
         return problem("wrong_type", path, "an asset is an object", "")
     media_type, text, digest = (facts.get(key) for key in ("media_type", "base64", "sha256"))
-    if media_type not in MEDIA_TYPES:
+    if not isinstance(media_type, str) or media_type not in MEDIA_TYPES:
         hint = f"one of {', '.join(sorted(MEDIA_TYPES))}"
         return problem("not_allowed", f"{path}.media_type", "no media type of an asset", hint)
     if text is None and isinstance(digest, str) and _SHA256.fullmatch(digest):
@@ -184,6 +183,8 @@ def _read_asset(name: str, facts: Any, contents: dict[str, Asset]) -> dict[str, 
     if len(content) > ASSET_LIMIT_BYTES:
         hint = f"at most {ASSET_LIMIT_BYTES} bytes"
         return problem("too_large", path, f"the asset has {len(content)} bytes", hint)
+    if not content.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(MEDIA_TYPES[media_type]):
+        return problem("wrong_content", path, f"the bytes are no {media_type}", "")
     digest = hashlib.sha256(content).hexdigest()
     contents[digest] = Asset(media_type=media_type, content=content)
     return {"media_type": media_type, "sha256": digest, "size_bytes": len(content)}

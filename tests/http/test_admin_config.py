@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -11,10 +12,11 @@ import httpx2
 import pytest
 
 from makeready import documents
+from makeready.config import Secret, Settings
 from makeready.storage import Storage
 from tests.support.designs import PIXEL, label, label_text, templated
 from tests.support.rendering import Press
-from tests.support.service import Member, Person, error_code
+from tests.support.service import Member, Person, error_code, member, serving
 
 CONFIG = "/admin/config/parcel_label"
 WAIT = {"Prefer": "wait=10"}
@@ -184,6 +186,21 @@ async def test_bytes_of_an_asset_are_sent_once(
         ),
         (label_text(assets={"x.png": {"media_type": "image/png", "base64": "%%"}}), "bad_format"),
         (
+            label_text(assets={"x.png": {"media_type": "image/jpeg", "base64": "iVBORw0KGgo="}}),
+            "wrong_content",
+        ),
+        (label_text(assets={"x.png": {"media_type": [], "base64": "AA=="}}), "not_allowed"),
+        (label_text(assets={"x.png": 1}), "wrong_type"),
+        (label_text(assets=[]), "wrong_type"),
+        (
+            label_text(
+                assets={
+                    f"{n}.css": {"media_type": "text/css", "base64": "YQ=="} for n in range(51)
+                }
+            ),
+            "too_many",
+        ),
+        (
             label_text(assets={"x.png": {"media_type": "image/png", "base64": "A" * 3_000_000}}),
             "too_large",
         ),
@@ -254,6 +271,20 @@ async def test_a_trial_with_data_of_its_own_is_checked_first(administrator: Memb
     answer = await step(administrator, "dry-run", data={"number": "lower case"})
     assert answer.status_code == 422
     assert {each["path"] for each in answer.json()["error"]["details"]} == {"number", "to"}
+
+
+async def test_without_storage_a_draft_with_assets_is_refused_for_now(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    away = replace(settings, s3_endpoint="http://127.0.0.1:9", s3_access_key="a")
+    away = replace(away, s3_secret_key=Secret("b"))
+    async with serving(away) as service, member(service, away, db, "admin") as staff:
+        path = "/admin/config/parcel_label/draft"
+        answer = await staff.post(path, json={"payload_text": label_text()})
+        assert (answer.status_code, error_code(answer)) == (503, "storage_unavailable")
+        plain = await staff.post(path, json={"payload_text": label_text(assets={})})
+        assert plain.status_code == 201
+        assert plain.json()["version"]["version"] == 1  # the other one left nothing behind
 
 
 async def test_all_of_it_is_audited_with_hashes_rnd_045(
