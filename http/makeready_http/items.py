@@ -53,15 +53,20 @@ FILE = record(
         "status": TEXT,
     }
 )
-PACK = record(
-    {
-        "pack_id": ID,
-        "session_id": ID,
-        "created_at": TIME,
-        "language": TEXT,
-        "open_count": WHOLE,
-    }
-)
+PACK_FIELDS = {
+    "pack_id": ID,
+    "session_id": ID,
+    "created_at": TIME,
+    "language": TEXT,
+    "open_count": WHOLE,
+}
+PACK = record(PACK_FIELDS)
+BUNDLE = {
+    "bundle_status": {"type": "string", "enum": ["none", "queued", "ready", "failed"]},
+    "bundle_error": nullable(TEXT),
+    "pack_file_id": nullable(ID),
+    "zip_file_id": nullable(ID),
+}
 
 
 def access_item(access: Access) -> dict[str, Any]:
@@ -127,6 +132,21 @@ def pack_item(row: library.PackRow) -> dict[str, Any]:
         "created_at": row.created_at.isoformat(),
         "language": row.language,
         "open_count": row.open_count,
+    }
+
+
+def pack_facts_item(pack: library.PackFacts) -> dict[str, Any]:
+    """One pack with its bundle."""
+    return pack_item(pack) | bundle_item(pack)
+
+
+def bundle_item(pack: library.PackFacts) -> dict[str, Any]:
+    """What the documents of a pack were bundled into."""
+    return {
+        "bundle_status": pack.bundle_status,
+        "bundle_error": pack.bundle_error,
+        "pack_file_id": _text(pack.pack_file_id),
+        "zip_file_id": _text(pack.zip_file_id),
     }
 
 

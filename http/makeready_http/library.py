@@ -1,8 +1,10 @@
 """What a user sees of packs, jobs and files. Reads only: read, call one function, answer.
 
+GET  /packs/{pack_id}
 GET  /packs/{pack_id}/documents
 GET  /render/jobs/{job_id}
 GET  /files/{file_id}/download
+GET  /files/{file_id}/thumbnail
 GET  /me/files, /me/packs        ?limit=50&after=<the last id of the page before>
 """
 
@@ -13,17 +15,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import library
+from makeready.storage_errors import ObjectMissing
 from makeready_http.auth import current_user
 from makeready_http.inputs import page, path_uuid
 from makeready_http.items import (
+    BUNDLE,
     DOCUMENT,
     FILE,
     JOB_FIELDS,
     PACK,
+    PACK_FIELDS,
+    bundle_item,
     document_item,
     file_item,
     job_item,
     listed,
+    pack_facts_item,
     pack_item,
 )
 from makeready_http.operations import (
@@ -45,14 +52,24 @@ from makeready_http.services import services_of
 _log = structlog.get_logger(__name__)
 
 
+async def show_pack(request: Request) -> Response:
+    """A pack, and what its documents were bundled into."""
+    user = await current_user(request)
+    pack = path_uuid(request, "pack_id", "pack_not_found")
+    found = await library.pack(services_of(request).pool, user, pack)
+    return JSONResponse({"ok": True, **pack_facts_item(found)})
+
+
 async def list_documents(request: Request) -> Response:
     """Each document of the pack with the state of its latest render."""
     user = await current_user(request)
     pack = path_uuid(request, "pack_id", "pack_not_found")
-    found = await library.documents(services_of(request).pool, user, pack)
+    pool = services_of(request).pool
+    found = await library.documents(pool, user, pack)
+    bundle = bundle_item(await library.pack(pool, user, pack))
     _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
     items = [document_item(state, services_of(request).settings) for state in found]
-    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
+    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items, **bundle})
 
 
 async def show_job(request: Request) -> Response:
@@ -84,6 +101,23 @@ async def download(request: Request) -> Response:
     )
 
 
+async def thumbnail(request: Request) -> Response:
+    """A picture of the first page of the file."""
+    user = await current_user(request)
+    file_id = path_uuid(request, "file_id", "file_not_found")
+    services = services_of(request)
+    found = await library.file(services.pool, user, file_id)
+    if found is None or found.thumb_bucket is None or found.thumb_key is None:
+        raise not_found("file_not_found", "file_id", file_id)
+    try:
+        body = await services.storage.of_bucket(found.thumb_bucket).get(found.thumb_key)
+    except ObjectMissing:
+        raise not_found("file_not_found", "file_id", file_id) from None
+    # What a file id stands for never changes; whose it is may, so nobody else keeps it.
+    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response(body, media_type="image/jpeg", headers=headers)
+
+
 async def my_files(request: Request) -> Response:
     """The user's files, newest first."""
     user = await current_user(request)
@@ -103,6 +137,18 @@ async def my_packs(request: Request) -> Response:
 OPERATIONS = (
     Operation(
         method="GET",
+        path="/packs/{pack_id}",
+        endpoint=show_pack,
+        tag="packs",
+        summary="shows a pack and its bundle",
+        description="Once no document is queued or rendering, those that are ready are made into"
+        " one PDF with bookmarks and one ZIP. Both ids are null until they are made, and whenever"
+        " the pack was rendered again since.",
+        answers={200: Answer(description="The pack.", schema=done(**PACK_FIELDS, **BUNDLE))},
+        errors=("pack_not_found",),
+    ),
+    Operation(
+        method="GET",
         path="/packs/{pack_id}/documents",
         endpoint=list_documents,
         tag="packs",
@@ -110,7 +156,7 @@ OPERATIONS = (
         answers={
             200: Answer(
                 description="In the order of printing.",
-                schema=done(pack_id=ID, documents=array(DOCUMENT)),
+                schema=done(pack_id=ID, documents=array(DOCUMENT), **BUNDLE),
             )
         },
         errors=("pack_not_found",),
@@ -136,7 +182,17 @@ OPERATIONS = (
                 schema=done(url=TEXT, expires_in_sec=WHOLE),
             )
         },
-        errors=("file_not_found",),
+        errors=("file_not_found", "result_expired"),
+    ),
+    Operation(
+        method="GET",
+        path="/files/{file_id}/thumbnail",
+        endpoint=thumbnail,
+        tag="files",
+        summary="shows the first page of a document",
+        description="320 pixels wide. Bundles have none.",
+        answers={200: Answer(description="A picture.", media_type="image/jpeg")},
+        errors=("file_not_found", "result_expired", "storage_unavailable"),
     ),
     Operation(
         method="GET",

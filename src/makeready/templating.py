@@ -12,6 +12,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from makeready import figures
+from makeready.prose import markdown
 from makeready.wording import LANGUAGES, Wording, cents, groups
 
 _FILTERS = ("number", "money", "date", "plural", "in_words", "typo")
@@ -55,6 +56,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         for name in _FILTERS:
             self.filters[name] = getattr(wording, name)
         self.filters |= {"cents": cents, "css_string": figures.css_string, "groups": groups}
+        self.filters["markdown"] = markdown
         kept = {name: self.globals[name] for name in ("namespace", "range")}
         drawing = {name: getattr(figures, name) for name in ("ticks", "qr", "days", "mondays")}
         self.globals = {**kept, **drawing, "lang": lang}

@@ -9,8 +9,6 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -18,16 +16,13 @@ import pymupdf
 import pytest
 
 from makeready.config import Settings
-from makeready.db import pool_opened
 from makeready.documents import font_files
 from makeready.pdf import text_of
-from makeready.storage import Storage, open_storage
+from makeready.storage import Storage
 from makeready.storage_errors import StorageUnavailable
 from makeready_http import html
 from makeready_http.html import LIMITS
-from makeready_workers.handler import Context
-from makeready_workers.render import open_handler
-from tests.support.in_process import working
+from tests.support.printing import printing
 from tests.support.rendering import Press
 from tests.support.service import Person, Service, error_code
 from tests.support.waiting import until
@@ -48,19 +43,6 @@ def form(page: str | bytes = PAGE, *files: tuple[str, bytes], **fields: Any) -> 
         text = value if isinstance(value, str | bytes) else json.dumps(value)
         found.append((name, (None, text)))
     return found
-
-
-@asynccontextmanager
-async def printing(settings: Settings) -> AsyncIterator[None]:
-    """A worker with a browser, beside the service."""
-    async with (
-        pool_opened(settings, "makeready_worker", size=4) as pool,
-        open_storage(settings) as storage,
-    ):
-        context = Context(settings=settings, pool=pool, storage=storage)
-        async with open_handler(context) as handler, working(settings, handler):
-            yield
-        await storage.delete([facts.key async for facts in storage.listing()])
 
 
 async def connected(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
