@@ -26,7 +26,7 @@ from makeready.print_options import PrintOptions
 from makeready.templating import TemplateSandbox
 from makeready.validation import check_schema
 
-GENERAL = ("invoice", "letter", "report")
+GENERAL = ("invoice", "letter", "markdown", "report", "sections")
 NAMES = tuple(registry())
 
 
