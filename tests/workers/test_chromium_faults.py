@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -121,6 +122,16 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ChromiumEngine
         yield running
 
 
+@pytest.fixture
+async def complaints() -> AsyncIterator[list[str]]:
+    """What the event loop itself complains of."""
+    found: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, facts: found.append(facts["message"]))
+    yield found
+    loop.set_exception_handler(None)
+
+
 async def attempt(engine: ChromiumEngine, html: str, *, scripts: bool) -> Fault | None:
     try:
         await show(
@@ -200,7 +211,7 @@ async def test_a_killed_renderer_fails_its_own_document_at_once(engine: Chromium
 
 @pytest.mark.parametrize("name", BOTH)
 async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_another(
-    name: str,
+    name: str, complaints: list[str]
 ) -> None:
     async with running_engine(name=name) as engine:
         await show(engine, "<p>x", pack="a")
@@ -224,6 +235,8 @@ async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_anot
         assert pid_of(engine) != first
         assert engine.statistics().browsers_lost == 1
         await until(lambda: not group(first), what="the end of the killed browser")
+    gc.collect()
+    assert complaints == [], "an error that nobody looked at"
 
 
 @pytest.mark.parametrize("name", BOTH)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import sys
 from pathlib import Path
 from uuid import UUID
@@ -108,6 +109,16 @@ async def test_the_second_engine_is_opened_by_the_first_document_that_asks_for_i
             assert engines.statistics().documents == 3
     closed = [line["engine"] for line in lines if line["event"] == "engine_closed"]
     assert sorted(closed) == ["chromium", "pyppeteer"]
+
+
+async def test_no_document_gets_into_the_log_by_pyppeteer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with open_engines(SETTINGS) as engines:
+            await engines.render("<p>письмо", {}, SECOND, timeout_s=15)
+    found = [line for line in caplog.records if line.name.startswith(("pyppeteer", "websockets"))]
+    assert found == []
 
 
 @pytest.mark.usefixtures("absent")

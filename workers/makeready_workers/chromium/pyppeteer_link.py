@@ -12,6 +12,7 @@ import asyncio
 import functools
 import importlib
 import json
+import logging
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +38,13 @@ _MEASURED_LENGTH = 1024 * 1024  # shorter texts fit, however they are escaped
 async def load_pyppeteer() -> str:
     """Imports pyppeteer and returns its version; RenderError (ENGINE_MISSING) when it is absent.
 
-    In a thread: it takes a third of a second.
+    In a thread: it takes a third of a second. Its loggers are silenced: they would write whole
+    documents, and what they complain of is told by the link.
     """
     try:
         await asyncio.to_thread(importlib.import_module, "pyppeteer.connection")
+        for name in ("pyppeteer", "websockets"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         return metadata.version("pyppeteer")
     except (ImportError, metadata.PackageNotFoundError) as error:
         raise RenderError(
@@ -130,8 +134,7 @@ class PyppeteerLink(Link):
             self._answered(call_id, sending.result())
 
     def _lost(self, reader: asyncio.Task[None]) -> None:
-        if not reader.cancelled():
-            reader.exception()  # looked at, so that nobody complains of it
+        _look_at(reader)
         self._end(_CLOSED)
 
 
@@ -148,9 +151,25 @@ def _connection(url: str) -> Any:
 
     module.ws_connect = ws_connect
     try:
-        return module.Connection(url, asyncio.get_running_loop())
+        made: Any = module.Connection(url, asyncio.get_running_loop())
     finally:
         module.ws_connect = usual
+    send = made.send
+
+    def send_and_look(method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
+        # A page's message is wrapped in one of the connection's, whose answer nobody looks at.
+        sending: asyncio.Future[Any] = send(method, params)
+        sending.add_done_callback(_look_at)
+        return sending
+
+    made.send = send_and_look
+    return made
+
+
+def _look_at(ended: asyncio.Future[Any]) -> None:
+    """So that nobody complains of an error that is told elsewhere."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _is_too_large(params: Mapping[str, Any]) -> bool:
