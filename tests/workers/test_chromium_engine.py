@@ -152,6 +152,32 @@ async def test_dialogs_do_not_stop_a_document(engine: ChromiumEngine) -> None:
     assert (await show(engine, html, options=SCRIPTS)).pages == 1
 
 
+@pytest.mark.parametrize("options", [LOOSE, SCRIPTS], ids=["still", "scripts"])
+async def test_frames_show_assets_and_nothing_replaces_the_document(
+    engine: ChromiumEngine, options: PrintOptions
+) -> None:
+    drawing = b"<svg xmlns='http://www.w3.org/2000/svg'><text y='20'>drawn</text></svg>"
+    assets = {
+        "a.svg": Asset(media_type="image/svg+xml", content=drawing),
+        "in.html": Asset(
+            media_type="text/html", content=b"<link rel=stylesheet href=a.css>framed"
+        ),
+        "out.html": Asset(
+            media_type="text/html",
+            content=b"<script>top.location = '/in.html'</script><a target=_top href=in.html>x</a>",
+        ),
+        "a.css": Asset(media_type="text/css", content=b"body::after { content: 'styled' }"),
+    }
+    html = (
+        f"<base href='{ASSET_ORIGIN}'><meta http-equiv=refresh content='0; url=in.html'>itself"
+        "<object data=a.svg type=image/svg+xml></object><iframe src=in.html></iframe>"
+        "<iframe src=out.html></iframe>"
+    )
+    found = text_of((await engine.render(html, assets, options, timeout_s=10)).pdf)
+    for word in ("itself", "drawn", "framed", "styled"):
+        assert word in found
+
+
 async def test_a_plug_in_that_nobody_has_holds_nothing_up(engine: ChromiumEngine) -> None:
     html = (
         f"<base href='{ASSET_ORIGIN}'><link rel=stylesheet href=a.css><p>beside"

@@ -2,7 +2,7 @@
 
 The HTML is put into `about:blank`, whose opaque origin can read no file. Everything that the
 document asks for is answered here, from the map of assets or with a refusal; nothing ever waits
-for a network. Navigations are refused too, so what is printed is the document that was given.
+for a network. The document itself may go nowhere: what is printed is the one that was given.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Page:
         limits: EngineLimits,
     ) -> Printed:
         """Prints one document; the caller holds the deadline. Raises RenderError or LinkError."""
-        self._requests, self._evidence = Requests(assets), Evidence()
+        self._requests, self._evidence = Requests(assets, self._target), Evidence()
         self._loading.is_gone = False
         self.documents += 1
         async with self._within("load", options.load_timeout_s):

@@ -20,7 +20,8 @@ _VISIBLE = frozenset(
 class Requests:
     """The requests of one document."""
 
-    def __init__(self, assets: Mapping[str, Asset]) -> None:
+    def __init__(self, assets: Mapping[str, Asset], frame: str = "") -> None:
+        """`frame` is that of the document itself: it never leaves its page."""
         self.missing: list[str] = []
         """What a reader of the page would miss."""
         self.blocked: list[str] = []
@@ -28,12 +29,17 @@ class Requests:
         self.is_printing = False
         """Pictures that are asked for now are waited for by Chromium, fonts are not."""
         self._assets = assets
+        self._frame = frame
 
     def answer(self, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The command that answers one `Fetch.requestPaused`; navigations are always refused."""
+        """The command that answers one `Fetch.requestPaused`.
+
+        Frames show assets; the document itself is never replaced by one.
+        """
         request, kind = params["requestId"], params.get("resourceType", "Other")
         address = str(params["request"]["url"])
-        if address.startswith(ASSET_ORIGIN) and kind != "Document":
+        is_leaving = kind == "Document" and params.get("frameId", self._frame) == self._frame
+        if address.startswith(ASSET_ORIGIN) and not is_leaving:
             name = unquote(address.removeprefix(ASSET_ORIGIN).partition("?")[0])
             asset = self._assets.get(name)
             if asset is not None:
