@@ -17,12 +17,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from makeready import documents, foreign
 from makeready.config import Settings
 from makeready.db import pool_opened
 from makeready.pdf import text_of
 from makeready.storage import Storage, open_storage
 from makeready_workers.handler import Context
 from makeready_workers.render import open_handler
+from tests.support.designs import templated
 from tests.support.in_process import working
 from tests.support.service import Member, Person, member, person, serving
 
@@ -167,3 +169,57 @@ async def test_a_draft_that_changes_before_its_trial_is_printed_fails_it(
         while (found := (await house.staff.get(job)).json()["job"])["status"] != "failed":
             assert found["status"] in {"queued", "rendering"}
         assert found["last_error"].startswith("DOCUMENT_UNKNOWN")
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+async def test_a_version_that_is_damaged_is_printed_as_shipped_and_told_once_rnd_045(
+    db: asyncpg.Connection, settings: Settings
+) -> None:
+    async with opened(db, settings) as house:
+        pack = await house.user.pack("letter", language="en")
+        await db.execute(
+            "update makeready.document_type_versions set design = design - 'schema',"
+            " hash = 'damaged' where doc_id = 'letter'"
+        )
+        await db.execute(
+            "update makeready.document_types set version = 'damaged' where id = 'letter'"
+        )
+        for _ in range(2):
+            answer = await house.user.post(f"/packs/{pack}/render/letter", headers=WAIT)
+            assert answer.status_code == 200, answer.text
+        rows = await db.fetch(
+            "select context ->> 'doc_id' from makeready.alerts where event = 'bad_config_fallback'"
+        )
+        assert [row[0] for row in rows] == ["letter"]
+        printed = await db.fetch("select meta ->> 'type_version' from makeready.artifacts")
+        assert {row[0] for row in printed} == {documents.document_type("letter").version}
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+async def test_a_template_that_never_ends_for_some_data_fails_its_document_alone_rnd_045(
+    db: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "SET_TIMEOUT_S", 1.0)
+    trap = (
+        "{% if data.to == 'trap' %}{% for a in range(99999) %}{% for b in range(99999) %}"
+        "{% endfor %}{% endfor %}{% endif %}<p>{{ t.label }} {{ data.to }}</p>"
+    )
+    payload = example(sources=templated(trap), assets={})
+    async with opened(db, settings) as house:
+        await house.publish(1, payload)
+        await house.step("publish", version=1)
+        ends = []
+        for name in ("trap", "Anna"):
+            data = {"parcel_label": {"number": "RA-1", "to": name}}
+            made = await house.user.post("/packs", json={"documents": data})
+            path = f"/packs/{made.json()['pack_id']}/render/parcel_label"
+            ends.append(await house.user.post(path, headers=WAIT))
+        caught, printed = ends
+        assert caught.status_code == 422, caught.text
+        assert caught.json()["error"]["details"]["reason"] == "template_error"
+        assert printed.status_code == 200, printed.text
+        assert "Посылка Anna" in await house.text(printed.json()["file_id"])
