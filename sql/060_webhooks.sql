@@ -327,8 +327,9 @@ declare
 begin
   for v_hook in
     -- Locked against deletion until this commits; one that was deleted at this moment is skipped.
-    select e.id, e.failing_since from makeready.webhook_endpoints e
-     where e.user_id = person and e.disabled_at is null and event_name = any (e.events) order by e.id for key share
+    select e.id, e.failing_since from makeready.webhook_endpoints e join makeready.users u on u.id = e.user_id
+     where e.user_id = person and e.disabled_at is null and event_name = any (e.events) and u.disabled_at is null
+     order by e.id for key share of e
   loop
     v_now := coalesce(v_now, makeready.now());
     v_delivery := makeready.uuid7();

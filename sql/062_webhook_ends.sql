@@ -9,9 +9,10 @@ create or replace function makeready.webhook_input(delivery uuid)
 as $$
   select e.id, e.url, d.content,
          case when s.former_until > makeready.now() then array[s.secret, s.former] else array[s.secret] end,
-         e.disabled_at is not null
+         e.disabled_at is not null or u.disabled_at is not null
     from makeready.webhook_deliveries d
     join makeready.webhook_endpoints e on e.id = d.endpoint_id
+    join makeready.users u on u.id = e.user_id
     join makeready.webhook_secrets s on s.endpoint_id = e.id
    where d.id = webhook_input.delivery and d.state = 'pending'
 $$;

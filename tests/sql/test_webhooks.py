@@ -144,6 +144,17 @@ async def test_nothing_is_written_for_a_disabled_endpoint_or_another_event(press
     assert await press.db.fetchval("select count(*) from makeready.deliver_jobs") == 0
 
 
+async def test_a_disabled_user_is_told_nothing(press: Press, core: Core) -> None:
+    user = await press.user()
+    await endpoint(press.db, user, "render.ready")
+    await rendered(press, user)
+    await press.db.execute("update makeready.users set disabled_at = now()")
+    await rendered(press, user)
+    (entry,) = await outbox(press.db)  # from before, and not sent any more
+    (given,) = await core.rows("webhook_input", delivery=entry["id"])
+    assert given["is_stopped"]
+
+
 async def test_a_finish_that_is_rolled_back_tells_nothing(press: Press) -> None:
     user = await press.user()
     await endpoint(press.db, user)
