@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from makeready.aside import serve
-from makeready.pdf_facts import InvalidPdf, Unfinishable, verify
+from makeready.pdf_facts import InvalidPdf, Unfinishable, unfinishable, verify
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 
@@ -78,6 +78,9 @@ def _finish(
     printed = verify(files[0], **bounds) if watermark else None
     finished = finish(files[0], metadata=metadata, watermark=watermark, pdf_a=pdf_a)
     facts = verify(finished, **bounds)
+    if pdf_a is not None and facts.lost_chars:
+        text = f"{facts.lost_chars} characters without a letter in their font"
+        raise unfinishable([f"no PDF/A-{pdf_a}: {text}"])
     if printed is not None:  # a watermark is no text
         kept = {name: getattr(printed, name) for name in ("text_chars", "lost_chars", "letters")}
         facts = replace(facts, **kept)

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import Any
 
-import pymupdf
 import pytest
 
 from makeready.pdf import InvalidPdf, inspect, text_of, verify, verify_aside
-from tests.support.pdfs import made
-
-
-def without_glyphs(data: bytes, *, meaning: bytes = b"/Span BMC") -> bytes:
-    """The first letter of each page becomes the glyph that stands for a missing one."""
-    with pymupdf.open(stream=data) as document:
-        for page in document:
-            drawn = re.sub(
-                rb"\[<[\da-f]{4}([\da-f]+)>\]TJ",
-                meaning + rb" <0000> Tj EMC <\1> Tj",
-                page.read_contents(),
-            )
-            document.update_stream(page.get_contents()[0], drawn)
-        return bytes(document.tobytes())
+from tests.support.pdfs import made, without_glyphs
 
 
 def problems(data: bytes, **expected: Any) -> str:

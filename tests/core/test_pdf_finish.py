@@ -26,7 +26,7 @@ from makeready.pdf import (
 )
 from makeready.pdf_srgb import srgb_profile
 from makeready.print_options import Metadata, PrintOptions
-from tests.support.pdfs import made
+from tests.support.pdfs import made, without_glyphs
 
 DC = "{http://purl.org/dc/elements/1.1/}"
 PDFAID = "{http://www.aiim.org/pdfa/ns/id/}"
@@ -199,6 +199,13 @@ async def test_fonts_that_stay_behind_are_refused_in_any_case() -> None:
     for options in (ARCHIVAL, PrintOptions()):
         with pytest.raises((Unfinishable, InvalidPdf), match="Helvetica"):
             await finish_aside(made(embedded=False), options)
+
+
+async def test_letters_that_are_missing_are_refused_also_where_they_are_else_allowed() -> None:
+    data = without_glyphs(made("Привет"))
+    assert (await finish_aside(data, PrintOptions(), needs_text=False))[1].lost_chars == 1
+    with pytest.raises(Unfinishable, match="1 characters without a letter"):
+        await finish_aside(data, ARCHIVAL, needs_text=False)
 
 
 async def test_what_can_be_mended_is() -> None:

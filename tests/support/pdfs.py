@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pymupdf
@@ -31,3 +32,16 @@ def made(
     document.set_metadata({"title": "A title"})
     document.set_toc([list(entry) for entry in outline])
     return bytes(document.tobytes(no_new_id=True))
+
+
+def without_glyphs(data: bytes, *, meaning: bytes = b"/Span BMC") -> bytes:
+    """The first letter of each page becomes the glyph that stands for a missing one."""
+    with pymupdf.open(stream=data) as document:
+        for page in document:
+            drawn = re.sub(
+                rb"\[<[\da-f]{4}([\da-f]+)>\]TJ",
+                meaning + rb" <0000> Tj EMC <\1> Tj",
+                page.read_contents(),
+            )
+            document.update_stream(page.get_contents()[0], drawn)
+        return bytes(document.tobytes())
