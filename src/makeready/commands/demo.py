@@ -1,4 +1,4 @@
-"""Prints two packs of documents, one in Russian and one in English, on a system of its own.
+"""Prints two hiring packs, one in Russian and one in English, on a system of its own.
 
 It starts Postgres, S3, the HTTP service and a worker on free ports, under var/demo; works through
 HTTP as any client would; opens every PDF again; and takes the system away. The documents and the
@@ -8,6 +8,7 @@ logs stay.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import on_own_system, remove_whole
 from makeready.commands.machine import data_folder
-from makeready.commands.packs import Made, made_table, print_packs
+from makeready.commands.packs import Printed, made_table, print_packs
 from makeready.commands.service import Client
 from makeready.config import Settings
+from makeready.embedded.processes import EmbeddedError, Locked, locked
 from makeready.log import configure_logging
 
 
@@ -31,6 +33,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     configure_logging(settings.log_format, "warning")
     started = time.perf_counter()
     folder = data_folder(settings) / "demo"
+    try:
+        with locked(folder.with_suffix(".lock"), str(os.getpid())):
+            return _shown(settings, folder, started, keep=options.keep)
+    except Locked as error:
+        raise EmbeddedError(f"process {error.holder} shows the demo there: {folder}") from None
+
+
+def _shown(settings: Settings, folder: Path, started: float, *, keep: bool) -> int:
     remove_whole(folder / "system")
     remove_whole(folder)
     folder.mkdir(parents=True)
@@ -40,16 +50,16 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             sys.stdout.write("\r\033[K")
         print(f"[{time.perf_counter() - started:5.1f} s] {text}", flush=True)
 
-    async def work(client: Client) -> list[Made]:
+    async def work(client: Client) -> Printed:
         return await print_packs(client, folder, say)
 
-    made = on_own_system(settings, folder, work, say, keep=options.keep)
+    made = on_own_system(settings, folder, work, say, keep=keep)
     if made is None:
         return INTERRUPTED
     _report(made, folder, time.perf_counter() - started)
     return 0
 
 
-def _report(made: list[Made], folder: Path, seconds: float) -> None:
+def _report(made: Printed, folder: Path, seconds: float) -> None:
     print(f"\n{made_table(made)}")
     print(f"They lie in {folder}, with the logs http.log and work.log. {seconds:.1f} s in all.")

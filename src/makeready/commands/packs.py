@@ -1,56 +1,81 @@
-"""Prints packs of all documents through the HTTP service, and opens every PDF again.
+"""Prints hiring packs through the HTTP service, and opens every file again.
 
-What `makeready demo` and `makeready smoke` do once there is a service.
+What `makeready demo` does once there is a service.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
-from makeready import documents, pdf
+from makeready import hiring, pdf
 from makeready.commands.service import Client, ServiceError
 from makeready.commands.table import text_table
-from makeready.wording import LANGUAGES
 
 POLL_S = 0.05
 RENDER_TIMEOUT_S = 180.0
+PROFESSIONS = {"ru": "Руководитель отдела продаж", "en": "Head of Sales"}
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """One document that was printed, downloaded and checked."""
+    """One PDF that was printed, downloaded and checked."""
 
     path: Path
     facts: pdf.PdfFacts
     ready_ms: float
-    """From the request to render the pack to the status `ready`."""
+    """From the request to render the pack until the file was there."""
 
 
-async def print_packs(client: Client, folder: Path, say: Say) -> list[Made]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """One ZIP that was downloaded and whose files were read."""
+
+    path: Path
+    files: int
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What came of the packs."""
+
+    pdfs: list[Made]
+    archives: list[Archive]
+
+
+async def print_packs(client: Client, folder: Path, say: Say) -> Printed:
     """A pack in each language, its files in the folder; ServiceError when anything is amiss."""
-    packs = {language: await _render(client, language) for language in LANGUAGES}
+    packs = {lang: await _render(client, lang, role) for lang, role in PROFESSIONS.items()}
     began = time.perf_counter()
-    say(f"{len(packs)} packs of {len(documents.registry())} documents asked for")
+    say(f"{len(packs)} packs of {len(hiring.DOCUMENTS)} documents asked for")
     files = await _wait_for_files(client, list(packs.values()), began)
     say(f"{len(files)} documents ready")
-    return [
-        await _fetch(client, folder / f"{doc_id}.{language}.pdf", *files[pack, doc_id])
-        for language, pack in packs.items()
-        for doc_id in documents.registry()
-    ]
+    made, archives = [], []
+    for lang, pack in packs.items():
+        for doc_id in hiring.DOCUMENTS:
+            path = folder / f"{doc_id}.{lang}.pdf"
+            made.append(await _fetch(client, path, *files[pack, doc_id]))
+        whole, archive, ready_ms = await _wait_for_bundle(client, pack, began)
+        made.append(await _fetch(client, folder / f"pack.{lang}.pdf", whole, ready_ms))
+        archives.append(await _fetch_archive(client, folder / f"pack.{lang}.zip", archive))
+    say(f"{len(packs)} packs put together, each as one PDF and as a ZIP")
+    return Printed(pdfs=made, archives=archives)
 
 
-def made_table(made: Sequence[Made]) -> str:
-    """The table of what was printed, and a line that sums it up."""
+def made_table(printed: Printed) -> str:
+    """The table of what was printed, and lines that sum it up."""
+    made = printed.pdfs
     rows = [
         [
             one.path.name,
@@ -65,13 +90,17 @@ def made_table(made: Sequence[Made]) -> str:
     head = ["document", "pages", "letters", "fonts", "size", "ready after"]
     pages = sum(one.facts.pages for one in made)
     last_s = max(one.ready_ms for one in made) / 1e3
-    text = f"{len(made)} documents, {pages} pages in {last_s:.2f} s; all opened and checked."
-    return f"{text_table(head, rows)}\n\n{text}"
+    lines = [f"{len(made)} PDFs, {pages} pages in {last_s:.2f} s; all opened and checked."]
+    lines += [
+        f"{one.path.name}: {one.files} files, {one.byte_count / 1000:.0f} kB"
+        for one in printed.archives
+    ]
+    return f"{text_table(head, rows)}\n\n" + "\n".join(lines)
 
 
-async def _render(client: Client, language: str) -> str:
-    """Makes a pack of every document with its sample data, and has it rendered."""
-    data = {name: documents.sample(doc, language) for name, doc in documents.registry().items()}
+async def _render(client: Client, language: str, profession: str) -> str:
+    """Makes a hiring pack and has it rendered."""
+    data = hiring.pack(profession, language)
     made = await client.post("/packs", {"language": language, "documents": data})
     pack: str = made["pack_id"]
     asked = await client.post(f"/packs/{pack}/render")
@@ -85,7 +114,7 @@ async def _wait_for_files(
 ) -> dict[tuple[str, str], tuple[str, float]]:
     """File id and milliseconds of each document; ServiceError when one fails or takes too long."""
     files: dict[tuple[str, str], tuple[str, float]] = {}
-    total = len(packs) * len(documents.registry())
+    total = len(packs) * len(hiring.DOCUMENTS)
     while len(files) < total:
         await asyncio.sleep(POLL_S)
         elapsed_s = time.perf_counter() - began
@@ -101,6 +130,30 @@ async def _wait_for_files(
         if elapsed_s > RENDER_TIMEOUT_S:
             raise ServiceError(f"{len(files)} of {total} documents in {elapsed_s:.0f} s")
     return files
+
+
+async def _wait_for_bundle(client: Client, pack: str, began: float) -> tuple[str, str, float]:
+    """The files of the whole pack, PDF and ZIP, and the milliseconds until they were there."""
+    while True:
+        found = await client.get(f"/packs/{pack}")
+        elapsed_s = time.perf_counter() - began
+        if found["pack_file_id"] and found["zip_file_id"]:
+            return found["pack_file_id"], found["zip_file_id"], elapsed_s * 1e3
+        if elapsed_s > RENDER_TIMEOUT_S:
+            raise ServiceError(f"pack {pack} was not put together in {elapsed_s:.0f} s")
+        await asyncio.sleep(POLL_S)
+
+
+async def _fetch_archive(client: Client, path: Path, file_id: str) -> Archive:
+    link = await client.get(f"/files/{file_id}/download")
+    data = await client.download(link["url"])
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        broken = archive.testzip()
+        if broken:
+            raise ServiceError(f"{path.name}: {broken} is broken")
+        names = archive.namelist()
+    await to_thread.run_sync(path.write_bytes, data)
+    return Archive(path=path, files=len(names), byte_count=len(data))
 
 
 async def _fetch(client: Client, path: Path, file_id: str, ready_ms: float) -> Made:

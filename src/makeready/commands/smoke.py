@@ -20,7 +20,7 @@ from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import on_own_system, token_for
 from makeready.commands.machine import running
 from makeready.commands.options import option
-from makeready.commands.packs import Made, made_table, print_packs
+from makeready.commands.packs import Printed, made_table, print_packs
 from makeready.commands.service import Client, new_session, wait_ready
 from makeready.commands.walk import has_codes, walk
 from makeready.config import Settings
@@ -51,11 +51,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="makeready-smoke-") as name:
         folder = Path(name)
         if options.base_url:
-            made: list[Made] | None = asyncio.run(_there(settings, options, folder))
+            made: Printed | None = asyncio.run(_there(settings, options, folder))
         else:
             folder.chmod(0o755)  # the servers of a root process run as another user
 
-            async def work(client: Client) -> list[Made]:
+            async def work(client: Client) -> Printed:
                 return await _through(replace(client, token=None), folder)
 
             made = on_own_system(settings, folder, work, _say)
@@ -65,7 +65,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _there(settings: Settings, options: argparse.Namespace, folder: Path) -> list[Made]:
+async def _there(settings: Settings, options: argparse.Namespace, folder: Path) -> Printed:
     async with new_session() as session:
         client = Client(session=session, base_url=options.base_url)
         await wait_ready(client)
@@ -75,7 +75,7 @@ async def _there(settings: Settings, options: argparse.Namespace, folder: Path) 
         return await _through(replace(client, token=token), folder)
 
 
-async def _through(client: Client, folder: Path) -> list[Made]:
+async def _through(client: Client, folder: Path) -> Printed:
     return await print_packs(await walk(client, _say), folder, _say)
 
 
