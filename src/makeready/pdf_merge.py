@@ -44,8 +44,9 @@ def merge(parts: Sequence[tuple[str, bytes]], *, title: str = "") -> bytes:
                 bookmarks.append(_bookmark(whole, name, first, source if has_outline else None))
                 tags.add(source, first)
                 shelf.tidy(first)
-            except (pikepdf.PdfError, ValueError, IndexError) as error:
-                raise invalid([f"{name}: {error}"]) from error
+            except Exception as error:  # whatever a broken file makes the library raise
+                text = f"{name}: it cannot be read: {type(error).__name__}: {error}"
+                raise invalid([text]) from error
             labels += [first, Dictionary(P=String(f"{number}-"), S=Name.D)]
         tags.finish(complete=all(_is_tagged(source) for source in sources))
         _chain(whole, bookmarks)

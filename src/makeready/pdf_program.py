@@ -46,6 +46,9 @@ def _answer(question: bytes) -> bytes:
         return packed(*_WORK[head.pop("do")](files, **head))
     except (InvalidPdf, Unfinishable) as error:
         return packed({"code": error.code, "problems": error.details["problems"]})
+    except Exception as error:  # noqa: BLE001 -- whatever a broken file makes a library raise
+        problem = f"it cannot be read: {type(error).__name__}: {error}"
+        return packed({"code": InvalidPdf.code, "problems": [problem]})
 
 
 def _verify(files: Sequence[bytes], **asked: Any) -> Answer:

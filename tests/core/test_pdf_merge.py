@@ -10,6 +10,7 @@ import pymupdf
 import pytest
 from pikepdf import Array, Dictionary, Name, String
 
+from makeready import pdf
 from makeready.pdf import (
     MERGED_PARTS,
     InvalidPdf,
@@ -133,6 +134,18 @@ async def test_an_outline_that_runs_in_circles_is_left_out() -> None:
     part = changed(made(outline=((1, "Round", 1),)), spin)
     with pymupdf.open(stream=await merge_aside([("A", part)])) as document:
         assert document.get_toc() == [[1, "A", 1]]
+
+
+async def test_a_part_with_a_broken_structure_is_named_and_the_helper_lives() -> None:
+    def change(document: pikepdf.Pdf) -> None:
+        tagged(document)
+        document.Root.StructTreeRoot.K = Array([7])
+
+    await verify_aside(made())
+    helper = pdf._helper()._process
+    with pytest.raises(InvalidPdf, match="Odd: it cannot be read"):
+        await merge_aside([("Good", made()), ("Odd", changed(made(), change))])
+    assert pdf._helper()._process is helper
 
 
 async def test_what_cannot_be_merged_is_named() -> None:
