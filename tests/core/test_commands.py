@@ -336,7 +336,8 @@ def test_a_system_of_its_own_prints_whatever_else_is_configured() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 documents, 24 pages" in done.stdout
+    assert "26 PDFs, " in done.stdout
+    assert done.stdout.count("12 files") == 2  # a ZIP a pack
     assert done.stdout.splitlines()[-1] == "[smoke] OK"
 
 
