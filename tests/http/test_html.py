@@ -150,6 +150,28 @@ async def test_a_page_of_pictures_alone_is_printed_too(anna: Person, settings: S
         assert answer.status_code == 200, answer.text
 
 
+async def test_options_are_carried_out_after_printing_or_the_document_fails_for_good(
+    anna: Person, settings: Settings
+) -> None:
+    waiting = {"Prefer": "wait=15"}
+    options = {"pdf_a": "2b", "watermark": "ЧЕРНОВИК", "metadata": {"author": "Анна"}}
+    async with printing(settings):
+        answer = await anna.post("/render/html", files=form(options=options), headers=waiting)
+        assert answer.status_code == 200, answer.text
+        assert b"<pdfaid:part>2</pdfaid:part>" in answer.content
+        assert {"Привет,", "ЧЕРНОВИК"} <= set(text_of(answer.content).split())
+        with pymupdf.open(stream=answer.content) as document:
+            assert document.metadata["author"] == "Анна"
+
+        page = f"<style>@page {{ size: 90mm 6000mm }}</style>{PAGE}"
+        answer = await anna.post(
+            "/render/html", files=form(page, options=options), headers=waiting
+        )
+        assert (answer.status_code, error_code(answer)) == (422, "render_failed")
+        assert answer.json()["error"]["details"]["reason"] == "invalid_print_options"
+        assert "no PDF/A-2b: a page of" in answer.json()["error"]["message"]
+
+
 async def test_html_is_printed_again_from_its_kept_sources(
     anna: Person, settings: Settings
 ) -> None:
