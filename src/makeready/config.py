@@ -143,6 +143,12 @@ class Settings:
         values.boolean,
         "Start the browser without its sandbox. Only for containers that forbid user namespaces.",
     )
+    render_timeout_s: float = _setting(
+        120.0,
+        values.seconds(1, 3600),
+        "Seconds that the browser gets for one document; fewer when its attempt ends before.",
+        "RENDER_TIMEOUT_SEC",
+    )
     jwt_secret: Secret | None = _setting(
         None,
         values.signing_secret,

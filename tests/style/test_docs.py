@@ -58,6 +58,20 @@ def test_the_example_is_readable_as_it_is() -> None:
     assert Settings.from_env(pairs) == Settings()
 
 
+def test_every_name_of_older_set_ups_is_read_or_said_to_be_gone() -> None:
+    names = {
+        "DATABASE_URL RENDER_QUEUE RENDER_TIMEOUT_SEC S3_ENDPOINT S3_PRESIGN_ENDPOINT S3_BUCKET",
+        "S3_REGION S3_ACCESS_KEY S3_SECRET_KEY S3_USE_SSL ALERT_WEBHOOK_URL DEBUG SMS_PROVIDER",
+        "CONFIG_SOURCE DOCS_FORCE_ALL_FREE PAID_DOCS_VISIBLE",
+    }
+    read = {alias for variable in variables() for alias in variable.aliases}
+    unread = {name for line in names for name in line.split()} - read
+    rows = re.findall(r"^\| (`.*?) \| .*? \|$", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+
+    assert unread == {"RENDER_QUEUE"}
+    assert any("`RENDER_QUEUE`" in row for row in rows)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_overview_of_the_read_me_or_the_page(command: str) -> None:
     texts = [PAGE.read_text("utf-8"), (ROOT / "README.md").read_text("utf-8")]

@@ -172,7 +172,22 @@ async def test_the_first_lease_stores_under_the_jobs_own_key_rnd_025(room: Room)
     facts = await room.storage.head(key)
     assert (file.key, file.byte_count, file.sha256) == (key, facts.byte_count, facts.sha256)
     assert room.engine.packs == [str(room.pack)]
-    assert 0 < room.engine.timeouts[0] <= 120  # RND-019
+    assert room.engine.timeouts == [120]  # RND-019
+
+
+async def test_a_document_gets_the_seconds_that_are_set_but_none_of_the_last_ones_rnd_019(
+    room: Room, settings: Settings
+) -> None:
+    context = Context(settings=settings, pool=room.pool, storage=room.storage)
+    for seconds in (7, 3600):
+        context = dataclasses.replace(
+            context, settings=dataclasses.replace(settings, render_timeout_s=seconds)
+        )
+        room.handler = RenderHandler(context, room.storage, room.engine)
+        await room.attempt(await room.claimed())
+    brief, long = room.engine.timeouts
+    assert brief == 7
+    assert 120 < long < 240 - 19  # of an attempt of four minutes
 
 
 async def test_a_later_lease_never_writes_over_an_earlier_one(room: Room) -> None:

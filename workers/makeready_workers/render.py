@@ -59,7 +59,12 @@ class RenderHandler:
         self._storage = storage
         source = context.settings.config_source
         catalogue = Catalogue(context.pool, storage, source=source)
-        self._shop = Workshop(pool=context.pool, catalogue=catalogue, engine=engine)
+        self._shop = Workshop(
+            pool=context.pool,
+            catalogue=catalogue,
+            engine=engine,
+            timeout_s=context.settings.render_timeout_s,
+        )
         self._losses: OrderedDict[UUID, int] = OrderedDict()
 
     async def run(self, job: Job, lease: HeldLease) -> Outcome:

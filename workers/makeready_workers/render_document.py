@@ -31,7 +31,6 @@ from makeready_workers.render_html import unpack
 from makeready_workers.render_store import AFTERWORK_S, Shelf
 from makeready_workers.witness import Witness
 
-RENDER_TIMEOUT_S = 120.0  # of one document in the browser
 HTML_LAYOUT = "html"
 WARNINGS_KEPT = 20
 LETTERS_NAMED = 20
@@ -74,6 +73,8 @@ class Workshop:
     pool: asyncpg.Pool
     catalogue: Catalogue
     engine: Engine
+    timeout_s: float
+    """Of one document in the browser."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of each engine, as its last document stated it."""
 
@@ -89,7 +90,7 @@ async def make_document(shop: Workshop, shelf: Shelf, witness: Witness) -> Made:
         facts = {name: found.facts[name] for name in _KEPT_FACTS if name in found.facts}
         facts |= {"type_version": ready.version, "reused": True}
         return Made(stored=found.stored, thumbnail=found.thumbnail, facts=facts)
-    timeout_s = max(1.0, min(RENDER_TIMEOUT_S, shelf.lease.seconds_left - AFTERWORK_S))
+    timeout_s = max(1.0, min(shop.timeout_s, shelf.lease.seconds_left - AFTERWORK_S))
     printed, body, checked = await print_ready(shop, wanted, ready, timeout_s=timeout_s)
     stored = await shelf.put(f"{wanted.doc_id}.pdf", body, media_type="application/pdf")
     thumbnail = await _pictured(shelf, wanted.doc_id, body)

@@ -104,7 +104,9 @@ class _Again:
         from makeready_workers.witness import Witness  # noqa: PLC0415
 
         unopened: Any = None
-        shop = Workshop(pool=pool, catalogue=catalogue, engine=unopened)
+        shop = Workshop(
+            pool=pool, catalogue=catalogue, engine=unopened, timeout_s=settings.render_timeout_s
+        )
         ready = await prepare(shop, self, self.wanted, Witness())
         self._keep_html(ready)
         if html_only:
@@ -115,13 +117,10 @@ class _Again:
         return 0
 
     async def _print(self, shop: Workshop, ready: Prepared) -> None:
-        from makeready_workers.render_document import (  # noqa: PLC0415
-            RENDER_TIMEOUT_S,
-            print_ready,
-        )
+        from makeready_workers.render_document import print_ready  # noqa: PLC0415
 
         printed, body, checked = await print_ready(
-            shop, self.wanted, ready, timeout_s=RENDER_TIMEOUT_S
+            shop, self.wanted, ready, timeout_s=shop.timeout_s
         )
         path = self.folder / "document.pdf"
         path.write_bytes(body)
