@@ -111,8 +111,10 @@ create table if not exists makeready.audit_log (
   before     jsonb,
   after      jsonb,
   reason     text,
-  request_id text
+  request_id text,
+  client_address text
 );
+alter table makeready.audit_log add column if not exists client_address text;
 create index if not exists audit_log_recent on makeready.audit_log (target, id);
 comment on table makeready.audit_log is 'Who changed what by hand: policy, pauses, retries, people. Append only.';
 comment on column makeready.audit_log.id is 'Order of entry.';
@@ -124,6 +126,7 @@ comment on column makeready.audit_log.before is 'The values before.';
 comment on column makeready.audit_log.after is 'The values after.';
 comment on column makeready.audit_log.reason is 'Why, in the words of whoever did it.';
 comment on column makeready.audit_log.request_id is 'Setting makeready.request_id: the HTTP request, if it was one.';
+comment on column makeready.audit_log.client_address is 'Setting makeready.address: where that request came from; of IPv6 the network of 64 bits.';
 
 create or replace function makeready.audit(what text, about text, old_values jsonb, new_values jsonb, because text)
   returns void
@@ -132,11 +135,11 @@ create or replace function makeready.audit(what text, about text, old_values jso
   security definer
   set search_path = ''
 as $$
-  insert into makeready.audit_log (at, actor, action, target, before, after, reason, request_id)
+  insert into makeready.audit_log (at, actor, action, target, before, after, reason, request_id, client_address)
   values (makeready.now(),
           coalesce(nullif(current_setting('makeready.actor', true), '') || ' via ', '') || session_user,
           audit.what, audit.about, audit.old_values, audit.new_values, audit.because,
-          nullif(current_setting('makeready.request_id', true), ''))
+          nullif(current_setting('makeready.request_id', true), ''), nullif(current_setting('makeready.address', true), ''))
 $$;
 comment on function makeready.audit(text, text, jsonb, jsonb, text) is
   'Writes one line of the audit log. Called by every function that an operator calls, in its transaction.';

@@ -38,6 +38,7 @@ begin
     update makeready.staff_passwords p set password_hash = digest, set_at = makeready.now() where p.staff_id = member;
   end if;
   perform makeready.throttle_clear('login', v_staff.name || ' ' || tried_from);
+  perform set_config('makeready.address', tried_from, true);
   perform makeready.audit('staff_signed_in', member::text, null, jsonb_build_object('name', v_staff.name), null);
   return query select v_staff.name, v_staff.role, r.permissions, v_staff.token_version from makeready.staff_roles r where r.role = v_staff.role;
 end

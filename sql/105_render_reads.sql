@@ -70,9 +70,9 @@ as $$
     join makeready.sessions s on s.id = p.session_id
     join makeready.queues q on q.queue = 'render'
     left join makeready.jobs j on j.queue = 'render' and j.id = r.job_id
-   where r.job_id = render_job.job and s.user_id = render_job.person
+   where r.job_id = render_job.job and s.user_id is not distinct from render_job.person
 $$;
-comment on function makeready.render_job(uuid, uuid) is 'One render of a user by its job; no row when it is unknown or somebody else''s.';
+comment on function makeready.render_job(uuid, uuid) is 'One render of a user, or of nobody, by its job; no row when it is unknown or somebody else''s.';
 
 create or replace function makeready.render_pack_facts(person uuid, pack uuid)
   returns table (pack_id uuid, session_id uuid, made_at timestamptz, language_code text, documents_open integer,

@@ -78,7 +78,7 @@ create or replace function makeready.admin_packs(of_user uuid default null, max_
   set search_path = ''
 as $$
   select p.id, p.session_id, p.user_id, u.name, p.created_at, p.lang,
-         (select count(*)::integer from makeready.pack_contents c where c.pack_id = p.id), p.open_count
+         (select count(*)::integer from makeready.render_parts(p.id)), p.open_count
     from makeready.packs p
     left join makeready.users u on u.id = p.user_id
    where (of_user is null or p.user_id = of_user)
@@ -126,10 +126,12 @@ end
 $$;
 comment on function makeready.admin_file(uuid, text) is 'Where any user''s file lies; that somebody asked is audited. No row: there is none.';
 
+drop function if exists makeready.admin_audit(text, text, integer, bigint);
 create or replace function makeready.admin_audit(by_action text default null, about text default null, max_rows integer default 50,
     older_than bigint default null)
   returns table (line bigint, happened_at timestamptz, who text, what text, object text, hash_before text, hash_after text,
-                 before_values jsonb, after_values jsonb, why text, request text)
+                 before_values jsonb, after_values jsonb, why text, request text,
+                 asked_from text)
   language sql
   volatile
   security definer
@@ -137,7 +139,7 @@ create or replace function makeready.admin_audit(by_action text default null, ab
 as $$
   select l.id, l.at, l.actor, l.action, l.target,
          encode(sha256(convert_to(l.before::text, 'UTF8')), 'hex'), encode(sha256(convert_to(l.after::text, 'UTF8')), 'hex'),
-         l.before, l.after, l.reason, l.request_id
+         l.before, l.after, l.reason, l.request_id, l.client_address
     from makeready.audit_log l
    where (by_action is null or l.action = by_action)
      and (admin_audit.about is null or l.target = admin_audit.about)
@@ -245,6 +247,9 @@ begin
             hint = 'A finished document is rendered anew by its owner.';
   end if;
   perform makeready.render_type(v_row.layout);
+  perform makeready.render_refuse_spent(o)
+     from makeready.render_parts(v_row.pack_id) c join makeready.render_contents o on o.id = c.content_id
+    where c.doc_id = v_row.doc_id and makeready.render_is_spent(o);
   perform makeready.render_add(v_pack, array[v_row.doc_id], v_new, array[v_new]);
   perform makeready.audit('render_requeue', failed_job::text, jsonb_build_object('job_id', failed_job, 'state', v_row.state),
                           jsonb_build_object('job_id', v_new, 'state', 'queued'), null);
@@ -252,7 +257,7 @@ begin
 end
 $$;
 comment on function makeready.admin_requeue(uuid) is
-  'Renders a failed document once more, by a new job whose id it returns. MR404 unknown, MR422 it has not failed, MR409 a later render of it is open.';
+  'Renders a failed document once more, by a new job whose id it returns. MR404 unknown, MR422 it has not failed, MR409 a later render of it is open, MR410 its sources are gone.';
 
 create or replace function makeready.admin_requeue_failed(max_rows integer default 100)
   returns table (failed_considered integer, jobs_enqueued integer, skipped_in_progress integer, skipped_incomplete integer, error_texts text[])
@@ -284,7 +289,7 @@ begin
       v_enqueued := v_enqueued + 1;
     exception
       when sqlstate 'MR409' then v_open := v_open + 1;
-      when sqlstate 'MR404' or sqlstate 'MR422' then v_incomplete := v_incomplete + 1;
+      when sqlstate 'MR403' or sqlstate 'MR404' or sqlstate 'MR410' or sqlstate 'MR422' then v_incomplete := v_incomplete + 1;
       when sqlstate 'MR429' or sqlstate 'MR503' then
         v_errors := v_errors || format('%s: %s', v_row.job_id, sqlerrm);
         exit when cardinality(v_errors) >= 10;

@@ -12,6 +12,7 @@ GET  /admin/files/{file_id}/download
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from makeready import admin, library, render
 from makeready_http.auth import acting, current_staff
-from makeready_http.inputs import path_uuid
+from makeready_http.inputs import path_uuid, prefer_wait
 from makeready_http.items import DOCUMENT, STATUS, document_item, listed_rows, plain
 from makeready_http.operations import (
     ANYTHING,
@@ -37,6 +38,7 @@ from makeready_http.operations import (
     record,
 )
 from makeready_http.operations import UUID as ID
+from makeready_http.outcomes import OPEN, ended_render, pack_outcome
 from makeready_http.problems import not_found
 from makeready_http.services import services_of
 
@@ -85,12 +87,22 @@ async def requeue_job(request: Request) -> Response:
     """Renders a failed document once more."""
     staff = await current_staff(request, WRITE)
     job = path_uuid(request, "job_id", "job_not_found")
+    wait_s = prefer_wait(request)
     services = services_of(request)
     async with acting(services, staff, request) as connection:
         new = await admin.requeue(connection, job)
     services.wake(render.QUEUE)
     _log.info("render_job_created", job_id=str(new), old_job_id=str(job))
-    return JSONResponse({"ok": True, "old_job_id": str(job), "new_job_id": str(new)})
+    body: dict[str, Any] = {"ok": True, "old_job_id": str(job), "new_job_id": str(new)}
+    headers = {"Location": f"/admin/render-jobs/{new}"}
+    if wait_s is None:
+        return JSONResponse(body, headers=headers)
+    made = await admin.render(services.pool, new)
+    owner = None if made is None else made["user_id"]
+    found = await ended_render(services, owner, new, wait_s)
+    body |= {"status": found.status, "file_id": found.file_id and str(found.file_id)}
+    headers["Preference-Applied"] = f"wait={wait_s:.0f}"
+    return JSONResponse(body, status_code=202 if found.status in OPEN else 200, headers=headers)
 
 
 async def requeue_failed(request: Request) -> Response:
@@ -145,19 +157,22 @@ async def render_any_pack(request: Request) -> Response:
     """Renders what anybody's pack lacks."""
     staff = await current_staff(request, WRITE)
     pack = path_uuid(request, "pack_id", "pack_not_found")
+    wait_s = prefer_wait(request)
     services = services_of(request)
+    _log.info("render_pack_requested", pack_id=str(pack))
     async with acting(services, staff, request) as connection:
         found = await admin.render_pack(connection, pack)
     if found.jobs_created:
         services.wake(render.QUEUE)
-    return JSONResponse(
-        {
-            "ok": True,
-            "pack_id": str(pack),
-            "jobs_created": found.jobs_created,
-            "jobs_skipped": found.jobs_skipped,
-        }
-    )
+    counts = {"jobs_created": found.jobs_created, "jobs_skipped": found.jobs_skipped}
+    _log.info("render_jobs_enqueued", pack_id=str(pack), **counts)
+    body = {"ok": True, "pack_id": str(pack), **counts}
+    if wait_s is None:
+        return JSONResponse(body)
+    owner = await admin.owner_of(services.pool, pack)
+    answer = await pack_outcome(services, owner, pack, body=body, wait_s=wait_s)
+    answer.headers["Location"] = f"/admin/packs/{pack}/documents"
+    return answer
 
 
 async def download_any(request: Request) -> Response:
@@ -226,6 +241,14 @@ _PACK = record(
         "open_count": WHOLE,
     }
 )
+_OK: Mapping[str, Schema] = {"ok": {"const": True}}
+_REQUEUED = record(
+    {**_OK, "old_job_id": ID, "new_job_id": ID}, {"status": STATUS, "file_id": nullable(ID)}
+)
+_PACK_RENDERED = record(
+    {**_OK, "pack_id": ID, "jobs_created": WHOLE, "jobs_skipped": WHOLE},
+    {"documents": array(DOCUMENT)},
+)
 OPERATIONS = (
     admin_operation(
         method="GET",
@@ -265,12 +288,22 @@ OPERATIONS = (
         endpoint=requeue_job,
         needs=WRITE,
         summary="renders a failed document once more, by a new job",
+        can_wait=True,
         answers={
             200: Answer(
-                description="The new job is queued.", schema=done(old_job_id=ID, new_job_id=ID)
-            )
+                description="The new job is queued, or has ended well when it was waited for.",
+                schema=_REQUEUED,
+                headers=("Location",),
+            ),
+            202: Answer(description="It is still open.", schema=_REQUEUED, headers=("Location",)),
         },
-        errors=("job_not_found", "invalid_request", "already_in_progress", "queue_busy"),
+        errors=(
+            "job_not_found",
+            "invalid_request",
+            "already_in_progress",
+            "result_expired",
+            "queue_busy",
+        ),
     ),
     admin_operation(
         method="POST",
@@ -322,11 +355,17 @@ OPERATIONS = (
         endpoint=render_any_pack,
         needs=WRITE,
         summary="renders what anybody's pack lacks",
+        can_wait=True,
         answers={
             200: Answer(
-                description="It is queued.",
-                schema=done(pack_id=ID, jobs_created=WHOLE, jobs_skipped=WHOLE),
-            )
+                description="It is queued, or none of it is open when it was waited for.",
+                schema=_PACK_RENDERED,
+            ),
+            202: Answer(
+                description="Some of it is still open.",
+                schema=_PACK_RENDERED,
+                headers=("Location",),
+            ),
         },
         errors=("pack_not_found", "conflict", "queue_busy"),
     ),

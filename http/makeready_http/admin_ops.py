@@ -105,6 +105,7 @@ _AUDITED = record(
         "after": nullable(ANYTHING),
         "reason": nullable(TEXT),
         "request_id": nullable(TEXT),
+        "address": nullable(TEXT),
     }
 )
 _OVERVIEW = done(

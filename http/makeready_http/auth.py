@@ -16,6 +16,7 @@ from makeready import staff, staff_tokens
 from makeready.db import Connection
 from makeready.people import user_of_token
 from makeready.staff import Staff
+from makeready_http.clients import client_of
 from makeready_http.problems import Problem
 from makeready_http.services import Services, services_of
 
@@ -52,13 +53,15 @@ async def current_staff(request: Request, needs: str | None = None) -> Staff:
 
 @asynccontextmanager
 async def acting(services: Services, member: Staff, request: Request) -> AsyncIterator[Connection]:
-    """A transaction in which a member of staff acts: the audit log names them and the request."""
+    """A transaction in which a member of staff acts; the audit log names them and the request."""
     async with services.pool.acquire() as connection, connection.transaction():
         await connection.execute(
             "select set_config('makeready.actor', $1, true),"
-            " set_config('makeready.request_id', $2, true)",
+            " set_config('makeready.request_id', $2, true),"
+            " set_config('makeready.address', $3, true)",
             member.name,
             request.state.request_id,
+            client_of(request),
         )
         yield connection
 

@@ -1,6 +1,6 @@
 """What developers may do and strangers must not: without DEBUG none of it is there.
 
-POST /debug/s3/put-test-pdf     {"session_id": "…"}, which may be left out
+POST /debug/s3/put-test-pdf     ?session_id=…, which may be left out
 """
 
 from __future__ import annotations

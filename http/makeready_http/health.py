@@ -169,7 +169,7 @@ OPERATIONS = (
         endpoint=live,
         who="anyone",
         tag="health",
-        summary="the same, for probes",
+        summary="says the same, for probes",
         answers={200: Answer(description="It does.", schema=done())},
     ),
     Operation(

@@ -37,7 +37,7 @@ async def document_outcome(
 
 
 async def ended_render(
-    services: Services, user: UUID, job_id: UUID, wait_s: float
+    services: Services, user: UUID | None, job_id: UUID, wait_s: float
 ) -> library.RenderJob:
     """The render once it has ended or the time is over; 422 or 503 when it has failed."""
     ended = await services.waiting.wait(render.QUEUE, job_id, wait_s)
@@ -51,7 +51,7 @@ async def ended_render(
 
 async def pack_outcome(
     services: Services,
-    user: UUID,
+    user: UUID | None,
     pack: UUID,
     *,
     body: dict[str, Any],

@@ -158,8 +158,8 @@ async def audit(
     found = await db.fetch(
         "select line as id, happened_at as at, who as actor, what as action, object as target,"
         " hash_before as before_hash, hash_after as after_hash, before_values::text as before,"
-        " after_values::text as after, why as reason, request as request_id"
-        " from makeready.admin_audit($1, $2, $3, $4)",
+        " after_values::text as after, why as reason, request as request_id,"
+        " asked_from as address from makeready.admin_audit($1, $2, $3, $4)",
         action,
         target,
         limit,

@@ -114,8 +114,11 @@ async def documents(db: Executor, user: UUID | None, pack: UUID) -> list[Documen
     return [DocumentState(**row) for row in rows]
 
 
-async def job(db: Executor, user: UUID, job_id: UUID) -> RenderJob | None:
-    """One render of the user; None when it is unknown or somebody else's."""
+async def job(db: Executor, user: UUID | None, job_id: UUID) -> RenderJob | None:
+    """One render of the user; None when it is unknown or somebody else's.
+
+    Without a user it is one of nobody's pack.
+    """
     row = await db.fetchrow(
         "select job_id, pack_id, doc_id, public_state as status, file_id,"
         " attempts_made as attempts, attempts_allowed as max_attempts, error_text as last_error"

@@ -1,9 +1,14 @@
-"""The smoke test goes the way of a new user and stops at the first fault (RND-046)."""
+"""The smoke test goes the way of a new user and stops at the first fault.
+
+Proves RND-046, RND-047.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ from aiohttp import web
 from makeready.commands.service import Client, ServiceError, new_session
 from makeready.commands.walk import DOCUMENT, has_codes, walk
 
+ROOT = Path(__file__).resolve().parents[2]
 SINCE = "2026-11-22T08:00:00+00:00"
 ROW = {"doc_id": DOCUMENT, "status": "ready", "file_id": "f", "last_error": None}
 
@@ -111,3 +117,14 @@ async def test_what_is_amiss_stops_it(name: str, wrong: object) -> None:
     async with service(answers() | {name: wrong}) as (client, _):
         with pytest.raises(ServiceError):
             await walk(client, quiet)
+
+
+def test_the_smoke_test_is_a_program_and_takes_nothing_from_standard_input() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (recipe,) = re.findall(r"^smoke-render:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    assert "makeready smoke render" in recipe
+    assert "|" not in recipe
+    scripts = [path for path in (ROOT / "bin").iterdir() if path.is_file()]
+    for text in [makefile, *(path.read_text("utf-8") for path in scripts)]:
+        assert not re.search(r"python\S*\s+-(\s|$)", text, flags=re.MULTILINE)
+        assert not re.search(r"python.*<<", text)

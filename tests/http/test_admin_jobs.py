@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from makeready_http.app import OPERATIONS
 from tests.http.conftest import MakeMember
 from tests.support.rendering import Press, stored
 from tests.support.service import Member, Person, Service, error_code
+from tests.support.waiting import until
 
 STAFF_ROUTES = [operation for operation in OPERATIONS if operation.who == "staff"]
 MISSING = "0199c0de-0000-7000-8000-000000000000"
@@ -124,6 +126,60 @@ async def test_a_failed_job_is_requeued_by_a_new_one_and_audited(
     assert line is not None
     assert line["target"] == job
     assert line["actor"].startswith(administrator.name)
+    assert line["client_address"] == "127.0.0.1"
+
+
+async def test_prefer_wait_answers_when_what_staff_asked_for_has_ended(
+    anna: Person, press: Press, administrator: Member, db: asyncpg.Connection
+) -> None:
+    _, (job,) = await _failed(anna, press, "invoice")
+    path, patience = f"/admin/render-jobs/{job}/requeue", {"Prefer": "wait=20"}
+
+    waiting = asyncio.create_task(administrator.post(path, headers=patience))
+    await press.publish((await until(press.claim, what="the new job"))[0])
+    answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert answer.headers["location"] == f"/admin/render-jobs/{answer.json()['new_job_id']}"
+
+    nobodys = await db.fetchval("select makeready.render_enqueue('letter', '{}')")
+    await press.fail(await press.one())
+    shown = (await administrator.get(f"/admin/render-jobs/{nobodys}")).json()["job"]
+    path = f"/admin/packs/{shown['pack_id']}/render"
+    assert (await administrator.post(path, headers={"Prefer": "wait=0"})).status_code == 202
+    waiting = asyncio.create_task(administrator.post(path, headers=patience))
+    await press.publish(await press.one())
+    answer = await waiting
+    assert answer.status_code == 200
+    assert [each["status"] for each in answer.json()["documents"]] == ["ready"]
+
+
+async def test_prefer_wait_tells_staff_why_a_render_of_nobody_failed(
+    press: Press, administrator: Member, db: asyncpg.Connection
+) -> None:
+    job = await db.fetchval("select makeready.render_enqueue('letter', '{}')")
+    await press.fail(await press.one())
+    path = f"/admin/render-jobs/{job}/requeue"
+    waiting = asyncio.create_task(administrator.post(path, headers={"Prefer": "wait=20"}))
+    await press.fail((await until(press.claim, what="the new job"))[0])
+    answer = await waiting
+    assert error_code(answer) == "render_failed"
+    assert answer.json()["error"]["details"]["reason"] == "template_error"
+
+
+async def test_what_has_no_sources_any_more_is_not_requeued(
+    anna: Person, press: Press, administrator: Member, db: asyncpg.Connection
+) -> None:
+    files = {"index.html": ("index.html", "<p>x</p>")}
+    sent = (await anna.post("/render/html", files=files)).json()
+    await press.fail(await press.one())
+    await db.execute("update makeready.render_contents set sources_id = null")
+
+    refused = await administrator.post(f"/admin/render-jobs/{sent['job_id']}/requeue")
+    assert (refused.status_code, error_code(refused)) == (410, "result_expired")
+    counts = (await administrator.post("/admin/render-jobs/requeue-failed")).json()
+    assert (counts["enqueued"], counts["skipped_incomplete"]) == (0, 1)
+    (pack,) = (await administrator.get("/admin/packs")).json()["packs"]
+    assert pack["documents"] == 1
 
 
 async def test_only_a_failed_job_is_requeued(
@@ -249,6 +305,7 @@ async def test_logs_audit_and_overview_tell_what_happened(
     assert line["target"] == job
     assert len(line["before_hash"]) == len(line["after_hash"]) == 64
     assert line["before_hash"] != line["after_hash"]
+    assert line["address"] == "127.0.0.1"
 
     overview = (await administrator.get("/admin/overview")).json()
     assert overview["alerts_open"] >= 1

@@ -47,6 +47,14 @@ def test_operations_are_named_once() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_a_summary_says_what_the_operation_does(operation: Operation) -> None:
+    verb = operation.summary.split()[0]
+    assert verb.islower()
+    assert verb.endswith("s")
+    assert not operation.summary.endswith(".")
+
+
 def test_what_makes_a_thing_takes_a_key() -> None:
     without = {
         "post_me_tokens",  # its secret is told once, so nothing could be told again
