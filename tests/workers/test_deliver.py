@@ -366,6 +366,7 @@ async def test_an_alert_that_cannot_be_sent_holds_up_no_render_rnd_048(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(90)
 async def test_a_worker_that_is_killed_while_it_sends_is_followed_by_one_that_sends_again(
     dsn: str, db: asyncpg.Connection, s3: S3, tmp_path: Path, receiver: Receiver
 ) -> None:
@@ -381,11 +382,11 @@ async def test_a_worker_that_is_killed_while_it_sends_is_followed_by_one_that_se
     async with worker_process(dsn, tmp_path, "one", **options) as first:
         pack = await press.pack(user, "invoice")
         await press.rendered(user, pack, "invoice")
-        await until(lambda: receiver.requests, what="the first attempt")
+        await until(lambda: receiver.requests, timeout_s=30, what="the first attempt")
         first.send(signal.SIGKILL)
         await first.ended()
         async with worker_process(dsn, tmp_path, "two", **options) as second:
-            await second.until_event("webhook_delivered")
+            await second.until_event("webhook_delivered", timeout_s=30)
             log = json.dumps(first.log() + second.log())
     before, after = receiver.requests
     assert before.headers["webhook-id"] == after.headers["webhook-id"]
