@@ -127,6 +127,7 @@ def test_up_starts_its_own_servers_again_and_says_which_had_ended(
     before = {"postgres": up.postgres, "s3": up.s3}
     note = up.note.read_text("utf-8")
     assert up.get("/health/s3") == 200
+    assert up.get("/health/sms") == 200  # with DEBUG and the secret of the data folder
 
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)

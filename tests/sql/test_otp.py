@@ -97,6 +97,8 @@ async def test_a_code_is_good_for_its_own_number_only(db: asyncpg.Connection) ->
     await asked(db, "999999", "+79007654321")
 
     assert await brought(db, "123456", "+79007654321") is None
+    for mac in (people.code_mac(KEY, PHONE, "123456"), b"", b"x" * 32):
+        assert await people.code_verify(db, "+79007654321", mac, client=HERE) is None
 
 
 async def test_a_disabled_user_gets_in_by_no_code(db: asyncpg.Connection) -> None:

@@ -168,6 +168,20 @@ async def test_a_token_makes_tokens_for_its_own_user_for_a_year_at_most(
             await people.token_derive(http, nobodys, purpose="x", valid_for=year)
 
 
+async def test_a_token_is_withdrawn_by_its_own_user(db: asyncpg.Connection) -> None:
+    anna, boris = await people.user_create(db, "Анна"), await people.user_create(db, "Борис")
+    own = (await people.token_create(db, anna, purpose="booth")).reveal()
+    (token,) = await people.tokens(db, anna)
+    assert token.label == "booth"
+
+    assert await people.token_revoke_of(db, boris, token.id) is False
+    assert await people.user_of_token(db, own) == anna
+    assert await people.token_revoke_of(db, anna, token.id) is True
+    assert await people.token_revoke_of(db, anna, token.id) is False
+    assert await people.user_of_token(db, own) is None
+    assert await people.tokens(db, anna) == []
+
+
 async def test_a_session_is_its_owners(db: asyncpg.Connection) -> None:
     anna, boris = await people.user_create(db, "Анна"), await people.user_create(db, "Борис")
     session = await db.fetchval("select makeready.session_create($1, 'бариста')", anna)

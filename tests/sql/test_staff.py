@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -12,6 +11,8 @@ import pytest
 from makeready import staff
 from makeready.errors import Busy, Conflict, NotFound, Rejected
 from makeready.staff_tokens import StaffToken
+from tests.sql.conftest import Session
+from tests.sql.interleave import BOTH, begin, step
 from tests.support.clock import Clock
 from tests.support.database import Connect
 from tests.support.service import NO_PASSWORD
@@ -94,6 +95,7 @@ async def test_a_disabled_account_is_out_at_once_and_its_old_tokens_stay_out(
     assert await staff.disable(db, account, reason="left") is True
     assert await staff.disable(db, account) is False
     assert await staff.of_token(db, held) is None
+    assert await staff.of_token(db, token(account, 2)) is None
     assert await staff.credentials(db, "anna", client=HERE) is None
     assert await staff.signed_in(db, account, client=HERE) is None
     assert await staff.enable(db, account) is True
@@ -105,27 +107,35 @@ async def test_a_disabled_account_is_out_at_once_and_its_old_tokens_stay_out(
 async def test_the_last_admin_stays(db: asyncpg.Connection) -> None:
     account = await staff.add(db, "olga", NO_PASSWORD, "admin")
 
-    for change in (staff.disable(db, account), staff.set_role(db, account, "viewer")):
-        with pytest.raises(Conflict) as raised:
-            await change
-        assert raised.value.details["reason"] == "last_admin"
+    with pytest.raises(Conflict) as raised:
+        await staff.disable(db, account)
+    assert raised.value.details["reason"] == "last_admin"
+    with pytest.raises(Conflict):
+        await staff.set_role(db, account, "viewer")
     other = await staff.add(db, "anna", NO_PASSWORD, "admin")
     await staff.set_role(db, account, "viewer")
     with pytest.raises(Conflict):
         await staff.disable(db, other)
 
 
-async def test_two_admins_who_disable_each_other_leave_one(
-    db: asyncpg.Connection, connect: Connect
+@BOTH
+async def test_of_two_admins_who_disable_each_other_one_stays(
+    db: asyncpg.Connection, session: Session, how: str
 ) -> None:
-    accounts = [await staff.add(db, name, NO_PASSWORD, "admin") for name in ("anna", "olga")]
-    sessions = [await connect(), await connect()]
+    anna, olga = [await staff.add(db, name, NO_PASSWORD, "admin") for name in ("anna", "olga")]
+    first, second = await session(), await session()
+    held = await begin(first)
+    await staff.disable(first.db, olga)
 
-    await asyncio.gather(
-        *(staff.disable(one, who) for one, who in zip(sessions, accounts, strict=True)),
-        return_exceptions=True,
-    )
+    other = await step(db, second, staff.disable(second.db, anna))
 
+    assert other.waits
+    await held.end(how)
+    if how == "commit":
+        with pytest.raises(Conflict):
+            await other
+    else:
+        assert await other is True
     left = await db.fetchval("select count(*) from makeready.staff where disabled_at is null")
     assert left == 1
 
