@@ -203,7 +203,7 @@ async def test_a_version_that_is_damaged_is_printed_as_shipped_and_told_once_rnd
 async def test_a_template_that_never_ends_for_some_data_fails_its_document_alone_rnd_045(
     db: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreign, "SET_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(foreign, "SET_TIMEOUT_S", 4.0)
     trap = (
         "{% if data.to == 'trap' %}{% for a in range(99999) %}{% for b in range(99999) %}"
         "{% endfor %}{% endfor %}{% endif %}<p>{{ t.label }} {{ data.to }}</p>"
