@@ -41,6 +41,7 @@ from makeready_workers.handler import Context
 from makeready_workers.render import BROWSER_LOSSES, RenderHandler, _warm_up, open_handler
 from tests.support.in_process import working
 from tests.support.objectstore import S3
+from tests.support.pdfs import without_glyphs
 from tests.support.rendering import Press
 
 
@@ -288,6 +289,29 @@ async def test_what_is_no_pdf_is_never_stored_rnd_021(room: Room, body: bytes) -
     assert await room.keys() == []
     state = await room.press.document(room.user, room.pack, "invoice")
     assert state.status == "rendering"
+
+
+async def test_letters_that_no_font_has_fail_at_once_and_are_named(room: Room) -> None:
+    room.engine.pdf = without_glyphs(small_pdf())
+    failure = await room.failure()
+
+    assert (failure.kind, failure.code) == ("fatal", Fault.FONTS_MISSING)
+    assert "no font has a letter for" in failure.message
+    assert "(U+04" in failure.message  # of the invoice, which is not in this PDF
+    assert await room.keys() == []
+
+
+async def test_a_document_without_a_picture_is_published_too(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: bytes) -> bytes:
+        raise HelperLost
+
+    monkeypatch.setattr(pdf, "thumbnail_aside", fail)
+    claimed = await room.claimed()
+    assert await room.attempt(claimed) == "ok"
+    state = await room.press.document(room.user, room.pack, "invoice")
+    assert state.status == "ready"
 
 
 async def test_a_checker_that_dies_of_the_pdf_is_named(
