@@ -57,7 +57,16 @@ def test_the_encoding_is_what_the_first_bytes_say(body: bytes, text: str) -> Non
     assert decoded(body).endswith(text)
 
 
-@pytest.mark.parametrize("body", [b"\x81", b"<meta charset=klingon>x", b"<meta charset=hex>zz"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x81",
+        b"<meta charset=klingon>x",
+        b"<meta charset=hex>zz",
+        b"<meta charset=punycode>-" + b"b" * 20_000_000,  # hours of one thread
+        b"<meta charset=unicode_escape>x",
+    ],
+)
 def test_what_is_no_text_is_named(body: bytes) -> None:
     with pytest.raises(TemplateFailed, match="not text in"):
         decoded(body)

@@ -35,7 +35,11 @@ HTML_LAYOUT = "html"
 WARNINGS_KEPT = 20
 LETTERS_NAMED = 20
 _KEPT_FACTS = ("pages", "page_size_mm", "sha256", "warnings", "engine", "fingerprint")
-_NOT_SHOWN = re.compile(r"<(script|style|title)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+LETTERS_SOUGHT = 1 << 20  # characters of a document that are looked through for lost letters
+# Reads each character once, also of HTML that opens a thousand tags and closes none.
+_NOT_SHOWN = re.compile(
+    r"<(script|style|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -201,7 +205,7 @@ async def _finished(ready: Prepared, printed: RenderResult) -> tuple[bytes, pdf.
 
 def _letters(html: str, printed: str) -> str:
     """The characters of the document that its PDF has not, by sign and number."""
-    shown = markup.unescape(_NOT_SHOWN.sub(" ", html))
+    shown = markup.unescape(_NOT_SHOWN.sub(" ", html[:LETTERS_SOUGHT]))
     wanted = {sign for sign in shown if sign.isprintable() and not sign.isascii()}
     lost = sorted(wanted - set(printed))
     named = [f"{sign} (U+{ord(sign):04X})" for sign in lost[:LETTERS_NAMED]]
