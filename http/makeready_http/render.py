@@ -243,7 +243,9 @@ OPERATIONS = (
         endpoint=render_pack,
         tag="packs",
         summary="renders what the pack lacks",
-        description="Documents whose latest render is queued, rendering or ready are skipped.",
+        description="Documents whose latest render is queued, rendering or ready are skipped."
+        " Prefer: wait ends with the documents; GET /packs/{pack_id} shows the bundle when it is"
+        " made.",
         is_idempotent=True,
         can_wait=True,
         answers={
