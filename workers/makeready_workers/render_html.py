@@ -67,11 +67,11 @@ def decoded(index: bytes) -> str:
         if index.startswith(mark):
             name = encoding
     try:
-        if codecs.lookup(name).name not in _ENCODINGS:
-            raise LookupError(name)
-        return index.decode(name)
+        if codecs.lookup(name).name in _ENCODINGS:
+            return index.decode(name)
     except (LookupError, UnicodeError):
-        raise TemplateFailed(f"the HTML is not text in {name}") from None
+        pass
+    raise TemplateFailed(f"the HTML is not text in {name}")
 
 
 def _unstated(index: bytes) -> str:
