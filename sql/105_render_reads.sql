@@ -53,9 +53,10 @@ $$;
 comment on function makeready.render_documents(uuid, uuid) is
   'The documents of a pack as its owner sees them: the state of each one''s latest render, its file when ready, and the last good file whatever came after. MR404: not yours.';
 
+drop function if exists makeready.render_job(uuid, uuid);
 create or replace function makeready.render_job(person uuid, job uuid)
   returns table (job_id uuid, pack_id uuid, doc_id text, public_state text, file_id uuid, attempts_made integer,
-                 attempts_allowed integer, error_text text)
+                 attempts_allowed integer, error_text text, warnings text[])
   language sql
   volatile
   security definer
@@ -64,15 +65,17 @@ as $$
   select r.job_id, r.pack_id, r.doc_id, makeready.render_state(r.state, j.state), r.file_id,
          case r.state when 'queued' then coalesce(j.attempt, 0) else r.attempts_used end,
          coalesce(j.max_attempts, q.max_attempts),
-         makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end)
+         makeready.render_error_text(case r.state when 'queued' then j.error else r.last_error end),
+         array(select jsonb_array_elements_text(coalesce(a.meta -> 'warnings', '[]')))
     from makeready.pack_documents r
     join makeready.packs p on p.id = r.pack_id
     join makeready.sessions s on s.id = p.session_id
     join makeready.queues q on q.queue = 'render'
     left join makeready.jobs j on j.queue = 'render' and j.id = r.job_id
+    left join makeready.artifacts a on a.meta ->> 'render_job_id' = r.job_id::text
    where r.job_id = render_job.job and s.user_id is not distinct from render_job.person
 $$;
-comment on function makeready.render_job(uuid, uuid) is 'One render of a user, or of nobody, by its job; no row when it is unknown or somebody else''s.';
+comment on function makeready.render_job(uuid, uuid) is 'One render of a user, or of nobody, by its job, and what the PDF lacks; no row when it is unknown or somebody else''s.';
 
 create or replace function makeready.render_pack_facts(person uuid, pack uuid)
   returns table (pack_id uuid, session_id uuid, made_at timestamptz, language_code text, documents_open integer,

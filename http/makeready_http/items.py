@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from makeready import library
 from makeready.config import Settings
 from makeready.document_rows import Access, access_of
-from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, nullable, record
+from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, array, nullable, record
 from makeready_http.operations import UUID as ID
 
 STATUS = {"type": "string", "enum": ["none", "queued", "rendering", "ready", "failed"]}
@@ -39,6 +39,7 @@ JOB_FIELDS = {
     "attempts": WHOLE,
     "max_attempts": WHOLE,
     "last_error": nullable(TEXT),
+    "warnings": array(TEXT),
 }
 FILE = record(
     {
@@ -106,6 +107,7 @@ def job_item(job: library.RenderJob) -> dict[str, Any]:
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "last_error": job.last_error,
+        "warnings": list(job.warnings),
     }
 
 

@@ -6,6 +6,7 @@ thing is. What belongs to somebody else is as good as not there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -45,6 +46,8 @@ class RenderJob:
     attempts: int
     max_attempts: int
     last_error: str | None
+    warnings: Sequence[str]
+    """What the PDF lacks: pictures, fonts, letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +124,8 @@ async def job(db: Executor, user: UUID | None, job_id: UUID) -> RenderJob | None
     """
     row = await db.fetchrow(
         "select job_id, pack_id, doc_id, public_state as status, file_id,"
-        " attempts_made as attempts, attempts_allowed as max_attempts, error_text as last_error"
-        " from makeready.render_job($1, $2)",
+        " attempts_made as attempts, attempts_allowed as max_attempts, error_text as last_error,"
+        " warnings from makeready.render_job($1, $2)",
         user,
         job_id,
     )

@@ -118,14 +118,17 @@ async def test_relative_addresses_find_their_assets_rnd_019(
 
 
 async def test_what_is_missing_is_a_warning_unless_it_is_to_be_strict(
-    anna: Person, db: asyncpg.Connection, settings: Settings
+    anna: Person, settings: Settings
 ) -> None:
     async with printing(settings):
         page = PAGE + "<img src=nowhere.png><img src=https://example.com/a.png>"
         answer = await anna.post("/render/html", files=form(page), headers={"Prefer": "wait=15"})
         assert answer.status_code == 200
-        warned = await db.fetchval("select meta ->> 'warnings' from makeready.artifacts")
-        assert "pack.invalid/nowhere.png" in warned
+        job = (await anna.get(f"/render/jobs/{answer.headers['x-job-id']}")).json()
+        assert job["warnings"] == [
+            "missing: https://pack.invalid/nowhere.png",
+            "missing: https://example.com/a.png",
+        ]
 
         strict = await anna.post(
             "/render/html",
