@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import alerts
+from makeready_http.answers import listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
-from makeready_http.items import listed
 from makeready_http.operations import (
     ANYTHING,
     TEXT,

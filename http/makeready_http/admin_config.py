@@ -28,14 +28,13 @@ from makeready import document_versions, foreign, render
 from makeready.designs import WITHOUT_TEMPLATE, Payload, read_payload, type_of
 from makeready.document_versions import Version
 from makeready.errors import Rejected
-from makeready.jobs import Ended
 from makeready.staff import Staff
 from makeready_http import config_bodies
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import prefer_wait
 from makeready_http.operations import read_body
-from makeready_http.outcomes import OPEN
-from makeready_http.problems import Problem, invalid_request, not_found
+from makeready_http.outcomes import OPEN, failed
+from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import services_of
 
 READ = "render:read"
@@ -68,7 +67,7 @@ async def show_version(request: Request) -> Response:
 
 async def make_draft(request: Request) -> Response:
     """A new version: of a payload, of another version, or of what is in force."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.DRAFT, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
@@ -81,7 +80,7 @@ async def make_draft(request: Request) -> Response:
         design = await document_versions.draft_base(services.pool, key)
         payload = Payload(design=design, contents={})
     uploads = await document_versions.store_assets(services.pool, services.storage, key, payload)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         number = await document_versions.draft(
             connection, key, payload.design, uploads, note=body.get("comment")
         )
@@ -90,14 +89,14 @@ async def make_draft(request: Request) -> Response:
 
 async def update_draft(request: Request) -> Response:
     """Replaces the payload of a draft."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.UPDATE, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
     payload = await _payload(request, body["payload_text"])
     await document_versions.version(services.pool, key, body["version"])  # before bytes are stored
     uploads = await document_versions.store_assets(services.pool, services.storage, key, payload)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         await document_versions.update(
             connection,
             key,
@@ -112,24 +111,24 @@ async def update_draft(request: Request) -> Response:
 
 async def validate(request: Request) -> Response:
     """Compiles and prints the samples as HTML, and enters what is wrong."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.VERSION_ONLY)
     row, design = await document_versions.version(services_of(request).pool, key, body["version"])
-    await _check(request, staff, key, row, design)
+    await _check(request, member, key, row, design)
     return await _answer(request, key, row.number)
 
 
 async def dry_run(request: Request) -> Response:
     """A trial render: a real job that prints this version."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.DRY_RUN)
     wait_s = prefer_wait(request)
     services = services_of(request)
     row, design = await document_versions.version(services.pool, key, body["version"])
     if row.state in _EDITABLE and row.state != "valid":
-        problems = await _check(request, staff, key, row, design)
+        problems = await _check(request, member, key, row, design)
         if problems:
             raise Rejected("the version is not valid", details={"problems": problems})
     samples = design.get("samples", {})
@@ -137,7 +136,7 @@ async def dry_run(request: Request) -> Response:
     data: Any = body.get("data", samples.get(language) or next(iter(samples.values()), {}))
     if "data" in body:
         await foreign.check(type_of(key, row.hash, design, {}), data, limiter=services.heavy)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         job = await document_versions.trial(
             connection, key, row.number, seen=row.hash, language=language, data=data
         )
@@ -148,11 +147,11 @@ async def dry_run(request: Request) -> Response:
 
 async def publish(request: Request) -> Response:
     """Puts a version in force: one that is valid, and that a trial render has printed."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.PUBLISH)
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         await document_versions.publish(
             connection,
             key,
@@ -166,23 +165,23 @@ async def publish(request: Request) -> Response:
 
 async def rollback(request: Request) -> Response:
     """Puts the version that was in force before back in force."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.ROLLBACK)
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         number = await document_versions.rollback(connection, key, note=body.get("comment"))
     services.catalogue.forget(key)
     return await _answer(request, key, number)
 
 
 async def _check(
-    request: Request, staff: Staff, key: str, row: Version, design: Mapping[str, Any]
+    request: Request, member: Staff, key: str, row: Version, design: Mapping[str, Any]
 ) -> list[dict[str, str]]:
     """What is wrong with a version; entered, unless it was in force already."""
     problems = await foreign.proofread(key, design)
     if row.state in _EDITABLE:
-        async with acting(services_of(request), staff, request) as connection:
+        async with acting(services_of(request), member, request) as connection:
             await document_versions.checked(connection, key, row.number, row.hash, problems)
     return problems
 
@@ -210,24 +209,13 @@ async def _trial_outcome(
     if found is None:
         raise LookupError(job)  # it was entered before it was waited for
     if found.status == "failed":
-        raise _failure(job, found.error, ended)
+        raise failed(job, found.error, ended)
     body |= {
         "status": found.status,
         "file_id": None if found.file_id is None else str(found.file_id),
         "pages": found.pages,
     }
     return JSONResponse(body, status_code=202 if found.status in OPEN else 200, headers=headers)
-
-
-def _failure(job: UUID, error: str | None, ended: Ended | None) -> Problem:
-    if ended is not None and ended.state == "cancelled":
-        return Problem("job_cancelled", "The job was cancelled.", details={"job_id": str(job)})
-    code, _, why = (error or "unknown").partition(": ")
-    return Problem(
-        "render_failed",
-        f"The version could not be printed: {why}" if why else "The version was not printed.",
-        details={"job_id": str(job), "reason": code.lower()},
-    )
 
 
 async def _payload(request: Request, text: str) -> Payload:

@@ -68,11 +68,11 @@ async def set_access(request: Request) -> Response:
 
 
 async def _overlay(request: Request, schema: Schema) -> Response:
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     changes = await read_body(request, schema)
     doc_id = request.path_params["doc_id"]
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         await document_rows.overlay_set(connection, doc_id, changes)
         row = await document_rows.document(connection, doc_id)
     return JSONResponse({"ok": True, "document": _item(services, row)})

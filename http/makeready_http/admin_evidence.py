@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import evidence
+from makeready_http.answers import NO_STORE
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -69,7 +70,7 @@ async def list_evidence(request: Request) -> Response:
     _log.info("evidence_listed", job_id=str(job), found=len(items))
     return JSONResponse(
         {"ok": True, "items": items, "expires_in_sec": valid_s},
-        headers={"Cache-Control": "no-store"},
+        headers=NO_STORE,
     )
 
 

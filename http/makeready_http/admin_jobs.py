@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import admin, library, render
+from makeready_http.answers import LINK, as_json, link_to, listed_rows
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid, prefer_wait
-from makeready_http.items import DOCUMENT, STATUS, document_item, listed_rows, plain
+from makeready_http.items import DOCUMENT, STATUS, document_item
 from makeready_http.operations import (
     ANYTHING,
     TEXT,
@@ -80,16 +81,16 @@ async def inspect_job(request: Request) -> Response:
     found = await admin.render(services_of(request).pool, job)
     if found is None:
         raise not_found("job_not_found", "job_id", job)
-    return JSONResponse({"ok": True, "job": plain(found)})
+    return JSONResponse({"ok": True, "job": as_json(found)})
 
 
 async def requeue_job(request: Request) -> Response:
     """Renders a failed document once more."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     job = path_uuid(request, "job_id", "job_not_found")
     wait_s = prefer_wait(request)
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         new = await admin.requeue(connection, job)
     services.wake(render.QUEUE)
     _log.info("render_job_created", job_id=str(new), old_job_id=str(job))
@@ -107,10 +108,10 @@ async def requeue_job(request: Request) -> Response:
 
 async def requeue_failed(request: Request) -> Response:
     """Renders again what has failed, of all users."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     limit = read_query(request, _FAILED_QUERY)["limit"]
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         counts = await admin.requeue_failed(connection, limit)
     if counts.enqueued:
         services.wake(render.QUEUE)
@@ -155,12 +156,12 @@ async def list_pack_documents(request: Request) -> Response:
 
 async def render_any_pack(request: Request) -> Response:
     """Renders what anybody's pack lacks."""
-    staff = await current_staff(request, WRITE)
+    member = await current_staff(request, WRITE)
     pack = path_uuid(request, "pack_id", "pack_not_found")
     wait_s = prefer_wait(request)
     services = services_of(request)
     _log.info("render_pack_requested", pack_id=str(pack))
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         found = await admin.render_pack(connection, pack)
     if found.jobs_created:
         services.wake(render.QUEUE)
@@ -177,22 +178,14 @@ async def render_any_pack(request: Request) -> Response:
 
 async def download_any(request: Request) -> Response:
     """A link to anybody's file; that it was asked for is audited."""
-    staff = await current_staff(request, READ)
+    member = await current_staff(request, READ)
     file_id = path_uuid(request, "file_id", "file_not_found")
     services = services_of(request)
-    async with acting(services, staff, request) as connection:
+    async with acting(services, member, request) as connection:
         found = await admin.file(connection, file_id)
     if found is None:
         raise not_found("file_not_found", "file_id", file_id)
-    valid_s = services.settings.presign_ttl_s
-    link = await services.storage.presign(
-        found.key, bucket=found.bucket, valid_s=valid_s, filename=found.filename
-    )
-    _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
-    return JSONResponse(
-        {"ok": True, "url": link, "expires_in_sec": valid_s},
-        headers={"Cache-Control": "no-store"},
-    )
+    return await link_to(services, file_id, found)
 
 
 _JOB = {
@@ -375,9 +368,7 @@ OPERATIONS = (
         endpoint=download_any,
         needs=READ,
         summary="hands out a link to anybody's file; audited",
-        answers={
-            200: Answer(description="The link.", schema=done(url=TEXT, expires_in_sec=WHOLE))
-        },
+        answers={200: Answer(description="The link.", schema=LINK)},
         errors=("file_not_found",),
     ),
 )

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import admin
+from makeready_http.answers import listed_rows
 from makeready_http.auth import current_staff
-from makeready_http.items import listed_rows
 from makeready_http.operations import (
     ANYTHING,
     TEXT,

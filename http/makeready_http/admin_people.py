@@ -22,9 +22,9 @@ from makeready import people, staff
 from makeready.db import Connection
 from makeready.passwords import LENGTH_MAX, LENGTH_MIN
 from makeready.staff import ROLES, Account
+from makeready_http.answers import listed
 from makeready_http.auth import acting, current_staff
-from makeready_http.inputs import page, path_uuid
-from makeready_http.items import listed
+from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
     PAGE,
     TEXT,
@@ -34,11 +34,13 @@ from makeready_http.operations import (
     Answer,
     Operation,
     Schema,
+    admin_operation,
     array,
     done,
     nullable,
     page_of,
     read_body,
+    read_page,
     record,
 )
 from makeready_http.operations import (
@@ -86,7 +88,7 @@ Change = Callable[[Connection, UUID], Awaitable[Any]]
 async def list_users(request: Request) -> Response:
     """Users, newest first; with a number only its owner."""
     await current_staff(request, READ)
-    limit, after = page(request)
+    limit, after = read_page(request)
     phone = request.query_params.get("phone")
     found = await people.users(
         services_of(request).pool,
@@ -115,8 +117,8 @@ async def log_user_out(request: Request) -> Response:
     """Withdraws all tokens of a user."""
     member = await current_staff(request, WRITE)
     user = path_uuid(request, "user_id", "user_not_found")
-    async with acting(services_of(request), member, request) as db:
-        count = await people.user_sign_out(db, user)
+    async with acting(services_of(request), member, request) as connection:
+        count = await people.user_sign_out(connection, user)
     return JSONResponse({"ok": True, "user_id": str(user), "revoked": count})
 
 
@@ -133,15 +135,15 @@ async def revoke_token(request: Request) -> Response:
     member = await current_staff(request, WRITE)
     user = path_uuid(request, "user_id", "user_not_found")
     token = path_uuid(request, "token_id", "user_not_found")
-    async with acting(services_of(request), member, request) as db:
-        revoked = await people.token_revoke_of(db, user, token)
+    async with acting(services_of(request), member, request) as connection:
+        revoked = await people.token_revoke_of(connection, user, token)
     return JSONResponse({"ok": True, "revoked": revoked})
 
 
 async def list_staff(request: Request) -> Response:
     """All accounts, oldest first."""
     await current_staff(request, READ)
-    limit, after = page(request)
+    limit, after = read_page(request)
     found = await staff.accounts(services_of(request).pool, limit=limit, after=after)
     return listed("staff", [_account_item(account) for account in found], limit, "staff_id")
 
@@ -152,8 +154,8 @@ async def add_staff(request: Request) -> Response:
     body = await read_body(request, _NEW_ACCOUNT, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
     digest = await hashed(services, body["password"])
-    async with acting(services, member, request) as db:
-        account = await staff.add(db, body["name"], digest, body["role"])
+    async with acting(services, member, request) as connection:
+        account = await staff.add(connection, body["name"], digest, body["role"])
     return JSONResponse({"ok": True, "staff_id": str(account)}, status_code=201)
 
 
@@ -162,8 +164,8 @@ async def set_staff_role(request: Request) -> Response:
     member = await current_staff(request, WRITE)
     body = await read_body(request, _NEW_ROLE, max_bytes=BODY_MAX_BYTES)
     account = path_uuid(request, "staff_id", "user_not_found")
-    async with acting(services_of(request), member, request) as db:
-        await staff.set_role(db, account, body["role"], reason=body.get("reason"))
+    async with acting(services_of(request), member, request) as connection:
+        await staff.set_role(connection, account, body["role"], reason=body.get("reason"))
     return JSONResponse({"ok": True, "staff_id": str(account), "changed": True})
 
 
@@ -174,8 +176,8 @@ async def set_staff_password(request: Request) -> Response:
     account = path_uuid(request, "staff_id", "user_not_found")
     services = services_of(request)
     digest = await hashed(services, body["password"])
-    async with acting(services, member, request) as db:
-        await staff.set_password(db, account, digest, reason=body.get("reason"))
+    async with acting(services, member, request) as connection:
+        await staff.set_password(connection, account, digest, reason=body.get("reason"))
     return JSONResponse({"ok": True, "staff_id": str(account), "changed": True})
 
 
@@ -192,16 +194,16 @@ async def enable_staff(request: Request) -> Response:
 async def _changed_user(request: Request, change: Change) -> Response:
     member = await current_staff(request, WRITE)
     user = path_uuid(request, "user_id", "user_not_found")
-    async with acting(services_of(request), member, request) as db:
-        changed = await change(db, user)
+    async with acting(services_of(request), member, request) as connection:
+        changed = await change(connection, user)
     return JSONResponse({"ok": True, "user_id": str(user), "changed": changed})
 
 
 async def _changed_staff(request: Request, change: Change) -> Response:
     member = await current_staff(request, WRITE)
     account = path_uuid(request, "staff_id", "user_not_found")
-    async with acting(services_of(request), member, request) as db:
-        changed = await change(db, account)
+    async with acting(services_of(request), member, request) as connection:
+        changed = await change(connection, account)
     return JSONResponse({"ok": True, "staff_id": str(account), "changed": changed})
 
 
@@ -228,12 +230,11 @@ def _account_item(account: Account) -> dict[str, Any]:
 
 
 def _on_user(name: str, endpoint: Endpoint, summary: str) -> Operation:
-    return Operation(
+    return admin_operation(
         method="POST",
         path=f"/admin/users/{{user_id}}/{name}",
         endpoint=endpoint,
         tag="staff",
-        who="staff",
         needs=WRITE,
         summary=summary,
         answers={
@@ -249,12 +250,11 @@ def _on_user(name: str, endpoint: Endpoint, summary: str) -> Operation:
 def _on_staff(
     name: str, endpoint: Endpoint, summary: str, body: Schema | None = None
 ) -> Operation:
-    return Operation(
+    return admin_operation(
         method="POST",
         path=f"/admin/staff/{{staff_id}}/{name}",
         endpoint=endpoint,
         tag="staff",
-        who="staff",
         needs=WRITE,
         summary=summary,
         body=body,
@@ -269,12 +269,11 @@ def _on_staff(
 
 
 OPERATIONS = (
-    Operation(
+    admin_operation(
         method="GET",
         path="/admin/users",
         endpoint=list_users,
         tag="staff",
-        who="staff",
         needs=READ,
         summary="lists users, newest first",
         query={**PAGE, "phone": {**TEXT, "description": "Only the user of this number."}},
@@ -282,12 +281,11 @@ OPERATIONS = (
     ),
     _on_user("disable", disable_user, "shuts a user out at once"),
     _on_user("enable", enable_user, "lets a user in again, with the tokens they had"),
-    Operation(
+    admin_operation(
         method="POST",
         path="/admin/users/{user_id}/logout",
         endpoint=log_user_out,
         tag="staff",
-        who="staff",
         needs=WRITE,
         summary="withdraws all tokens of a user",
         answers={
@@ -295,23 +293,21 @@ OPERATIONS = (
         },
         errors=("user_not_found",),
     ),
-    Operation(
+    admin_operation(
         method="GET",
         path="/admin/users/{user_id}/tokens",
         endpoint=list_tokens,
         tag="staff",
-        who="staff",
         needs=READ,
         summary="lists the tokens of a user that count, newest first",
         answers={200: Answer(description="Without secrets.", schema=done(tokens=array(TOKEN)))},
         errors=("user_not_found",),
     ),
-    Operation(
+    admin_operation(
         method="DELETE",
         path="/admin/users/{user_id}/tokens/{token_id}",
         endpoint=revoke_token,
         tag="staff",
-        who="staff",
         needs=WRITE,
         summary="withdraws a token of a user",
         answers={
@@ -322,23 +318,21 @@ OPERATIONS = (
         },
         errors=("user_not_found",),
     ),
-    Operation(
+    admin_operation(
         method="GET",
         path="/admin/staff",
         endpoint=list_staff,
         tag="staff",
-        who="staff",
         needs=READ,
         summary="lists the accounts of staff, oldest first",
         query=PAGE,
         answers={200: Answer(description="A page.", schema=page_of("staff", _ACCOUNT))},
     ),
-    Operation(
+    admin_operation(
         method="POST",
         path="/admin/staff",
         endpoint=add_staff,
         tag="staff",
-        who="staff",
         needs=WRITE,
         summary="makes an account of staff",
         body=_NEW_ACCOUNT,

@@ -66,6 +66,12 @@ async def acting(services: Services, member: Staff, request: Request) -> AsyncIt
         yield connection
 
 
+def refuse_unless_debug(request: Request) -> None:
+    """404, as for any path that is not there: the route is for developers."""
+    if not services_of(request).settings.debug:
+        raise Problem("route_not_found", "Not Found.")
+
+
 def bearer(request: Request) -> str:
     """The bearer token of a request, or nothing."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")

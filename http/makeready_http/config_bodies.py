@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from makeready.designs import PAYLOAD_LIMIT_BYTES
+from makeready.wording import LANGUAGES
 from makeready_http.operations import (
     ANYTHING,
     TEXT,
@@ -42,7 +43,7 @@ VERSION_ONLY = record({"version": _NUMBER})
 DRY_RUN = record(
     {"version": _NUMBER},
     {
-        "language": {"type": "string", "enum": ["ru", "en"]},
+        "language": {"type": "string", "enum": list(LANGUAGES)},
         "data": {**ANYTHING, "description": "What is printed; else a sample of the version."},
     },
 )

@@ -5,35 +5,30 @@ POST /debug/s3/put-test-pdf     ?session_id=…, which may be left out
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import debug_files
-from makeready_http.auth import current_user
-from makeready_http.operations import TEXT, Answer, Operation, done
+from makeready_http.answers import NO_STORE
+from makeready_http.auth import current_user, refuse_unless_debug
+from makeready_http.operations import TEXT, Answer, Operation, done, read_query
 from makeready_http.operations import UUID as ID
-from makeready_http.problems import Problem, invalid_request
 from makeready_http.services import services_of
 
 PDF = "application/pdf"
+_QUERY = {"session_id": {**ID, "description": "A session of the user; else a new one."}}
 
 _log = structlog.get_logger(__name__)
-
-
-def refuse_unless_debug(request: Request) -> None:
-    """404, as for any path that is not there."""
-    if not services_of(request).settings.debug:
-        raise Problem("route_not_found", "Not Found.")
 
 
 async def put_test_pdf(request: Request) -> Response:
     """Stores a page of PDF, lists it as the user's file and links to it."""
     refuse_unless_debug(request)
     user = await current_user(request)
-    session = _session(request)
+    session = read_query(request, _QUERY)["session_id"]
     services = services_of(request)
     key = f"debug/{uuid4()}/test.pdf"
     facts = await services.storage.put(key, a_page(), media_type=PDF)
@@ -50,17 +45,7 @@ async def put_test_pdf(request: Request) -> Response:
         "key": key,
         "download_url": link,
     }
-    return JSONResponse(found, headers={"Cache-Control": "no-store"})
-
-
-def _session(request: Request) -> UUID | None:
-    text = request.query_params.get("session_id")
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise invalid_request(
-            "session_id is no id.", field="session_id", reason="format"
-        ) from None
+    return JSONResponse(found, headers=NO_STORE)
 
 
 def a_page() -> bytes:
@@ -91,7 +76,7 @@ OPERATIONS = (
         tag="debug",
         summary="stores a page of PDF and lists it as a file of the user",
         description="With DEBUG only.",
-        query={"session_id": {**ID, "description": "A session of the user; else a new one."}},
+        query=_QUERY,
         answers={
             200: Answer(
                 description="Stored; the link works for some minutes.",

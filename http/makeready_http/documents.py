@@ -16,6 +16,7 @@ from makeready_http.auth import current_user
 from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
     ANYTHING,
+    LANGUAGE,
     TEXT,
     Answer,
     Operation,
@@ -29,9 +30,7 @@ from makeready_http.operations import (
 from makeready_http.problems import not_found
 from makeready_http.services import services_of
 
-_QUERY: Mapping[str, Schema] = {
-    "language": {"type": "string", "enum": ["ru", "en"], "default": "ru"}
-}
+_QUERY: Mapping[str, Schema] = {"language": LANGUAGE}
 
 
 async def list_documents(request: Request) -> Response:

@@ -28,9 +28,10 @@ from makeready.shapes import cut
 from makeready.storage import ObjectFacts, Storage, content_disposition
 from makeready.storage_errors import StorageError
 from makeready.storage_upload import put_file
+from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, parse_json, prefer_wait
-from makeready_http.operations import TEXT, Answer, Operation, record
+from makeready_http.operations import LANGUAGE, TEXT, Answer, Operation, record
 from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import OPEN, ended_render
 from makeready_http.problems import invalid_request, not_found
@@ -78,8 +79,7 @@ async def render_html(request: Request) -> Response:
             job_id=str(made.job_id),
         )
     answer = await _answer(services, user, made, wait_s)
-    if not made.is_new:
-        answer.headers["Idempotency-Replayed"] = "true"
+    answer.headers.update(replayed(made.is_new))
     return answer
 
 
@@ -213,7 +213,7 @@ _FORM = record(
         },
         "options": {**print_options.SCHEMA, "description": "How it is printed, as JSON."},
         "title": {**TEXT, "maxLength": TITLE_LENGTH, "description": "What it is called."},
-        "language": {**TEXT, "enum": list(render.LANGUAGES), "default": "ru"},
+        "language": LANGUAGE,
     },
 )
 _ORDERED = record(

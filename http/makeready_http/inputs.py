@@ -1,4 +1,4 @@
-"""What a route reads out of a request: JSON bodies, ids, pages, and the two preference headers.
+"""What a route reads out of a request: JSON bodies, ids, and the two preference headers.
 
 Everything here refuses before it reads more than it must. A body in memory is never larger than
 its limit, and never holds what PostgreSQL cannot store.
@@ -22,8 +22,6 @@ from makeready_http.problems import Problem, invalid_request, not_found
 from makeready_http.services import services_of
 
 JSON_MAX_BYTES = 8 << 20
-PAGE_DEFAULT = 50
-PAGE_MAX = 200
 WAIT_MAX_S = 60.0
 KEY_MAX = 255
 LINGER_S = 1.0
@@ -83,27 +81,10 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-def replayed(is_new: bool) -> dict[str, str]:
-    """The header that says an answer was given before, under the same key."""
-    return {} if is_new else {"Idempotency-Replayed": "true"}
-
-
 def prefer_wait(request: Request) -> float | None:
     """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None: do not wait."""
     found = _WAIT.search(",".join(request.headers.getlist("prefer")))
     return None if found is None else min(float(found[1]), WAIT_MAX_S)
-
-
-def page(request: Request) -> tuple[int, UUID | None]:
-    """`limit` (1 to 200, by default 50) and `after`, the id that the page before ended with."""
-    text = request.query_params.get("limit", str(PAGE_DEFAULT))
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_MAX:
-        raise invalid_request(f"limit is 1 to {PAGE_MAX}.", field="limit", reason="range")
-    after = request.query_params.get("after")
-    try:
-        return int(text), None if after is None else UUID(after)
-    except ValueError:
-        raise invalid_request("after is no id.", field="after", reason="format") from None
 
 
 async def body_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:

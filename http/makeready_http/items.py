@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from starlette.responses import JSONResponse, Response
 
 from makeready import library
 from makeready.config import Settings
@@ -150,30 +146,6 @@ def bundle_item(pack: library.PackFacts) -> dict[str, Any]:
         "pack_file_id": _text(pack.pack_file_id),
         "zip_file_id": _text(pack.zip_file_id),
     }
-
-
-def listed(name: str, items: list[dict[str, Any]], limit: int, key: str) -> Response:
-    """A page; `next` is what to pass as `after`, and null on the last one."""
-    following = items[-1][key] if len(items) == limit else None
-    return JSONResponse({"ok": True, name: items, "next": following})
-
-
-def listed_rows(name: str, rows: list[Mapping[str, Any]], limit: int, key: str) -> Response:
-    """As `listed`, of rows whose keys are the public names."""
-    items = [plain(row) for row in rows]
-    following = str(items[-1][key]) if len(items) == limit else None
-    return JSONResponse({"ok": True, name: items, "next": following})
-
-
-def plain(value: Any) -> Any:
-    """A row as JSON has it: ids and times as text."""
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [plain(each) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
 
 
 def _text(value: UUID | None) -> str | None:

@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, Response
 
 from makeready import library
 from makeready.storage_errors import ObjectMissing
+from makeready_http.answers import LINK, link_to, listed
 from makeready_http.auth import current_user
-from makeready_http.inputs import page, path_uuid
+from makeready_http.inputs import path_uuid
 from makeready_http.items import (
     BUNDLE,
     DOCUMENT,
@@ -29,19 +30,17 @@ from makeready_http.items import (
     document_item,
     file_item,
     job_item,
-    listed,
     pack_facts_item,
     pack_item,
 )
 from makeready_http.operations import (
     PAGE,
-    TEXT,
-    WHOLE,
     Answer,
     Operation,
     array,
     done,
     page_of,
+    read_page,
 )
 from makeready_http.operations import (
     UUID as ID,
@@ -90,15 +89,7 @@ async def download(request: Request) -> Response:
     found = await library.file(services.pool, user, file_id)
     if found is None:
         raise not_found("file_not_found", "file_id", file_id)
-    valid_s = services.settings.presign_ttl_s
-    link = await services.storage.presign(
-        found.key, bucket=found.bucket, valid_s=valid_s, filename=found.filename
-    )
-    _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
-    return JSONResponse(
-        {"ok": True, "url": link, "expires_in_sec": valid_s},
-        headers={"Cache-Control": "no-store"},
-    )
+    return await link_to(services, file_id, found)
 
 
 async def thumbnail(request: Request) -> Response:
@@ -121,7 +112,7 @@ async def thumbnail(request: Request) -> Response:
 async def my_files(request: Request) -> Response:
     """The user's files, newest first."""
     user = await current_user(request)
-    limit, after = page(request)
+    limit, after = read_page(request)
     rows = await library.files(services_of(request).pool, user, limit=limit, older_than=after)
     return listed("files", [file_item(row) for row in rows], limit, "file_id")
 
@@ -129,7 +120,7 @@ async def my_files(request: Request) -> Response:
 async def my_packs(request: Request) -> Response:
     """The user's packs, newest first."""
     user = await current_user(request)
-    limit, after = page(request)
+    limit, after = read_page(request)
     rows = await library.packs(services_of(request).pool, user, limit=limit, older_than=after)
     return listed("packs", [pack_item(row) for row in rows], limit, "pack_id")
 
@@ -179,7 +170,7 @@ OPERATIONS = (
         answers={
             200: Answer(
                 description="A link that works for `expires_in_sec`, for whoever holds it.",
-                schema=done(url=TEXT, expires_in_sec=WHOLE),
+                schema=LINK,
             )
         },
         errors=("file_not_found", "result_expired"),

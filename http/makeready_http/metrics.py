@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from makeready_http.auth import bearer
 from makeready_http.operations import Answer, Operation
 from makeready_http.problems import Problem
 from makeready_http.services import services_of
@@ -60,8 +61,7 @@ def _admit(request: Request) -> None:
     """With a token: who has it. Without: who asks from this machine, without a proxy between."""
     token = services_of(request).settings.metrics_token
     if token is not None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if hmac.compare_digest(given.encode(), token.reveal().encode()):
+        if hmac.compare_digest(bearer(request).encode(), token.reveal().encode()):
             return
         raise Problem("unauthorized", "The metrics want their token.")
     if not _is_near(request):

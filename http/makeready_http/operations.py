@@ -21,7 +21,8 @@ from starlette.routing import Route
 
 from makeready.errors import Rejected
 from makeready.validation import find_problems
-from makeready_http.inputs import JSON_MAX_BYTES, PAGE_DEFAULT, PAGE_MAX, read_json
+from makeready.wording import LANGUAGES
+from makeready_http.inputs import JSON_MAX_BYTES, read_json
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 
@@ -34,7 +35,11 @@ TRUTH: Schema = {"type": "boolean"}
 UUID: Schema = {"type": "string", "format": "uuid"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 ANYTHING: Schema = {"type": "object", "additionalProperties": True, "properties": {}}
+LANGUAGE: Schema = {"type": "string", "enum": list(LANGUAGES), "default": LANGUAGES[0]}
+DOC_ID: Schema = {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}
 JSON = "application/json"
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
 
 
 def record(
@@ -152,9 +157,9 @@ class Operation:
         return Route(self.path, self.endpoint, methods=[self.method])
 
 
-def admin_operation(**facts: Any) -> Operation:
-    """An operation of staff, of the part `administration`."""
-    return Operation(who="staff", tag="administration", **facts)
+def admin_operation(*, tag: str = "administration", **facts: Any) -> Operation:
+    """An operation of staff."""
+    return Operation(who="staff", tag=tag, **facts)
 
 
 async def read_body(
@@ -184,6 +189,12 @@ def read_query(request: Request, schemas: Mapping[str, Schema]) -> dict[str, Any
             )
         found[name] = _FORMATS.get(schema.get("format", ""), _same)(value) if value else value
     return found
+
+
+def read_page(request: Request) -> tuple[int, uuid.UUID | None]:
+    """`limit` and `after` of a list whose operation takes `PAGE`; 400 for what does not fit."""
+    found = read_query(request, PAGE)
+    return found["limit"], found["after"]
 
 
 _FORMATS: Mapping[str, Callable[[Any], Any]] = {

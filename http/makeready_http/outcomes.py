@@ -45,7 +45,7 @@ async def ended_render(
     if found is None:
         raise not_found("job_not_found", "job_id", job_id)
     if found.status == "failed":
-        raise _failure(found, ended)
+        raise failed(job_id, found.last_error, ended)
     return found
 
 
@@ -81,11 +81,12 @@ async def pack_outcome(
     )
 
 
-def _failure(found: library.RenderJob, ended: Ended | None) -> Problem:
-    details = {"job_id": str(found.job_id)}
+def failed(job_id: UUID, error: str | None, ended: Ended | None) -> Problem:
+    """The refusal for a render that has failed: `error` is its code, a colon and why."""
+    details = {"job_id": str(job_id)}
     if ended is not None and ended.state == "cancelled":
         return Problem("job_cancelled", "The job was cancelled.", details=details)
-    code, _, why = (found.last_error or "unknown").partition(": ")
+    code, _, why = (error or "unknown").partition(": ")
     return Problem(
         "render_failed",
         f"The document could not be rendered: {why}" if why else "The document was not rendered.",

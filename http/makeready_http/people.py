@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from makeready import people
 from makeready.people import Token
+from makeready_http.answers import NO_STORE
 from makeready_http.auth import bearer, current_user, unauthorized
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -36,7 +37,7 @@ from makeready_http.operations import (
     UUID as ID,
 )
 from makeready_http.services import services_of
-from makeready_http.sign_in import BODY_MAX_BYTES, NO_STORE
+from makeready_http.sign_in import BODY_MAX_BYTES
 
 DAYS_DEFAULT = 30
 TOKEN = record({"token_id": ID, "label": TEXT, "created_at": TIME, "expires_at": TIME})

@@ -21,10 +21,21 @@ from starlette.responses import Response
 from makeready import documents, render
 from makeready.errors import Rejected
 from makeready.shapes import problem
+from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, prefer_wait
 from makeready_http.items import JOB_FIELDS
-from makeready_http.operations import ANYTHING, TEXT, Answer, Operation, array, read_body, record
+from makeready_http.operations import (
+    ANYTHING,
+    DOC_ID,
+    LANGUAGE,
+    TEXT,
+    Answer,
+    Operation,
+    array,
+    read_body,
+    record,
+)
 from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import document_outcome
 from makeready_http.services import services_of
@@ -80,8 +91,7 @@ async def create_job(request: Request) -> Response:
         "doc_id": document,
     }
     answer = await document_outcome(services, user, made.job_id, answered, wait_s)
-    if not made.is_new:
-        answer.headers["Idempotency-Replayed"] = "true"
+    answer.headers.update(replayed(made.is_new))
     return answer
 
 
@@ -133,8 +143,8 @@ _BODY = record(
         },
         "pack_id": {**ID, "description": "Left out: a new pack is made."},
         "session_id": {**ID, "description": "That of the pack, or of the new one."},
-        "doc_id": {**TEXT, "pattern": "^[a-z][a-z0-9_]{0,62}$"},
-        "language": {**TEXT, "enum": list(render.LANGUAGES), "default": "ru"},
+        "doc_id": DOC_ID,
+        "language": LANGUAGE,
     },
 )
 _MADE = {"ok": {"const": True}, "job_id": ID, "status": TEXT, "pack_id": ID, "doc_id": TEXT}

@@ -25,13 +25,13 @@ from starlette.responses import JSONResponse, Response
 from makeready import foreign, render
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import MAX_PROBLEMS, cut
+from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
     path_uuid,
     prefer_wait,
     read_json,
-    replayed,
 )
 from makeready_http.items import (
     DOCUMENT,
@@ -39,6 +39,7 @@ from makeready_http.items import (
 )
 from makeready_http.operations import (
     ANYTHING,
+    LANGUAGE,
     TEXT,
     WHOLE,
     Answer,
@@ -211,7 +212,7 @@ def _problem(code: str, path: str, message: str) -> dict[str, Any]:
 _PACK_BODY = record(
     {"documents": {**ANYTHING, "description": "Each document's data, by its doc_id."}},
     {
-        "language": {"type": "string", "enum": list(render.LANGUAGES), "default": "ru"},
+        "language": LANGUAGE,
         "session_id": {**ID, "description": "Left out: a new session is made."},
     },
 )

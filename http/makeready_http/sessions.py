@@ -19,11 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import hiring, people, render
+from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.clients import client_of
-from makeready_http.inputs import idempotency_key, replayed
+from makeready_http.inputs import idempotency_key
 from makeready_http.operations import (
     ANYTHING,
+    LANGUAGE,
     TEXT,
     Answer,
     Operation,
@@ -44,9 +46,7 @@ PROP_MAX = 200
 _SESSION = record(
     {"profession_query": {**TEXT, "minLength": 1, "maxLength": hiring.PROFESSION_LIMIT}}
 )
-_JOB = record(
-    {"session_id": ID}, {"language": {**TEXT, "enum": list(render.LANGUAGES), "default": "ru"}}
-)
+_JOB = record({"session_id": ID}, {"language": LANGUAGE})
 _EVENT = record({"event": {**TEXT, "pattern": "^[a-z][a-z0-9_.:-]{0,62}$"}}, {"props": ANYTHING})
 
 _log = structlog.get_logger(__name__)

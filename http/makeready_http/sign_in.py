@@ -22,7 +22,8 @@ from starlette.responses import JSONResponse, Response
 from makeready import people, sms
 from makeready.sms import CodeSender, MockSender
 from makeready.values import Secret
-from makeready_http.auth import bearer, current_user
+from makeready_http.answers import NO_STORE
+from makeready_http.auth import bearer, current_user, refuse_unless_debug
 from makeready_http.clients import client_of
 from makeready_http.operations import (
     TEXT,
@@ -42,7 +43,6 @@ from makeready_http.services import Services, services_of
 
 BODY_MAX_BYTES = 4096
 NOT_SET_UP_RETRY_S = 60
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 _FILLING = re.compile(r"[\s().\-]")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -105,11 +105,9 @@ async def log_out(request: Request) -> Response:
 
 async def latest_code(request: Request) -> Response:
     """The code that the mock would have sent last; not there without DEBUG."""
-    services = services_of(request)
-    if not services.settings.debug:
-        raise Problem("route_not_found", "Not Found.")
+    refuse_unless_debug(request)
     phone = phone_of(request.query_params.get("phone", ""))
-    sender = services.sms
+    sender = services_of(request).sms
     code = sender.latest(phone) if isinstance(sender, MockSender) else None
     if code is None:
         raise Problem(

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 
 from makeready import passwords, staff, staff_tokens
 from makeready.staff import SignedIn, Staff
+from makeready_http.answers import NO_STORE
 from makeready_http.auth import acting, current_staff
 from makeready_http.clients import client_of
 from makeready_http.operations import (
@@ -35,19 +36,20 @@ from makeready_http.operations import (
     array,
     done,
     read_body,
+    read_query,
     record,
 )
 from makeready_http.operations import (
     UUID as ID,
 )
-from makeready_http.problems import Problem, invalid_request, retry_after
+from makeready_http.problems import Problem, retry_after
 from makeready_http.services import Services, services_of
-from makeready_http.sign_in import BODY_MAX_BYTES, NO_STORE, not_set_up
+from makeready_http.sign_in import BODY_MAX_BYTES, not_set_up
 
 PASSWORD_TIMEOUT_S = 5.0  # in line for one of the threads that compare passwords
 
-_TRUTH = {"true": True, "false": False}
 _LOGIN = record({"username": {**TEXT, "maxLength": 200}, "password": {**TEXT, "maxLength": 1000}})
+_LOG_OUT = {"everywhere": {**TRUTH, "default": False, "description": "End all of them."}}
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -83,12 +85,10 @@ async def log_in(request: Request) -> Response:
 async def log_out(request: Request) -> Response:
     """Ends this log-in, or all of the account."""
     member = await current_staff(request)
-    everywhere = request.query_params.get("everywhere", "false")
-    if everywhere not in _TRUTH:
-        raise invalid_request("everywhere is true or false.", field="everywhere", reason="format")
-    async with acting(services_of(request), member, request) as db:
-        await staff.sign_out(db, member.token, everywhere=_TRUTH[everywhere])
-    _log.info("staff_logout", staff=member.name, everywhere=_TRUTH[everywhere])
+    everywhere = read_query(request, _LOG_OUT)["everywhere"]
+    async with acting(services_of(request), member, request) as connection:
+        await staff.sign_out(connection, member.token, everywhere=everywhere)
+    _log.info("staff_logout", staff=member.name, everywhere=everywhere)
     return JSONResponse({"ok": True}, headers=NO_STORE)
 
 
@@ -177,7 +177,7 @@ OPERATIONS = (
         tag="staff",
         who="staff",
         summary="ends this log-in, or all log-ins of the account",
-        query={"everywhere": {**TRUTH, "default": False, "description": "End all of them."}},
+        query=_LOG_OUT,
         answers={200: Answer(description="They count no more.", schema=done())},
     ),
     Operation(

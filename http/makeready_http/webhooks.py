@@ -22,9 +22,10 @@ from starlette.responses import JSONResponse, Response
 from makeready import webhooks
 from makeready.addresses import URL_MAX, check_url
 from makeready.errors import Rejected
+from makeready.shapes import problem
+from makeready_http.answers import NO_STORE, listed, replayed
 from makeready_http.auth import current_user
-from makeready_http.inputs import idempotency_key, page, path_uuid
-from makeready_http.items import listed
+from makeready_http.inputs import idempotency_key, path_uuid
 from makeready_http.operations import (
     ANYTHING,
     PAGE,
@@ -39,12 +40,12 @@ from makeready_http.operations import (
     nullable,
     page_of,
     read_body,
+    read_page,
     record,
 )
 from makeready_http.operations import UUID as ID
 from makeready_http.services import services_of
 
-NO_STORE = {"Cache-Control": "no-store"}
 _EVENTS = {
     "type": "array",
     "items": {"type": "string", "enum": list(webhooks.EVENTS)},
@@ -93,16 +94,15 @@ async def create(request: Request) -> Response:
     try:
         url = check_url(body["url"], private=services.settings.webhook_private)
     except ValueError as error:
-        problem = {"code": "url", "path": "url", "message": f"url {error}", "hint": ""}
-        raise Rejected("the body does not fit", details={"problems": [problem]}) from None
+        found = problem("url", "url", f"url {error}", "")
+        raise Rejected("the body does not fit", details={"problems": [found]}) from None
     events = body.get("events", webhooks.EVENTS)
     made = await services.write(lambda db: webhooks.create(db, user, url, events, request_key=key))
     _log.info("webhook_created", endpoint_id=str(made.id))
-    headers = NO_STORE | ({} if made.is_new else {"Idempotency-Replayed": "true"})
     return JSONResponse(
         {"ok": True, "webhook_id": str(made.id), "secret": made.secret.reveal()},
         status_code=201,
-        headers=headers,
+        headers=NO_STORE | replayed(made.is_new),
     )
 
 
@@ -146,7 +146,7 @@ async def list_deliveries(request: Request) -> Response:
     """What was and is to be sent, newest first."""
     user = await current_user(request)
     endpoint = path_uuid(request, "webhook_id", "webhook_not_found")
-    limit, after = page(request)
+    limit, after = read_page(request)
     rows = await webhooks.deliveries(
         services_of(request).pool, user, endpoint, limit=limit, older_than=after
     )
