@@ -21,7 +21,7 @@ from makeready_workers.render import RenderHandler
 from tests.support.in_process import working
 from tests.support.service import Person
 from tests.support.waiting import until
-from tests.workers.test_render import PaperEngine
+from tests.support.paper import PaperEngine
 
 Line = Mapping[str, Any]
 

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
-from collections.abc import AsyncIterator, Mapping
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import asyncpg
-import pymupdf
 import pytest
 from structlog.testing import capture_logs
 
@@ -22,75 +19,24 @@ from makeready import documents, library, pdf, render
 from makeready.aside import HelperLost
 from makeready.config import Secret, Settings
 from makeready.db import open_pool, pool_opened
-from makeready.documents import Asset
 from makeready.errors import LeaseLost
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
 from makeready.pdf import text_of
-from makeready.print_options import PrintOptions
 from makeready.storage import ObjectFacts, Storage, open_storage
 from makeready.storage_errors import ObjectMissing, StorageUnavailable
 from makeready_workers.attempt import Attempt
 from makeready_workers.chromium.records import (
-    EngineStatistics,
     Fault,
     RenderError,
-    RenderResult,
 )
 from makeready_workers.handler import Context
 from makeready_workers.render import BROWSER_LOSSES, RenderHandler, _warm_up, open_handler
 from tests.support.in_process import working
 from tests.support.objectstore import S3
+from tests.support.paper import PaperEngine, small_pdf
 from tests.support.pdfs import without_glyphs
 from tests.support.rendering import Press
-
-
-@functools.cache
-def small_pdf() -> bytes:
-    """One page of text in a font that is embedded: what a good engine gives."""
-    document = pymupdf.open()
-    page = document.new_page()
-    font = next(iter(documents.font_files().values()))
-    page.insert_font(fontname="F0", fontbuffer=font)
-    page.insert_text((72, 72), "Привет", fontname="F0")
-    return bytes(document.tobytes())
-
-
-class PaperEngine:
-    """Prints the same page for everything, or raises what the test wants."""
-
-    def __init__(self) -> None:
-        self.fault: Exception | None = None
-        self.pdf = small_pdf()
-        self.packs: list[str | None] = []
-        self.timeouts: list[float] = []
-
-    async def render(
-        self,
-        html: str,
-        assets: Mapping[str, Asset],
-        options: PrintOptions,
-        *,
-        timeout_s: float,
-        pack: str | None = None,
-    ) -> RenderResult:
-        assert "<" in html
-        assert all(asset.content for asset in assets.values())
-        assert options.css_page_size in (True, False)
-        self.packs.append(pack)
-        self.timeouts.append(timeout_s)
-        if self.fault is not None:
-            raise self.fault
-        timings = {"total": 1.0}
-        return RenderResult(
-            pdf=self.pdf, pages=1, warnings=(), timings=timings, engine_version="paper 1"
-        )
-
-    async def probe(self) -> str:
-        return "paper 1"
-
-    def statistics(self) -> EngineStatistics:
-        return cast("EngineStatistics", SimpleNamespace(engine_version="paper 1"))
 
 
 @dataclasses.dataclass(kw_only=True)

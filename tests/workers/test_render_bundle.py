@@ -27,8 +27,8 @@ from makeready_workers.attempt import Attempt
 from makeready_workers.handler import Context
 from makeready_workers.render import RenderHandler
 from tests.support.objectstore import S3
+from tests.support.paper import PaperEngine
 from tests.support.rendering import Press
-from tests.workers.test_render import PaperEngine
 
 
 @dataclasses.dataclass(kw_only=True)

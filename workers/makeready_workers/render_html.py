@@ -17,13 +17,16 @@ from makeready.typesetting import ASSET_ORIGIN, HTML_LIMIT_BYTES, Asset, Html, T
 
 INDEX = "index.html"
 UNPACKED_LIMIT_BYTES = 256 * 1024 * 1024
-# What browsers read, by Python's names. It knows others, and some of them take hours of a megabyte.
+# What browsers read, by Python's names. It knows others; some of them take hours of a megabyte.
 _ENCODINGS = frozenset(
-    "ascii big5 big5hkscs cp866 cp932 cp949 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257"
-    " cp1258 euc_jp euc_kr gb2312 gb18030 gbk iso2022_jp iso8859-1 iso8859-2 iso8859-3 iso8859-4"
-    " iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-10 iso8859-11 iso8859-13 iso8859-14"
-    " iso8859-15 iso8859-16 koi8-r koi8-u mac-cyrillic mac-roman shift_jis tis-620"
-    " utf-8 utf-8-sig utf-16 utf-16-be utf-16-le".split()
+    re.findall(
+        r"\S+",
+        "ascii big5 big5hkscs cp866 cp932 cp949 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 "
+        "cp1257 cp1258 euc_jp euc_kr gb2312 gb18030 gbk iso2022_jp iso8859-1 iso8859-2 iso8859-3 "
+        "iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-10 iso8859-11 "
+        "iso8859-13 iso8859-14 iso8859-15 iso8859-16 koi8-r koi8-u mac-cyrillic mac-roman "
+        "shift_jis tis-620 utf-8 utf-8-sig utf-16 utf-16-be utf-16-le ",
+    )
 )
 _OCTETS = "application/octet-stream"
 _SNIFFED_BYTES = 1024
