@@ -19,9 +19,9 @@ from makeready_workers.chromium.records import Fault, RenderError
 from makeready_workers.handler import Context
 from makeready_workers.render import RenderHandler
 from tests.support.in_process import working
+from tests.support.paper import PaperEngine
 from tests.support.service import Person
 from tests.support.waiting import until
-from tests.support.paper import PaperEngine
 
 Line = Mapping[str, Any]
 
