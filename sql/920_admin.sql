@@ -150,37 +150,45 @@ $$;
 comment on function makeready.admin_audit(text, text, integer, bigint) is
   'The audit log, newest first, with SHA-256 of what was there before and after; older_than is the last line of the page before.';
 
-create or replace function makeready.admin_log(of_kind text default null, max_rows integer default 50, older_than timestamptz default null)
-  returns table (happened_at timestamptz, kind text, event text, severity text, object text, facts jsonb, request text)
+drop function if exists makeready.admin_log(text, integer, timestamptz);
+create or replace function makeready.admin_log(of_kind text default null, max_rows integer default 50, older_than timestamptz default null,
+    below text default '')
+  returns table (happened_at timestamptz, line text, kind text, event text, severity text, object text, facts jsonb, request text)
   language sql
   volatile
   security definer
   set search_path = ''
   set jit = off
 as $$
-  select m.happened_at, m.kind, m.event, m.severity, m.object, m.facts, m.request
-    from ((select l.at, 'audit', l.action, 'info', l.target, jsonb_build_object('actor', l.actor, 'reason', l.reason), l.request_id
+  -- Of one moment there may be many lines: line puts them in an order of their own.
+  select m.happened_at, m.line, m.kind, m.event, m.severity, m.object, m.facts, m.request
+    from ((select l.at, 'audit-' || lpad(l.id::text, 19, '0') collate "C", 'audit', l.action, 'info', l.target,
+                  jsonb_build_object('actor', l.actor, 'reason', l.reason), l.request_id
              from makeready.audit_log l
-            where coalesce(of_kind, 'audit') = 'audit' and l.at < coalesce(older_than, 'infinity')
+            where coalesce(of_kind, 'audit') = 'audit' and l.at <= coalesce(older_than, 'infinity')
+              and (older_than is null or l.at < older_than or 'audit-' || lpad(l.id::text, 19, '0') collate "C" < below)
             order by l.at desc, l.id desc limit max_rows)
           union all
-          (select a.created_at, 'alert', a.event, a.severity, a.id::text, a.context, a.request_id
+          (select a.created_at, 'alert-' || a.id, 'alert', a.event, a.severity, a.id::text, a.context, a.request_id
              from makeready.alerts a
-            where coalesce(of_kind, 'alert') = 'alert' and a.created_at < coalesce(older_than, 'infinity')
+            where coalesce(of_kind, 'alert') = 'alert' and a.created_at <= coalesce(older_than, 'infinity')
+              and (older_than is null or a.created_at < older_than or ('alert-' || a.id) collate "C" < below)
             order by a.created_at desc, a.id desc limit max_rows)
           union all
-          (select r.finished_at, 'render', 'render_' || r.state, case r.state when 'failed' then 'error' else 'info' end, r.job_id::text,
+          (select r.finished_at, 'render-' || lpad(r.seq::text, 19, '0'), 'render', 'render_' || r.state,
+                  case r.state when 'failed' then 'error' else 'info' end, r.job_id::text,
                   jsonb_strip_nulls(jsonb_build_object('pack_id', r.pack_id, 'doc_id', r.doc_id, 'error', r.last_error)), null
              from makeready.pack_documents r
             where coalesce(of_kind, 'render') = 'render' and r.finished_at is not null
-              and coalesce(r.finished_at, r.created_at) < coalesce(older_than, 'infinity')
+              and coalesce(r.finished_at, r.created_at) <= coalesce(older_than, 'infinity')
+              and (older_than is null or r.finished_at < older_than or ('render-' || lpad(r.seq::text, 19, '0')) collate "C" < below)
             order by coalesce(r.finished_at, r.created_at) desc, r.seq desc limit max_rows)
-         ) m (happened_at, kind, event, severity, object, facts, request)
-   order by m.happened_at desc
+         ) m (happened_at, line, kind, event, severity, object, facts, request)
+   order by m.happened_at desc, m.line collate "C" desc
    limit max_rows
 $$;
-comment on function makeready.admin_log(text, integer, timestamptz) is
-  'Audit lines, alerts and ended renders in one list, newest first; older_than is the time of the last line of the page before. of_kind: audit, alert or render.';
+comment on function makeready.admin_log(text, integer, timestamptz, text) is
+  'Audit lines, alerts and ended renders in one list, newest first; older_than and below are time and line of the last one of the page before. of_kind: audit, alert or render.';
 
 create or replace function makeready.admin_overview()
   returns jsonb
@@ -319,7 +327,7 @@ comment on function makeready.admin_render_pack(uuid) is 'render_pack of anybody
 grant execute on function
   makeready.admin_renders(text, uuid, text, uuid, integer, uuid), makeready.admin_artifacts(uuid), makeready.admin_attempts(uuid, integer),
   makeready.admin_packs(uuid, integer, uuid), makeready.admin_owner(uuid), makeready.admin_file(uuid, text),
-  makeready.admin_audit(text, text, integer, bigint), makeready.admin_log(text, integer, timestamptz), makeready.admin_overview(),
+  makeready.admin_audit(text, text, integer, bigint), makeready.admin_log(text, integer, timestamptz, text), makeready.admin_overview(),
   makeready.admin_requeue(uuid), makeready.admin_requeue_failed(integer), makeready.admin_render_pack(uuid),
   makeready.metrics_read()
 to makeready_http;

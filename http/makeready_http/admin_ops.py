@@ -1,19 +1,21 @@
 """What staff reads of the whole system: its state now, and what happened. Thin.
 
 GET /admin/overview
-GET /admin/logs     ?kind&limit&before
+GET /admin/logs     ?kind&limit&after
 GET /admin/audit    ?action&target&limit&after
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import admin
-from makeready_http.answers import listed_rows
+from makeready_http.answers import as_json, listed_rows
 from makeready_http.auth import current_staff
 from makeready_http.operations import (
     ANYTHING,
@@ -30,6 +32,7 @@ from makeready_http.operations import (
     read_query,
     record,
 )
+from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 
 LOGS = "queues:read"
@@ -44,7 +47,7 @@ _AUDIT_QUERY: Mapping[str, Schema] = {
 _LOGS_QUERY: Mapping[str, Schema] = {
     "kind": {"type": "string", "enum": list(admin.LOG_KINDS)},
     "limit": _LOG_LIMIT,
-    "before": {**TIME, "description": "`next` of the page before."},
+    "after": {"type": "string", "maxLength": 100, "description": "`next` of the page before."},
 }
 
 
@@ -58,13 +61,33 @@ async def list_log(request: Request) -> Response:
     """Audit lines, alerts and ended renders in one list, newest first."""
     await current_staff(request, LOGS)
     asked = read_query(request, _LOGS_QUERY)
+    before, below = _place(asked["after"])
     rows = await admin.log(
         services_of(request).pool,
         kind=asked["kind"],
         limit=asked["limit"],
-        before=asked["before"],
+        before=before,
+        below=below,
     )
-    return listed_rows("items", rows, asked["limit"], "at")
+    items = [as_json(row) for row in rows]
+    following = f"{items[-1]['at']}~{items[-1]['line']}" if len(items) == asked["limit"] else None
+    return JSONResponse({"ok": True, "items": items, "next": following})
+
+
+def _place(after: str | None) -> tuple[datetime | None, str]:
+    """Time and line that a page ended with; a time alone will do."""
+    if after is None:
+        return None, ""
+    text, _, line = after.partition("~")
+    found = None
+    try:
+        stated = datetime.fromisoformat(text.replace(" ", "+"))  # an address may lose its plus
+        found = stated.astimezone(UTC) if stated.tzinfo else None
+    except (ValueError, OverflowError):
+        pass
+    if found is None or not re.fullmatch("([a-z]+-[0-9a-f-]+)?", line):
+        raise invalid_request("after is no place in the log.", field="after", reason="format")
+    return found, line
 
 
 async def list_audit(request: Request) -> Response:
@@ -84,6 +107,7 @@ async def list_audit(request: Request) -> Response:
 _LINE = record(
     {
         "at": TIME,
+        "line": TEXT,
         "kind": TEXT,
         "event": TEXT,
         "severity": TEXT,

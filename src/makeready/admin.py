@@ -170,15 +170,25 @@ async def audit(
 
 
 async def log(
-    db: Executor, *, kind: str | None = None, limit: int = 50, before: datetime | None = None
+    db: Executor,
+    *,
+    kind: str | None = None,
+    limit: int = 50,
+    before: datetime | None = None,
+    below: str = "",
 ) -> list[Row]:
-    """Audit lines, alerts and ended renders in one list, newest first."""
+    """Audit lines, alerts and ended renders in one list, newest first.
+
+    `before` and `below` are time and line of the last one of the page before.
+    """
     found = await db.fetch(
-        "select happened_at as at, kind, event, severity, object as target, facts::text as facts,"
-        " request as request_id from makeready.admin_log($1, $2, $3)",
+        "select happened_at as at, line, kind, event, severity, object as target,"
+        " facts::text as facts, request as request_id"
+        " from makeready.admin_log($1, $2, $3, $4)",
         kind,
         limit,
         before,
+        below,
     )
     return [{**row, "facts": _parsed(row["facts"])} for row in found]
 

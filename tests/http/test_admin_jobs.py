@@ -282,6 +282,32 @@ async def test_a_download_by_staff_is_audited(
     assert error_code(missing) == "file_not_found"
 
 
+async def test_lines_of_one_moment_are_paged_without_a_hole(
+    anna: Person, press: Press, administrator: Member, db: asyncpg.Connection
+) -> None:
+    await _failed(anna, press, "invoice", "letter", "report")
+    for name in ("one", "two"):
+        await db.execute("select makeready.alert('info', $1)", name)
+        await db.execute("select makeready.retention_set('alerts', '30 days', $1)", name)
+    for table, column in (
+        ("audit_log", "at"),
+        ("alerts", "created_at"),
+        ("pack_documents", "finished_at"),
+    ):
+        await db.execute(f"update makeready.{table} set {column} = '2026-11-22 08:00Z'")
+    every = (await administrator.get("/admin/logs?limit=1000")).json()["items"]
+    assert {line["kind"] for line in every} == {"audit", "alert", "render"}
+
+    seen, query = [], {"limit": "1"}
+    while True:
+        page = (await administrator.get("/admin/logs", params=query)).json()
+        seen += page["items"]
+        if page["next"] is None:
+            break
+        query["after"] = page["next"]
+    assert seen == every
+
+
 async def test_logs_audit_and_overview_tell_what_happened(
     anna: Person, press: Press, administrator: Member, db: asyncpg.Connection
 ) -> None:
@@ -295,9 +321,18 @@ async def test_logs_audit_and_overview_tell_what_happened(
     assert [(line["event"], line["target"]) for line in only] == [("render_failed", job)]
     page = (await administrator.get("/admin/logs?limit=1")).json()
     rest = (
-        await administrator.get("/admin/logs", params={"before": page["next"], "limit": 1000})
+        await administrator.get("/admin/logs", params={"after": page["next"], "limit": 1000})
     ).json()
     assert page["items"] + rest["items"] == lines
+    for odd in (
+        "yesterday",
+        "2026-11-22",
+        "2026-11-22T08:00:00Z~'",
+        "0001-01-01T00:00+14:00",
+        page["next"] + " x",
+    ):
+        refused = await administrator.get("/admin/logs", params={"after": odd})
+        assert (refused.status_code, error_code(refused)) == (400, "invalid_request")
 
     await administrator.post(f"/admin/render-jobs/{job}/requeue")
     audit = (await administrator.get("/admin/audit?action=render_requeue")).json()["items"]
