@@ -8,7 +8,8 @@ from pathlib import Path
 import pymupdf
 
 from makeready.config import Settings
-from makeready.documents import build_html, document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import build_html
 from makeready_workers.chromium import ChromiumEngine, open_engine
 
 HERE = Path(__file__).parent

@@ -24,9 +24,10 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from makeready import document_versions, foreign, render
-from makeready.designs import WITHOUT_TEMPLATE, Payload, read_payload, type_of
-from makeready.document_versions import Version
+from makeready import render
+from makeready.documents import foreign, versions
+from makeready.documents.designs import WITHOUT_TEMPLATE, Payload, read_payload, type_of
+from makeready.documents.versions import Version
 from makeready.errors import Rejected
 from makeready.staff import Staff
 from makeready_http import config_bodies
@@ -50,7 +51,7 @@ async def list_versions(request: Request) -> Response:
     """All versions of a type."""
     await current_staff(request, READ)
     key = _key(request)
-    rows = await document_versions.versions(services_of(request).pool, key)
+    rows = await versions.versions(services_of(request).pool, key)
     return JSONResponse({"ok": True, "key": key, "versions": [_item(row) for row in rows]})
 
 
@@ -60,7 +61,7 @@ async def show_version(request: Request) -> Response:
     key, text = _key(request), request.path_params["version"]
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise not_found("document_not_found", "version", text)
-    row, design = await document_versions.version(services_of(request).pool, key, int(text))
+    row, design = await versions.version(services_of(request).pool, key, int(text))
     body = {"ok": True, "key": key, "version": _item(row), "payload": design}
     return JSONResponse(body, headers=_etag(row))
 
@@ -74,14 +75,14 @@ async def make_draft(request: Request) -> Response:
     if "payload_text" in body:
         payload = await _payload(request, body["payload_text"])
     elif "version" in body:
-        _, design = await document_versions.version(services.pool, key, body["version"])
+        _, design = await versions.version(services.pool, key, body["version"])
         payload = Payload(design=design, contents={})
     else:
-        design = await document_versions.draft_base(services.pool, key)
+        design = await versions.draft_base(services.pool, key)
         payload = Payload(design=design, contents={})
-    uploads = await document_versions.store_assets(services.pool, services.storage, key, payload)
+    uploads = await versions.store_assets(services.pool, services.storage, key, payload)
     async with acting(services, member, request) as connection:
-        number = await document_versions.draft(
+        number = await versions.draft(
             connection, key, payload.design, uploads, note=body.get("comment")
         )
     return await _answer(request, key, number, status=201)
@@ -94,10 +95,10 @@ async def update_draft(request: Request) -> Response:
     body = await read_body(request, config_bodies.UPDATE, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
     payload = await _payload(request, body["payload_text"])
-    await document_versions.version(services.pool, key, body["version"])  # before bytes are stored
-    uploads = await document_versions.store_assets(services.pool, services.storage, key, payload)
+    await versions.version(services.pool, key, body["version"])  # before bytes are stored
+    uploads = await versions.store_assets(services.pool, services.storage, key, payload)
     async with acting(services, member, request) as connection:
-        await document_versions.update(
+        await versions.update(
             connection,
             key,
             body["version"],
@@ -114,7 +115,7 @@ async def validate(request: Request) -> Response:
     member = await current_staff(request, WRITE)
     key = _key(request)
     body = await read_body(request, config_bodies.VERSION_ONLY)
-    row, design = await document_versions.version(services_of(request).pool, key, body["version"])
+    row, design = await versions.version(services_of(request).pool, key, body["version"])
     await _check(request, member, key, row, design)
     return await _answer(request, key, row.number)
 
@@ -126,7 +127,7 @@ async def dry_run(request: Request) -> Response:
     body = await read_body(request, config_bodies.DRY_RUN)
     wait_s = prefer_wait(request)
     services = services_of(request)
-    row, design = await document_versions.version(services.pool, key, body["version"])
+    row, design = await versions.version(services.pool, key, body["version"])
     if row.state in _EDITABLE and row.state != "valid":
         problems = await _check(request, member, key, row, design)
         if problems:
@@ -137,7 +138,7 @@ async def dry_run(request: Request) -> Response:
     if "data" in body:
         await foreign.check(type_of(key, row.hash, design, {}), data, limiter=services.heavy)
     async with acting(services, member, request) as connection:
-        job = await document_versions.trial(
+        job = await versions.trial(
             connection, key, row.number, seen=row.hash, language=language, data=data
         )
     services.wake(render.QUEUE)
@@ -152,7 +153,7 @@ async def publish(request: Request) -> Response:
     body = await read_body(request, config_bodies.PUBLISH)
     services = services_of(request)
     async with acting(services, member, request) as connection:
-        await document_versions.publish(
+        await versions.publish(
             connection,
             key,
             body["version"],
@@ -170,7 +171,7 @@ async def rollback(request: Request) -> Response:
     body = await read_body(request, config_bodies.ROLLBACK)
     services = services_of(request)
     async with acting(services, member, request) as connection:
-        number = await document_versions.rollback(connection, key, note=body.get("comment"))
+        number = await versions.rollback(connection, key, note=body.get("comment"))
     services.catalogue.forget(key)
     return await _answer(request, key, number)
 
@@ -182,7 +183,7 @@ async def _check(
     problems = await foreign.proofread(key, design)
     if row.state in _EDITABLE:
         async with acting(services_of(request), member, request) as connection:
-            await document_versions.checked(connection, key, row.number, row.hash, problems)
+            await versions.checked(connection, key, row.number, row.hash, problems)
     return problems
 
 
@@ -204,7 +205,7 @@ async def _trial_outcome(
     if wait_s is None:
         return JSONResponse(body, status_code=202, headers=headers)
     ended = await services.waiting.wait(render.QUEUE, job, wait_s)
-    found = await document_versions.trial_state(services.pool, job)
+    found = await versions.trial_state(services.pool, job)
     headers["Preference-Applied"] = f"wait={wait_s:.0f}"
     if found is None:
         raise LookupError(job)  # it was entered before it was waited for
@@ -223,7 +224,7 @@ async def _payload(request: Request, text: str) -> Payload:
 
 
 async def _answer(request: Request, key: str, number: int, *, status: int = 200) -> Response:
-    row, _ = await document_versions.version(services_of(request).pool, key, number)
+    row, _ = await versions.version(services_of(request).pool, key, number)
     body = {"ok": True, "key": key, "version": _item(row)}
     return JSONResponse(body, status_code=status, headers=_etag(row))
 

@@ -15,8 +15,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from makeready import document_rows
-from makeready.document_rows import DocumentRow
+from makeready.documents import register
+from makeready.documents.register import DocumentRow
 from makeready_http.auth import acting, current_staff
 from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
@@ -53,7 +53,7 @@ async def list_documents(request: Request) -> Response:
     """All of them, with what is in effect."""
     await current_staff(request, READ)
     services = services_of(request)
-    rows = await document_rows.documents(services.pool)
+    rows = await register.documents(services.pool)
     return JSONResponse({"ok": True, "documents": [_item(services, row) for row in rows]})
 
 
@@ -73,8 +73,8 @@ async def _overlay(request: Request, schema: Schema) -> Response:
     doc_id = request.path_params["doc_id"]
     services = services_of(request)
     async with acting(services, member, request) as connection:
-        await document_rows.overlay_set(connection, doc_id, changes)
-        row = await document_rows.document(connection, doc_id)
+        await register.overlay_set(connection, doc_id, changes)
+        row = await register.document(connection, doc_id)
     return JSONResponse({"ok": True, "document": _item(services, row)})
 
 

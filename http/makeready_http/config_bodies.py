@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from makeready.designs import PAYLOAD_LIMIT_BYTES
-from makeready.wording import LANGUAGES
+from makeready.documents.designs import PAYLOAD_LIMIT_BYTES
+from makeready.documents.wording import LANGUAGES
 from makeready_http.operations import (
     ANYTHING,
     TEXT,

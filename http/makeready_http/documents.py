@@ -8,10 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from makeready import document_rows
-from makeready.designs import WITHOUT_TEMPLATE
-from makeready.document_rows import Access, DocumentRow
-from makeready.typesetting import DocumentType
+from makeready.documents import register
+from makeready.documents.designs import WITHOUT_TEMPLATE
+from makeready.documents.register import Access, DocumentRow
+from makeready.documents.typesetting import DocumentType
 from makeready_http.auth import current_user
 from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
@@ -38,7 +38,7 @@ async def list_documents(request: Request) -> Response:
     await current_user(request)
     language = read_query(request, _QUERY)["language"]
     services = services_of(request)
-    rows = await document_rows.documents(services.pool)
+    rows = await register.documents(services.pool)
     if services.settings.config_source == "file":
         rows = [row for row in rows if row.is_shipped]
     seen = ((row, row.access(services.settings)) for row in rows if _has_template(row))
@@ -52,7 +52,7 @@ async def show_document(request: Request) -> Response:
     language = read_query(request, _QUERY)["language"]
     services = services_of(request)
     doc_id = request.path_params["doc_id"]
-    row = await document_rows.document(services.pool, doc_id)
+    row = await register.document(services.pool, doc_id)
     if not _has_template(row):
         raise not_found("document_not_found", "doc_id", doc_id)
     doc = await services.catalogue.current(doc_id)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from makeready import library
 from makeready.config import Settings
-from makeready.document_rows import Access, access_of
+from makeready.documents.register import Access, access_of
 from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, array, nullable, record
 from makeready_http.operations import UUID as ID
 

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from makeready.documents.wording import LANGUAGES
 from makeready.errors import Rejected
 from makeready.validation import find_problems
-from makeready.wording import LANGUAGES
 from makeready_http.inputs import JSON_MAX_BYTES, read_json
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of

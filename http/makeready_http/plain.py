@@ -18,7 +18,8 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from makeready import documents, render
+from makeready import render
+from makeready.documents import shipped, typesetting
 from makeready.errors import Rejected
 from makeready.shapes import problem
 from makeready_http.answers import replayed
@@ -100,7 +101,7 @@ def _check(layout: str, content: dict[str, Any]) -> None:
     if ("markdown" in content) == ("sections" in content):
         text = "a document has either sections or markdown"
         raise _refused([problem("missing_field", layout, text, "give one of the two")])
-    documents.check_data(documents.document_type(layout), content)
+    typesetting.check_data(shipped.document_type(layout), content)
     missing = [
         problem("missing_field", f"sections[{place}].{name}", f"{name} is missing", "")
         for place, section in enumerate(content.get("sections", ()))

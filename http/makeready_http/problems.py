@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from makeready.db import is_transient
-from makeready.doctypes import TypeUnusable
+from makeready.documents.catalogue import TypeUnusable
 from makeready.errors import (
     Busy,
     Closed,

@@ -22,7 +22,8 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from makeready import foreign, render
+from makeready import render
+from makeready.documents import foreign
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import MAX_PROBLEMS, cut
 from makeready_http.answers import replayed

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from makeready import passwords, render, sms
 from makeready.config import Settings
 from makeready.db import Backoff, Control, Executor, close_pool, is_transient, open_pool
-from makeready.doctypes import Catalogue
+from makeready.documents.catalogue import Catalogue
 from makeready.listening import Listener
 from makeready.storage import Storage, open_storage
 from makeready.storage_errors import StorageError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from makeready.documents import document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.wording import LANGUAGES
 from makeready.errors import Rejected
 from makeready.shapes import problem
-from makeready.wording import LANGUAGES
 
 DOCUMENTS = (
     "free_report",

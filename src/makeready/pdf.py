@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from makeready.aside import Helper
-from makeready.pdf_facts import (
+from makeready.pdf_work.facts import (
     SIZE_LIMIT_BYTES,
     FontFacts,
     InvalidPdf,
@@ -26,8 +26,8 @@ from makeready.pdf_facts import (
     unfinishable,
     verify,
 )
-from makeready.pdf_program import packed, unpacked
-from makeready.pdf_thumbs import WIDEST_PX
+from makeready.pdf_work.program import packed, unpacked
+from makeready.pdf_work.thumbs import WIDEST_PX
 from makeready.print_options import PrintOptions
 
 __all__ = [
@@ -127,7 +127,7 @@ async def _ask(head: dict[str, Any], files: Sequence[bytes]) -> tuple[dict[str, 
 
 @functools.cache
 def _helper() -> Helper:
-    return Helper("from makeready.pdf_program import main; main()")
+    return Helper("from makeready.pdf_work.program import main; main()")
 
 
 def _wishes(options: PrintOptions) -> dict[str, Any]:

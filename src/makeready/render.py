@@ -16,10 +16,11 @@ from uuid import UUID
 
 import asyncpg
 
-from makeready import __version__, wording
+from makeready import __version__
 from makeready.db import Executor
-from makeready.designs import design_of
-from makeready.documents import registry
+from makeready.documents import wording
+from makeready.documents.designs import design_of
+from makeready.documents.shipped import registry
 from makeready.storage import ObjectFacts
 
 QUEUE = "render"

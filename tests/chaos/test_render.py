@@ -16,8 +16,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from makeready import documents, people, render
+from makeready import people, render
 from makeready.config import Secret, Settings
+from makeready.documents import shipped
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from makeready.embedded.postgres import EmbeddedPostgres
 from makeready.storage import open_storage
@@ -94,7 +95,7 @@ async def ask(dsn: str) -> list[UUID]:
         await render.sync_types(db, render.shipped_types())
         await db.execute(f"select makeready.queue_set('render', 'max_in_flight', '{LIMIT}')")
         user = await people.user_create(db, "Анна")
-        data = {name: documents.sample(documents.document_type(name), "ru") for name in DOCS}
+        data = {name: shipped.sample(shipped.document_type(name), "ru") for name in DOCS}
         packs = [
             (await render.pack_create(db, user, data, language="ru")).pack_id for _ in range(PACKS)
         ]

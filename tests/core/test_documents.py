@@ -9,21 +9,20 @@ from typing import Any
 
 import pytest
 
-from makeready import documents, hiring, typesetting
-from makeready.documents import (
+from makeready import hiring
+from makeready.documents import typesetting
+from makeready.documents.shipped import document_type, registry, sample
+from makeready.documents.templating import TemplateSandbox
+from makeready.documents.typesetting import (
     ASSET_ORIGIN,
     Asset,
     DocumentType,
     TemplateFailed,
     build_html,
     check_data,
-    document_type,
-    registry,
-    sample,
 )
 from makeready.errors import NotFound, Rejected
 from makeready.print_options import PrintOptions
-from makeready.templating import TemplateSandbox
 from makeready.validation import check_schema
 
 GENERAL = ("invoice", "letter", "markdown", "report", "sections")
@@ -124,7 +123,7 @@ def test_all_problems_are_told_at_once_with_place_and_hint() -> None:
 def test_data_that_is_no_object_or_too_large_is_refused() -> None:
     doc = document_type("letter")
     assert problems(doc, [1])[0]["code"] == "wrong_type"
-    huge = {"x": "ы" * documents.DATA_LIMIT_BYTES}
+    huge = {"x": "ы" * typesetting.DATA_LIMIT_BYTES}
     assert [entry["code"] for entry in problems(doc, huge)] == ["too_large"]
 
 
@@ -255,7 +254,7 @@ def test_no_field_of_the_payment_code_has_its_separator(
     name: str, bar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payloads: list[str] = []
-    monkeypatch.setattr("makeready.figures.qr", payloads.append)
+    monkeypatch.setattr("makeready.documents.figures.qr", payloads.append)
     doc = replace(document_type("invoice"), version=f"payment code of {name}")
     data = sample(doc, "ru")
     data["seller"]["name"] = name

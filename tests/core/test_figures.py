@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from makeready.figures import css_string, days, mondays, qr, ticks
+from makeready.documents.figures import css_string, days, mondays, qr, ticks
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from makeready import foreign
-from makeready.designs import design_of, read_payload, type_of
-from makeready.documents import document_type, registry, sample
+from makeready.documents import foreign
+from makeready.documents.designs import design_of, read_payload, type_of
+from makeready.documents.shipped import document_type, registry, sample
+from makeready.documents.typesetting import DocumentType, TemplateFailed, build_html
 from makeready.errors import Rejected
-from makeready.typesetting import DocumentType, TemplateFailed, build_html
 from tests.support.designs import label, label_text, templated
 
 IN_BOTH = {"samples.ru": "template_error", "samples.en": "template_error"}

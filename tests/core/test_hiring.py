@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from makeready import hiring
-from makeready.documents import build_html, check_data, document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import build_html, check_data
 from makeready.errors import Rejected
 from tests.support.hiring import least, reworded, without
 

@@ -24,7 +24,7 @@ from makeready.pdf import (
     merge_aside,
     text_of,
 )
-from makeready.pdf_srgb import srgb_profile
+from makeready.pdf_work.srgb import srgb_profile
 from makeready.print_options import Metadata, PrintOptions
 from tests.support.pdfs import made, without_glyphs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from makeready.prose import markdown
+from makeready.documents.prose import markdown
 
 
 @pytest.mark.parametrize(

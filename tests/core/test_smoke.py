@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from makeready import documents
 from makeready.commands.service import Client, new_session, wait_ready
 from makeready.commands.walk import walk
 from makeready.config import Settings
+from makeready.documents import shipped
 from makeready.embedded.processes import free_ports
 from tests.support.objectstore import S3
 from tests.support.waiting import until
@@ -82,7 +82,7 @@ async def _running(settings: Settings, folder: Path, *words: str) -> AsyncIterat
 
 
 async def _pack(client: Client) -> None:
-    letter = documents.sample(documents.document_type("letter"), "en")
+    letter = shipped.sample(shipped.document_type("letter"), "en")
     pack = await client.post("/packs", {"language": "en", "documents": {"letter": letter}})
     await client.post(f"/packs/{pack['pack_id']}/render")
 

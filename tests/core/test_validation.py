@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from makeready.documents import check_data, document_type, registry, sample
+from makeready.documents.shipped import document_type, registry, sample
+from makeready.documents.typesetting import check_data
 from makeready.errors import Rejected
 from makeready.shapes import MAX_PROBLEMS
 from makeready.validation import check_schema, find_problems

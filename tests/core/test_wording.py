@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from makeready.documents import build_html, check_data, document_type, sample
-from makeready.wording import BREAK, MINUS, NBSP, Wording, cents, groups
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import build_html, check_data
+from makeready.documents.wording import BREAK, MINUS, NBSP, Wording, cents, groups
 
 RU, EN = Wording("ru"), Wording("en")
 

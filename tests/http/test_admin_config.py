@@ -11,8 +11,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from makeready import documents
 from makeready.config import Secret, Settings
+from makeready.documents import shipped
 from makeready.storage import Storage
 from tests.support.designs import PIXEL, label, label_text, templated
 from tests.support.rendering import Press
@@ -141,13 +141,13 @@ async def test_a_draft_begins_with_what_is_in_force_assets_included(
         f"/admin/config/report/versions/{made.json()['version']['version']}"
     )
     assert (
-        shown.json()["payload"]["assets"].keys() == documents.document_type("report").assets.keys()
+        shown.json()["payload"]["assets"].keys() == shipped.document_type("report").assets.keys()
     )
     stored = await db.fetchval(
         "select count(*) from makeready.document_type_versions v join makeready.file_references r"
         " on r.refers_id = v.id where v.doc_id = 'report' and v.origin = 'staff'"
     )
-    assert stored == len(documents.document_type("report").assets)
+    assert stored == len(shipped.document_type("report").assets)
 
 
 async def test_bytes_of_an_asset_are_sent_once(

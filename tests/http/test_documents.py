@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from makeready import documents
 from makeready.config import Settings
+from makeready.documents import shipped
 from makeready.validation import find_problems
 from tests.http.conftest import MakeMember
 from tests.support.service import Member, Person, error_code, person, serving
@@ -33,16 +33,16 @@ async def access(staff: Member, doc: str, **change: Any) -> dict[str, Any]:
 
 async def test_users_learn_what_there_is_and_what_data_it_takes(anna: Person) -> None:
     found = await listed(anna)
-    assert found.keys() == documents.registry().keys()  # nothing without a template
+    assert found.keys() == shipped.registry().keys()  # nothing without a template
     assert found["invoice"] == {
         "doc_id": "invoice",
-        "title": documents.document_type("invoice").titles["en"],
-        "description": documents.document_type("invoice").descriptions["en"],
+        "title": shipped.document_type("invoice").titles["en"],
+        "description": shipped.document_type("invoice").descriptions["en"],
         "access": {"tier": "free", "enabled": True, "is_locked": False, "reason": None},
     }
     for name in found:
         shown = (await anna.get(f"/documents/{name}?language=ru")).json()
-        assert shown["version"] == documents.document_type(name).version
+        assert shown["version"] == shipped.document_type(name).version
         assert find_problems(shown["schema"], shown["sample"]) == []
     made = await anna.post("/packs", json={"documents": {name: shown["sample"]}})
     assert made.status_code == 201

@@ -16,7 +16,7 @@ import pymupdf
 import pytest
 
 from makeready.config import Settings
-from makeready.documents import font_files
+from makeready.documents.shipped import font_files
 from makeready.pdf import text_of
 from makeready.storage import Storage
 from makeready.storage_errors import StorageUnavailable

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import foreign
+from makeready.documents import foreign
 from makeready_http import inputs, protocol
 from tests.support.service import Person, Service, pack_body
 

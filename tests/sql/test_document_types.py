@@ -11,7 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from makeready import document_rows, render
+from makeready import render
+from makeready.documents import register
 from makeready.errors import NotFound, Rejected
 from makeready.render import ShippedType
 from tests.support.database import Connect
@@ -31,7 +32,7 @@ async def sync(press: Press, *types: ShippedType, release: str = "0.1.0") -> int
 
 
 async def in_force(press: Press, doc: str) -> str:
-    return (await document_rows.document(press.db, doc)).version
+    return (await register.document(press.db, doc)).version
 
 
 async def test_a_release_puts_its_versions_in_force_and_keeps_the_old_ones_rnd_018(
@@ -67,7 +68,7 @@ async def test_an_old_process_sets_nothing_back(press: Press) -> None:
 async def test_what_is_shipped_no_more_cannot_be_rendered(press: Press) -> None:
     await sync(press, shipped("note", "a"), shipped("other", "a"))
     await sync(press, shipped("other", "a"))
-    row = await document_rows.document(press.db, "note")
+    row = await register.document(press.db, "note")
     assert (row.version, row.may_render, row.is_shipped) == ("", False, False)
     await sync(press, shipped("note", "a"), shipped("other", "a"))
     assert await in_force(press, "note") == "a"
@@ -81,7 +82,7 @@ async def test_what_staff_published_stays_in_force_whatever_is_shipped_rnd_045(
     ours = await in_force(press, "note")
     await sync(press, shipped("note", "b"), release="0.2.0")
 
-    row = await document_rows.document(press.db, "note")
+    row = await register.document(press.db, "note")
     assert (row.version, row.shipped_version, row.title_en) == (ours, "b", "ours")
     alerts = await press.db.fetch("select event, context from makeready.alerts")
     assert [row["event"] for row in alerts] == ["shipped_type_waits"]
@@ -138,17 +139,17 @@ async def test_releases_that_speak_at_once_leave_one_version_in_force(
 
 
 async def test_staff_lay_over_what_the_version_says_rnd_045(press: Press) -> None:
-    await document_rows.overlay_set(press.db, "invoice", {"title": "Bill", "enabled": False})
-    await document_rows.overlay_set(press.db, "invoice", {"tier": "paid"}, note="from May on")
-    row = await document_rows.document(press.db, "invoice")
+    await register.overlay_set(press.db, "invoice", {"title": "Bill", "enabled": False})
+    await register.overlay_set(press.db, "invoice", {"tier": "paid"}, note="from May on")
+    row = await register.document(press.db, "invoice")
     assert (row.title("ru"), row.title("en"), row.may_render) == ("Bill", "Bill", False)
     assert (row.tier, row.tier_by_staff) == ("free", "paid")
     user = await press.user()
     pack = await press.pack(user, "invoice")
     assert (await press.document(user, pack, "invoice")).title == "Bill"
 
-    await document_rows.overlay_set(press.db, "invoice", {"title": None, "enabled": None})
-    row = await document_rows.document(press.db, "invoice")
+    await register.overlay_set(press.db, "invoice", {"title": None, "enabled": None})
+    row = await register.document(press.db, "invoice")
     assert (row.title("en"), row.may_render, row.tier_by_staff) == ("Title", True, "paid")
     lines = await press.db.fetch(
         "select before, after, reason from makeready.audit_log"
@@ -174,10 +175,10 @@ async def test_what_is_no_overlay_is_refused_rnd_045(
     press: Press, changes: Any, reason: str | None
 ) -> None:
     with pytest.raises(Rejected) as raised:
-        await document_rows.overlay_set(press.db, "invoice", changes)
+        await register.overlay_set(press.db, "invoice", changes)
     assert raised.value.details.get("reason") == reason
     with pytest.raises(NotFound):
-        await document_rows.overlay_set(press.db, "nothing", {"tier": "free"})
+        await register.overlay_set(press.db, "nothing", {"tier": "free"})
 
 
 async def test_nobody_but_staff_paths_may_write_versions(press: Press, connect: Connect) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
-from makeready import document_rows, document_versions
+from makeready.documents import register, versions
 from makeready.errors import Conflict, NotFound, Rejected
 from tests.support.database import Connect
 from tests.support.rendering import Press
@@ -25,13 +25,13 @@ from tests.support.versions import (
 
 
 async def state(press: Press, number: int, doc: str = "note") -> str:
-    row, _ = await document_versions.version(press.db, doc, number)
+    row, _ = await versions.version(press.db, doc, number)
     return row.state
 
 
 async def test_the_first_draft_makes_the_type_which_prints_nothing_yet(press: Press) -> None:
     assert await drafted(press, "note") == 1
-    row = await document_rows.document(press.db, "note")
+    row = await register.document(press.db, "note")
     assert (row.version, row.may_render, row.drafts, row.is_shipped) == ("", False, 1, False)
     user = await press.user()
     pack = await press.pack(user, "note")
@@ -45,22 +45,22 @@ async def test_a_version_goes_its_way_and_its_content_goes_into_the_registry(pre
     await checked(press, "note", number)
     assert await state(press, number) == "valid"
     await tried(press, "note", number)
-    await document_versions.publish(press.db, "note", number, note="first")
+    await versions.publish(press.db, "note", number, note="first")
     assert await state(press, number) == "published"
-    row = await document_rows.document(press.db, "note")
+    row = await register.document(press.db, "note")
     assert (row.title("ru"), row.tier, row.may_render) == ("Заметка", "paid", True)
     assert row.version == await hash_of(press.db, "note", number)
-    await document_versions.publish(press.db, "note", number)  # again: as it is
+    await versions.publish(press.db, "note", number)  # again: as it is
 
 
 async def test_problems_make_it_invalid_and_a_change_makes_it_a_draft_again(press: Press) -> None:
     number = await drafted(press, "note")
     problem = {"code": "missing_field", "path": "words", "message": "words is missing", "hint": ""}
     await checked(press, "note", number, [problem])
-    row, _ = await document_versions.version(press.db, "note", number)
+    row, _ = await versions.version(press.db, "note", number)
     assert (row.state, row.problems) == ("invalid", [problem])
-    await document_versions.update(press.db, "note", number, sample_design(title="b"), [])
-    row, _ = await document_versions.version(press.db, "note", number)
+    await versions.update(press.db, "note", number, sample_design(title="b"), [])
+    row, _ = await versions.version(press.db, "note", number)
     assert (row.state, row.problems, row.checked_at) == ("draft", [], None)
 
 
@@ -73,7 +73,7 @@ async def test_only_what_was_checked_and_tried_is_published(press: Press, upto: 
         await checked(press, "note", number)
     if upto == "failed":
         seen = await hash_of(press.db, "note", number)
-        await document_versions.trial(press.db, "note", number, seen=seen, language="en", data={})
+        await versions.trial(press.db, "note", number, seen=seen, language="en", data={})
         await press.fail(await press.one())
     elif upto == "other":  # a worker that printed something else in its place
         await tried(press, "note", number, type_version="something else")
@@ -81,24 +81,24 @@ async def test_only_what_was_checked_and_tried_is_published(press: Press, upto: 
         await tried(press, "note", number)
         await checked(press, "note", number, [{"code": "x"}])
     with pytest.raises(Rejected) as raised:
-        await document_versions.publish(press.db, "note", number)
+        await versions.publish(press.db, "note", number)
     assert raised.value.details["reason"] == "publish_forbidden"
-    assert (await document_rows.document(press.db, "note")).version == ""
+    assert (await register.document(press.db, "note")).version == ""
 
 
 async def test_a_check_and_a_trial_count_for_the_content_that_they_saw(press: Press) -> None:
     number = await drafted(press, "note")
     seen = await hash_of(press.db, "note", number)
-    await document_versions.update(press.db, "note", number, sample_design(title="b"), [])
+    await versions.update(press.db, "note", number, sample_design(title="b"), [])
     with pytest.raises(Conflict) as raised:
-        await document_versions.checked(press.db, "note", number, seen, [])
+        await versions.checked(press.db, "note", number, seen, [])
     assert raised.value.details["code"] == "stale_version"
     await checked(press, "note", number)
     with pytest.raises(Conflict):
-        await document_versions.trial(press.db, "note", number, seen=seen, language="en", data={})
+        await versions.trial(press.db, "note", number, seen=seen, language="en", data={})
     await tried(press, "note", number)
     with pytest.raises(Conflict) as raised:
-        await document_versions.publish(press.db, "note", number, expected=seen)
+        await versions.publish(press.db, "note", number, expected=seen)
     assert raised.value.details["hash"] == await hash_of(press.db, "note", number)
 
 
@@ -107,7 +107,7 @@ async def test_what_was_in_force_never_changes(press: Press) -> None:
     second = await publish(press, "note", sample_design(title="b"))
     for number in (first, second):
         with pytest.raises(Conflict) as raised:
-            await document_versions.update(press.db, "note", number, sample_design(), [])
+            await versions.update(press.db, "note", number, sample_design(), [])
         assert raised.value.details["reason"] == "not_a_draft"
         await checked(press, "note", number, [{"code": "too late"}])
     assert [row[3] for row in await versions_of(press.db, "note")] == ["retired", "published"]
@@ -116,14 +116,14 @@ async def test_what_was_in_force_never_changes(press: Press) -> None:
 async def test_rollbacks_go_back_step_by_step(press: Press) -> None:
     for title in "abc":
         await publish(press, "note", sample_design(title=title))
-    assert await document_versions.rollback(press.db, "note") == 2
-    assert await document_versions.rollback(press.db, "note") == 1
+    assert await versions.rollback(press.db, "note") == 2
+    assert await versions.rollback(press.db, "note") == 1
     with pytest.raises(Rejected) as raised:
-        await document_versions.rollback(press.db, "note")
+        await versions.rollback(press.db, "note")
     assert raised.value.details["reason"] == "no_rollback"
-    await document_versions.publish(press.db, "note", 3)  # valid and tried as it was
-    assert await document_versions.rollback(press.db, "note") == 1  # 2 was taken back
-    assert (await document_rows.document(press.db, "note")).title("en") == "a"
+    await versions.publish(press.db, "note", 3)  # valid and tried as it was
+    assert await versions.rollback(press.db, "note") == 1  # 2 was taken back
+    assert (await register.document(press.db, "note")).title("en") == "a"
 
 
 async def test_a_trial_prints_for_nobody_what_it_names_rnd_018(press: Press) -> None:
@@ -131,7 +131,7 @@ async def test_a_trial_prints_for_nobody_what_it_names_rnd_018(press: Press) -> 
     number = await drafted(press, "note", sample_design(title="b"))
     await checked(press, "note", number)
     seen = await hash_of(press.db, "note", number)
-    job = await document_versions.trial(
+    job = await versions.trial(
         press.db, "note", number, seen=seen, language="en", data={"text": "x"}
     )
     row = await press.db.fetchrow("select * from makeready.render_input($1)", job)
@@ -139,7 +139,7 @@ async def test_a_trial_prints_for_nobody_what_it_names_rnd_018(press: Press) -> 
     assert (row["layout"], row["type_version"], row["is_trial"]) == ("note", seen, True)
     owner = await press.db.fetchval("select owner from makeready.jobs where id = $1", job)
     assert owner == ""
-    found = await document_versions.trial_state(press.db, job)
+    found = await versions.trial_state(press.db, job)
     assert found is not None
     assert (found.status, found.file_id) == ("queued", None)
 
@@ -148,7 +148,7 @@ async def test_a_render_prints_what_was_in_force_when_it_was_asked_for_rnd_018(
     press: Press,
 ) -> None:
     await publish(press, "note", sample_design(title="a"))
-    old = (await document_rows.document(press.db, "note")).version
+    old = (await register.document(press.db, "note")).version
     user = await press.user()
     pack = await press.pack(user, "note")
     job = await press.job_of(user, pack, "note")
@@ -157,7 +157,7 @@ async def test_a_render_prints_what_was_in_force_when_it_was_asked_for_rnd_018(
     claimed = await press.one()
     assert claimed.job.id == job
     await tried(press, "note", number)
-    await document_versions.publish(press.db, "note", number)
+    await versions.publish(press.db, "note", number)
     row = await press.db.fetchrow("select * from makeready.render_input($1)", job)
     assert row is not None
     assert (row["type_version"], row["is_trial"]) == (old, False)
@@ -188,7 +188,7 @@ async def test_of_two_publishes_at_once_one_version_is_in_force(
     found = await both(
         connect,
         *(
-            lambda session, number=number: document_versions.publish(session, "note", number)
+            lambda session, number=number: versions.publish(session, "note", number)
             for number in numbers
         ),
     )
@@ -196,7 +196,7 @@ async def test_of_two_publishes_at_once_one_version_is_in_force(
     rows = await versions_of(press.db, "note")
     assert sorted(row[3] for row in rows) == ["published", "retired"]
     (winner,) = [row[2] for row in rows if row[3] == "published"]
-    assert (await document_rows.document(press.db, "note")).version == winner
+    assert (await register.document(press.db, "note")).version == winner
 
 
 async def test_a_change_and_a_publish_at_once_never_publish_what_was_not_tried(
@@ -210,12 +210,12 @@ async def test_a_change_and_a_publish_at_once_never_publish_what_was_not_tried(
         seen = await hash_of(press.db, doc, number)
         await both(
             connect,
-            lambda s, d=doc, n=number: document_versions.publish(s, d, n),  # type: ignore[misc]
-            lambda s, d=doc, n=number: document_versions.update(  # type: ignore[misc]
+            lambda s, d=doc, n=number: versions.publish(s, d, n),  # type: ignore[misc]
+            lambda s, d=doc, n=number: versions.update(  # type: ignore[misc]
                 s, d, n, sample_design(title="changed"), []
             ),
         )
-        row, _ = await document_versions.version(press.db, doc, number)
+        row, _ = await versions.version(press.db, doc, number)
         assert (row.state, row.hash == seen) in {("published", True), ("draft", False)}
 
 
@@ -224,7 +224,7 @@ async def test_drafts_made_at_once_get_numbers_of_their_own(
 ) -> None:
     found = await both(
         connect,
-        *[lambda s: document_versions.draft(s, "note", sample_design(), [])] * 5,
+        *[lambda s: versions.draft(s, "note", sample_design(), [])] * 5,
     )
     assert sorted(found) == [1, 2, 3, 4, 5]  # type: ignore[type-var]
     assert len(await versions_of(press.db, "note")) == 5
@@ -242,7 +242,7 @@ async def test_what_is_no_design_is_refused(press: Press, design: str) -> None:
         await press.db.execute("select makeready.document_draft('note', $1::text::jsonb)", huge)
     assert raised.value.details["code"] == "payload_too_large"
     with pytest.raises(NotFound):
-        await document_versions.rollback(press.db, "note")
+        await versions.rollback(press.db, "note")
 
 
 async def test_a_fallback_is_told_once_a_version_and_day(press: Press, connect: Connect) -> None:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from makeready.commands.psql import find_psql
-from makeready.documents import document_type, sample
+from makeready.documents.shipped import document_type, sample
 from makeready.errors import MakereadyError
 from makeready.schema import sql_directory
 from tests.support.rendering import Press

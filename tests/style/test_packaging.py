@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from makeready import __version__, hiring
-from makeready.documents import registry
+from makeready.documents.shipped import registry
 from makeready.schema import sql_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ assert makeready.__file__.startswith({str(home)!r}), makeready.__file__
 assert str(sql_directory()).startswith({str(home)!r}), sql_directory()
 assert len(sql_files()) == {len(sql_files())}
 from makeready import hiring
-from makeready.documents import registry
+from makeready.documents.shipped import registry
 assert len(registry()) == {len(registry())}
 assert len(hiring.pack("Barista", "en")) == {len(hiring.DOCUMENTS)}
 print(makeready.__version__)

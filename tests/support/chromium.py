@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from makeready.config import Settings
-from makeready.documents import Asset
+from makeready.documents.typesetting import Asset
 from makeready.embedded.chromium import ChromiumBinary
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import (

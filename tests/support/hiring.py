@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from makeready.documents import DocumentType
+from makeready.documents.typesetting import DocumentType
 
 
 def least(doc: DocumentType, data: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import cast
 
 import pymupdf
 
-from makeready import documents
-from makeready.documents import Asset
+from makeready.documents import shipped
+from makeready.documents.typesetting import Asset
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium.records import EngineStatistics, RenderResult
 
@@ -20,7 +20,7 @@ def small_pdf() -> bytes:
     """One page of text in a font that is embedded: what a good engine gives."""
     document = pymupdf.open()
     page = document.new_page()
-    font = next(iter(documents.font_files().values()))
+    font = next(iter(shipped.font_files().values()))
     page.insert_font(fontname="F0", fontbuffer=font)
     page.insert_text((72, 72), "Привет", fontname="F0")
     return bytes(document.tobytes())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pymupdf
 
-from makeready.documents import font_files
+from makeready.documents.shipped import font_files
 
 
 def made(

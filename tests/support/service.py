@@ -16,9 +16,10 @@ import asyncpg
 import httpx2
 import uvicorn
 
-from makeready import documents, people, staff, staff_tokens
+from makeready import people, staff, staff_tokens
 from makeready.commands.http import server_config
 from makeready.config import Settings
+from makeready.documents import shipped
 from tests.support.waiting import until
 
 START_TIMEOUT_S = 10.0
@@ -59,7 +60,7 @@ class Person:
 
 def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
     """What POST /packs takes."""
-    found = {doc: documents.sample(documents.document_type(doc), language) for doc in docs}
+    found = {doc: shipped.sample(shipped.document_type(doc), language) for doc in docs}
     return {"language": language, "documents": found}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from makeready import document_versions
+from makeready.documents import versions
 from tests.support.rendering import Press
 
 
@@ -26,12 +26,12 @@ def sample_design(*, title: str = "Note", **changes: Any) -> dict[str, Any]:
 async def drafted(press: Press, doc: str, design: Mapping[str, Any] | None = None) -> int:
     """A draft; its number."""
     found = sample_design() if design is None else design
-    return await document_versions.draft(press.db, doc, found, [])
+    return await versions.draft(press.db, doc, found, [])
 
 
 async def hash_of(db: asyncpg.Connection, doc: str, number: int) -> str:
     """The hash that a version has now."""
-    row, _ = await document_versions.version(db, doc, number)
+    row, _ = await versions.version(db, doc, number)
     return row.hash
 
 
@@ -40,15 +40,13 @@ async def checked(
 ) -> None:
     """Enters what a check found; by default nothing."""
     seen = await hash_of(press.db, doc, number)
-    await document_versions.checked(press.db, doc, number, seen, problems or [])
+    await versions.checked(press.db, doc, number, seen, problems or [])
 
 
 async def tried(press: Press, doc: str, number: int, **facts: Any) -> None:
     """A trial render that ended well."""
     seen = await hash_of(press.db, doc, number)
-    await document_versions.trial(
-        press.db, doc, number, seen=seen, language="en", data={"text": "hello"}
-    )
+    await versions.trial(press.db, doc, number, seen=seen, language="en", data={"text": "hello"})
     await press.publish(await press.one(), facts={"pages": 1, **facts})
 
 
@@ -57,11 +55,11 @@ async def publish(press: Press, doc: str, design: Mapping[str, Any] | None = Non
     number = await drafted(press, doc, design)
     await checked(press, doc, number)
     await tried(press, doc, number)
-    await document_versions.publish(press.db, doc, number)
+    await versions.publish(press.db, doc, number)
     return number
 
 
 async def versions_of(db: asyncpg.Connection, doc: str) -> list[tuple[int, str, str, str]]:
     """Number, origin, hash and state of each, by number."""
-    rows = await document_versions.versions(db, doc)
+    rows = await versions.versions(db, doc)
     return sorted((row.number, row.origin, row.hash, row.state) for row in rows)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import makeready
-from makeready.documents import ASSET_ORIGIN, Asset, build_html, document_type, registry, sample
+from makeready.documents.shipped import document_type, registry, sample
+from makeready.documents.typesetting import ASSET_ORIGIN, Asset, build_html
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import inspect, text_of, verify
 from makeready.print_options import PrintOptions

@@ -11,7 +11,8 @@ import pymupdf
 import pytest
 from pikepdf import Name
 
-from makeready.documents import build_html, document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import build_html
 from makeready.pdf import Unfinishable, finish_aside, merge_aside, text_of
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine

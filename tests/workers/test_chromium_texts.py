@@ -9,14 +9,8 @@ from typing import Any
 import pymupdf
 import pytest
 
-from makeready.documents import (
-    ASSET_ORIGIN,
-    Asset,
-    build_html,
-    document_type,
-    font_files,
-    sample,
-)
+from makeready.documents.shipped import document_type, font_files, sample
+from makeready.documents.typesetting import ASSET_ORIGIN, Asset, build_html
 from makeready.pdf import inspect
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault

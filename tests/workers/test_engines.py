@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from makeready import printing, render
 from makeready.config import Settings
 from makeready.db import pool_opened
-from makeready.documents import document_type, sample
+from makeready.documents.shipped import document_type, sample
 from makeready.embedded.processes import EmbeddedError
 from makeready.print_options import PrintOptions
 from makeready.storage import open_storage

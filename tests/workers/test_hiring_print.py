@@ -10,7 +10,8 @@ import pymupdf
 import pytest
 
 from makeready import hiring
-from makeready.documents import build_html, document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import build_html
 from makeready.pdf import text_of, verify
 from makeready_workers.chromium import ChromiumEngine
 from tests.support.chromium import running_engine

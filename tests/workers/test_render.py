@@ -15,10 +15,11 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from makeready import documents, library, pdf, render
+from makeready import library, pdf, render
 from makeready.aside import HelperLost
 from makeready.config import Secret, Settings
 from makeready.db import open_pool, pool_opened
+from makeready.documents import shipped
 from makeready.errors import LeaseLost
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
@@ -85,7 +86,7 @@ async def room(db: asyncpg.Connection, settings: Settings, s3: S3) -> AsyncItera
     press = Press(db)
     await render.sync_types(db, render.shipped_types())
     user = await press.user()
-    data = {"invoice": documents.sample(documents.document_type("invoice"), "ru")}
+    data = {"invoice": shipped.sample(shipped.document_type("invoice"), "ru")}
     pack = (await render.pack_create(db, user, data, language="ru")).pack_id
     engine = PaperEngine()
     async with open_storage(settings) as storage:
@@ -340,7 +341,7 @@ async def test_whatever_goes_wrong_in_the_warm_up_ends_no_worker(room: Room) -> 
 async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(
     db: asyncpg.Connection, settings: Settings, s3: S3
 ) -> None:
-    press, docs = Press(db), documents.registry()
+    press, docs = Press(db), shipped.registry()
     async with (
         open_storage(settings) as storage,
         pool_opened(settings, "makeready_worker", size=6) as pool,
@@ -348,7 +349,7 @@ async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(
         context = Context(settings=settings, pool=pool, storage=storage)
         async with open_handler(context) as handler, working(settings, handler) as shop:
             user = await press.user()
-            data = {name: documents.sample(doc, "ru") for name, doc in docs.items()}
+            data = {name: shipped.sample(doc, "ru") for name, doc in docs.items()}
             pack = (await render.pack_create(db, user, data, language="ru")).pack_id
             await render.render_pack(db, user, pack)
             ends = await shop.until_ends(len(docs), timeout_s=60)

@@ -14,9 +14,10 @@ import asyncpg
 import pymupdf
 import pytest
 
-from makeready import documents, library, printing, render
+from makeready import library, printing, render
 from makeready.config import Settings
 from makeready.db import open_pool
+from makeready.documents import shipped
 from makeready.errors import LeaseLost
 from makeready.jobs import Done, JobFailed
 from makeready.leases import Claimed
@@ -78,8 +79,7 @@ async def room(db: asyncpg.Connection, settings: Settings, s3: S3) -> AsyncItera
     press = Press(db)
     user = await press.user()
     data = {
-        name: documents.sample(documents.document_type(name), "ru")
-        for name in ("invoice", "letter")
+        name: shipped.sample(shipped.document_type(name), "ru") for name in ("invoice", "letter")
     }
     pack = (await render.pack_create(db, user, data, language="ru")).pack_id
     await render.render_pack(db, user, pack)

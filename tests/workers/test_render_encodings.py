@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 
-from makeready.typesetting import TemplateFailed
+from makeready.documents.typesetting import TemplateFailed
 from makeready_workers.render_html import decoded
 
 WORDS = "Привет, ₽"

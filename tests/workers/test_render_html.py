@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from makeready.documents import TemplateFailed
+from makeready.documents.typesetting import TemplateFailed
 from makeready_workers import render_html
 from makeready_workers.render_html import based, decoded, unpack
 

@@ -17,9 +17,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from makeready import documents, foreign
 from makeready.config import Settings
 from makeready.db import pool_opened
+from makeready.documents import foreign, shipped
 from makeready.pdf import text_of
 from makeready.storage import Storage, open_storage
 from makeready_workers.handler import Context
@@ -194,7 +194,7 @@ async def test_a_version_that_is_damaged_is_printed_as_shipped_and_told_once_rnd
         )
         assert [row[0] for row in rows] == ["letter"]
         printed = await db.fetch("select meta ->> 'type_version' from makeready.artifacts")
-        assert {row[0] for row in printed} == {documents.document_type("letter").version}
+        assert {row[0] for row in printed} == {shipped.document_type("letter").version}
 
 
 @pytest.mark.usefixtures("s3")

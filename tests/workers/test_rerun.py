@@ -12,14 +12,15 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from makeready import documents, render
+from makeready import render
 from makeready.__main__ import main
 from makeready.commands import rerun
 from makeready.config import Settings
+from makeready.documents import shipped
+from makeready.documents.typesetting import Asset, Html
 from makeready.errors import NotFound
 from makeready.pdf import text_of
 from makeready.print_options import PrintOptions
-from makeready.typesetting import Asset, Html
 from makeready_workers import render_document
 from makeready_workers.chromium.records import Fault, RenderError
 from tests.support.objectstore import S3
@@ -54,7 +55,7 @@ async def bench(db: asyncpg.Connection, settings: Settings, s3: S3, tmp_path: Pa
     press = Press(db)
     await render.sync_types(db, render.shipped_types())
     user = await press.user()
-    data = {"invoice": documents.sample(documents.document_type("invoice"), "ru")}
+    data = {"invoice": shipped.sample(shipped.document_type("invoice"), "ru")}
     pack = (await render.pack_create(db, user, data, language="ru")).pack_id
     job = await press.job_of(user, pack, "invoice")
     await press.fail(await press.one())

@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from makeready.config import Settings
-from makeready.documents import Asset
+from makeready.documents.typesetting import Asset
 from makeready.embedded.processes import EmbeddedError
 from makeready.print_options import ENGINES, PrintOptions
 from makeready_workers.chromium.engine import ChromiumEngine, lone_tasks, open_engine

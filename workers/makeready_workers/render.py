@@ -18,8 +18,8 @@ import structlog
 
 from makeready import pdf, printing, render
 from makeready.db import Connection
-from makeready.doctypes import Catalogue, TypeUnusable
-from makeready.documents import TemplateFailed
+from makeready.documents.catalogue import Catalogue, TypeUnusable
+from makeready.documents.typesetting import TemplateFailed
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.faults import again
 from makeready.jobs import Done, FailKind, Job, JobFailed, Outcome

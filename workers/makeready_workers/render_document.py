@@ -17,9 +17,10 @@ import asyncpg
 import structlog
 from anyio import to_thread
 
-from makeready import __version__, foreign, pdf, print_options, printing
-from makeready.doctypes import Catalogue, TypeUnusable
-from makeready.documents import DocumentType, Html
+from makeready import __version__, pdf, print_options, printing
+from makeready.documents import foreign
+from makeready.documents.catalogue import Catalogue, TypeUnusable
+from makeready.documents.typesetting import DocumentType, Html
 from makeready.errors import MakereadyError
 from makeready.jobs import JobFailed
 from makeready.print_options import PrintOptions

@@ -13,7 +13,13 @@ import re
 import zipfile
 from io import BytesIO
 
-from makeready.typesetting import ASSET_ORIGIN, HTML_LIMIT_BYTES, Asset, Html, TemplateFailed
+from makeready.documents.typesetting import (
+    ASSET_ORIGIN,
+    HTML_LIMIT_BYTES,
+    Asset,
+    Html,
+    TemplateFailed,
+)
 
 INDEX = "index.html"
 UNPACKED_LIMIT_BYTES = 256 * 1024 * 1024

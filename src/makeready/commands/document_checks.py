@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from makeready import document_rows
 from makeready.commands.checks import Finding, good, judged
 from makeready.commands.migrate import connected
 from makeready.config import Settings
+from makeready.documents import register
 
 WHAT = "document types"
 MEND = "see that `makeready migrate` has run"
@@ -15,7 +15,7 @@ WAITING_MEND = "publish or roll back to the shipped version, or leave it as it i
 async def check_types(settings: Settings) -> list[Finding]:
     """Whether the release ships versions that wait behind what staff have published."""
     async with connected(settings.database_url) as connection:
-        rows = await document_rows.documents(connection)
+        rows = await register.documents(connection)
     waiting = [
         row.doc_id for row in rows if row.shipped_version not in {"", row.version} and row.version
     ]

@@ -21,7 +21,7 @@ from makeready import printing
 from makeready.commands.machine import machine
 from makeready.config import Settings
 from makeready.db import pool_opened
-from makeready.doctypes import Catalogue
+from makeready.documents.catalogue import Catalogue
 from makeready.errors import MakereadyError, NotFound
 from makeready.jobs import JobFailed
 from makeready.log import configure_logging

@@ -18,7 +18,8 @@ import pymupdf
 import structlog
 
 from makeready.config import Settings
-from makeready.documents import Asset, build_html, document_type, sample
+from makeready.documents.shipped import document_type, sample
+from makeready.documents.typesetting import Asset, build_html
 from makeready.embedded.chromium import find_chromium
 from makeready.pdf import finish_aside
 from makeready.print_options import PrintOptions

@@ -24,7 +24,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from makeready.config import Settings
-from makeready.documents import Asset
+from makeready.documents.typesetting import Asset
 from makeready.embedded.chromium import ChromiumBinary, find_chromium
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium.browser import Browser, start

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from makeready.documents import font_files
+from makeready.documents.shipped import font_files
 from makeready.pdf import text_of
 from makeready_workers.chromium.records import Fault, RenderError
 

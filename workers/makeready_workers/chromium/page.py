@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from makeready.documents import Asset
+from makeready.documents.typesetting import Asset
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium.evidence import (
     BINDING,

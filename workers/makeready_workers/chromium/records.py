@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from makeready.documents import Asset
+from makeready.documents.typesetting import Asset
 from makeready.print_options import PrintOptions
 
 MIB = 1024 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from makeready.documents import ASSET_ORIGIN, Asset
+from makeready.documents.typesetting import ASSET_ORIGIN, Asset
 
 MAX_REMEMBERED = 20  # addresses of each kind
 _ADDRESS_LENGTH = 200

@@ -20,13 +20,13 @@ import asyncpg
 import structlog
 
 from makeready.db import Executor
-from makeready.designs import WITHOUT_TEMPLATE, type_of
-from makeready.documents import registry
+from makeready.documents.designs import WITHOUT_TEMPLATE, type_of
+from makeready.documents.shipped import registry
+from makeready.documents.typesetting import Asset, DocumentType
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.shapes import cut
 from makeready.storage import Storage
 from makeready.storage_errors import ObjectMissing
-from makeready.typesetting import Asset, DocumentType
 
 IN_FORCE_S = 30.0  # how long an answer about the version in force counts
 BROKEN_S = 30.0  # until a version that could not be used is tried again

@@ -12,8 +12,8 @@ from typing import Any
 
 from pikepdf import Array, Dictionary, Name, Pdf, Stream, String
 
-from makeready.pdf_facts import unfinishable
-from makeready.pdf_srgb import NAME, srgb_profile
+from makeready.pdf_work.facts import unfinishable
+from makeready.pdf_work.srgb import NAME, srgb_profile
 
 _ACTIONS = {
     *("/Launch", "/Sound", "/Movie", "/ResetForm", "/ImportData", "/Hide", "/SetOCGState"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
-from makeready.numerals import LARGEST, english, russian, russian_form
+from makeready.documents.numerals import LARGEST, english, russian, russian_form
 
 LANGUAGES = ("ru", "en")
 

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from makeready.db import Executor
-from makeready.designs import Payload, design_of
-from makeready.documents import registry
+from makeready.documents.designs import Payload, design_of
+from makeready.documents.shipped import registry
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import problem
 from makeready.storage import Storage

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from makeready.documents import shared_sources
+from makeready.documents.shipped import shared_sources
+from makeready.documents.typesetting import Asset, DocumentType
 from makeready.errors import Rejected
 from makeready.print_options import from_json, to_json
 from makeready.shapes import cut, problem
-from makeready.typesetting import Asset, DocumentType
 
 WITHOUT_TEMPLATE = "html"
 """What callers send as HTML is a document too; it has no design."""

@@ -11,9 +11,9 @@ import jinja2
 from jinja2.bccache import Bucket, BytecodeCache
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from makeready import figures
-from makeready.prose import markdown
-from makeready.wording import LANGUAGES, Wording, cents, groups
+from makeready.documents import figures
+from makeready.documents.prose import markdown
+from makeready.documents.wording import LANGUAGES, Wording, cents, groups
 
 _FILTERS = ("number", "money", "date", "plural", "in_words", "typo")
 _COMPILED_KEPT = 500

@@ -13,7 +13,7 @@ from importlib.resources import files
 import pymupdf
 from pikepdf import Dictionary, Name, Page, Pdf
 
-from makeready.pdf_facts import unfinishable
+from makeready.pdf_work.facts import unfinishable
 
 _FONT = "IBMPlexSans-SemiBold.ttf"
 _SIZE = 100.0  # points, at which the word is drawn once

@@ -10,11 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from makeready import document_versions, render
+from makeready import render
 from makeready.config import Settings
-from makeready.designs import design_of, read_payload
-from makeready.doctypes import IN_FORCE_S, Catalogue, TypeUnusable
-from makeready.documents import document_type
+from makeready.documents import versions
+from makeready.documents.catalogue import IN_FORCE_S, Catalogue, TypeUnusable
+from makeready.documents.designs import design_of, read_payload
+from makeready.documents.shipped import document_type
 from makeready.errors import NotFound
 from makeready.storage import Storage, open_storage
 from makeready.storage_errors import StorageUnavailable
@@ -61,11 +62,11 @@ def catalogue(db: asyncpg.Connection, storage: Storage, time: Time) -> Catalogue
 async def published(press: Press, storage: Storage, doc: str, text: str) -> str:
     """Puts a payload in force; its hash."""
     payload = read_payload(text)
-    uploads = await document_versions.store_assets(press.db, storage, doc, payload)
-    number = await document_versions.draft(press.db, doc, payload.design, uploads)
+    uploads = await versions.store_assets(press.db, storage, doc, payload)
+    number = await versions.draft(press.db, doc, payload.design, uploads)
     await checked(press, doc, number)
     await tried(press, doc, number)
-    await document_versions.publish(press.db, doc, number)
+    await versions.publish(press.db, doc, number)
     return await hash_of(press.db, doc, number)
 
 
@@ -186,7 +187,7 @@ async def test_what_nobody_knows_is_not_found(catalogue: Catalogue) -> None:
 async def test_what_is_kept_is_bounded(
     press: Press, storage: Storage, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("makeready.doctypes.BYTES_KEPT", len(PIXEL))
+    monkeypatch.setattr("makeready.documents.catalogue.BYTES_KEPT", len(PIXEL))
     first = await published(press, storage, "parcel_label", label_text())
     second = await published(press, storage, "parcel_label", label_text(tier="paid"))
     one = await catalogue.load("parcel_label", first)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pymupdf
 
-from makeready.pdf_facts import invalid, opened
+from makeready.pdf_work.facts import invalid, opened
 
 WIDEST_PX = 2000
 _TALLEST = 4  # times the width: of a receipt one sees the beginning

@@ -3,7 +3,7 @@
 A type is a folder of `document_types/`: `type.json`, `template.html.j2`, `schema.json`,
 `words.<lang>.json`, `assets/` and sample data. Types of one family (`"family"` in `type.json`)
 lay schema, words and samples over what `_shared/<family>.*` holds for all of them. What a type is,
-and what is done with it, is in `typesetting`; its names are found here too.
+and what is done with it, is in `typesetting`.
 """
 
 from __future__ import annotations
@@ -17,36 +17,14 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from makeready.errors import NotFound
-from makeready.print_options import from_json
-from makeready.typesetting import (
-    ASSET_ORIGIN,
-    DATA_LIMIT_BYTES,
+from makeready.documents.typesetting import (
     TEMPLATE_LIMIT_BYTES,
     Asset,
     DocumentType,
-    Html,
-    TemplateFailed,
-    build_html,
-    check_data,
 )
-from makeready.wording import LANGUAGES
-
-__all__ = [
-    "ASSET_ORIGIN",
-    "DATA_LIMIT_BYTES",
-    "Asset",
-    "DocumentType",
-    "Html",
-    "TemplateFailed",
-    "build_html",
-    "check_data",
-    "document_type",
-    "font_files",
-    "registry",
-    "sample",
-    "shared_sources",
-]
+from makeready.documents.wording import LANGUAGES
+from makeready.errors import NotFound
+from makeready.print_options import from_json
 
 _SHARED = "_shared"
 _FONTS = "_fonts"

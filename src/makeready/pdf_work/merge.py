@@ -15,9 +15,9 @@ from typing import Any
 import pikepdf
 from pikepdf import Array, Dictionary, Name, NameTree, NumberTree, Pdf, String
 
-from makeready.pdf_archive import claimed_level, prepare
-from makeready.pdf_facts import invalid
-from makeready.pdf_finish import saved, write_packet
+from makeready.pdf_work.archive import claimed_level, prepare
+from makeready.pdf_work.facts import invalid
+from makeready.pdf_work.finish import saved, write_packet
 
 FIXED_DATE = "D:20000101000000+00'00'"
 _BOOKMARKS = 10_000  # of one document; one with more gets only its own

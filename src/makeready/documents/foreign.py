@@ -18,11 +18,17 @@ from anyio import to_thread
 from anyio.lowlevel import RunVar
 
 from makeready.aside import Helper, HelperLost, serve
-from makeready.designs import type_of
+from makeready.documents.designs import type_of
+from makeready.documents.proofreading import design_problems
+from makeready.documents.typesetting import (
+    DocumentType,
+    Html,
+    TemplateFailed,
+    build_html,
+    check_data,
+)
 from makeready.errors import Rejected
-from makeready.proofreading import design_problems
 from makeready.shapes import problem
-from makeready.typesetting import DocumentType, Html, TemplateFailed, build_html, check_data
 
 SET_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 5.0
@@ -158,4 +164,4 @@ async def _question(question: Mapping[str, Any], timeout_s: float) -> Any:
 
 @functools.cache
 def _helper() -> Helper:
-    return Helper("from makeready.foreign import serve_foreign; serve_foreign()")
+    return Helper("from makeready.documents.foreign import serve_foreign; serve_foreign()")

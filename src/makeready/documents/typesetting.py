@@ -17,10 +17,10 @@ from typing import Any
 
 import jinja2
 
+from makeready.documents.templating import TemplateSandbox
 from makeready.errors import MakereadyError, Rejected
 from makeready.print_options import PrintOptions
 from makeready.shapes import problem
-from makeready.templating import TemplateSandbox
 from makeready.validation import find_problems
 
 ASSET_ORIGIN = "https://pack.invalid/"  # answered by the engine, never by a network

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from makeready.aside import serve
-from makeready.pdf_facts import InvalidPdf, Unfinishable, unfinishable, verify
+from makeready.pdf_work.facts import InvalidPdf, Unfinishable, unfinishable, verify
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 
@@ -61,7 +61,7 @@ def _verify(files: Sequence[bytes], **asked: Any) -> Answer:
 def _merge(
     files: Sequence[bytes], *, titles: Sequence[str], title: str, size_limit: int
 ) -> Answer:
-    from makeready.pdf_merge import merge  # noqa: PLC0415
+    from makeready.pdf_work.merge import merge  # noqa: PLC0415
 
     whole = merge(list(zip(titles, files, strict=True)), title=title)
     verify(whole, size_limit=size_limit, needs_text=False)  # each part was checked
@@ -76,7 +76,7 @@ def _finish(
     metadata: Mapping[str, Any],
     **bounds: Any,
 ) -> Answer:
-    from makeready.pdf_finish import finish  # noqa: PLC0415
+    from makeready.pdf_work.finish import finish  # noqa: PLC0415
 
     printed = verify(files[0], **bounds) if watermark else None
     finished = finish(files[0], metadata=metadata, watermark=watermark, pdf_a=pdf_a)
@@ -91,7 +91,7 @@ def _finish(
 
 
 def _thumbnail(files: Sequence[bytes], *, px: int) -> Answer:
-    from makeready.pdf_thumbs import thumbnail  # noqa: PLC0415
+    from makeready.pdf_work.thumbs import thumbnail  # noqa: PLC0415
 
     return {}, [thumbnail(files[0], px=px)]
 

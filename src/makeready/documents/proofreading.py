@@ -16,12 +16,9 @@ from typing import Any
 import jinja2
 from jsonschema import SchemaError
 
-from makeready.designs import type_of
-from makeready.errors import Rejected
-from makeready.print_options import from_json
-from makeready.shapes import MAX_PROBLEMS, cut, problem
-from makeready.templating import TemplateSandbox
-from makeready.typesetting import (
+from makeready.documents.designs import type_of
+from makeready.documents.templating import TemplateSandbox
+from makeready.documents.typesetting import (
     TEMPLATE,
     TEMPLATE_LIMIT_BYTES,
     DocumentType,
@@ -29,8 +26,11 @@ from makeready.typesetting import (
     build_html,
     check_data,
 )
+from makeready.documents.wording import LANGUAGES
+from makeready.errors import Rejected
+from makeready.print_options import from_json
+from makeready.shapes import MAX_PROBLEMS, cut, problem
 from makeready.validation import check_schema, find_problems
-from makeready.wording import LANGUAGES
 
 PATTERN_LIMIT = 500
 _SOURCE_NAME = re.compile(r"(?:[a-z0-9_]+/)?[a-z0-9][a-z0-9_.-]{0,79}\.(?:j2|css)", re.IGNORECASE)

@@ -15,9 +15,9 @@ from xml.sax.saxutils import escape
 import pikepdf
 from pikepdf import Dictionary, Name, Pdf, String
 
-from makeready.pdf_archive import prepare
-from makeready.pdf_facts import invalid
-from makeready.pdf_watermark import stamp
+from makeready.pdf_work.archive import prepare
+from makeready.pdf_work.facts import invalid
+from makeready.pdf_work.watermark import stamp
 
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:([+-]\d\d)'(\d\d)'?|Z)?")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
