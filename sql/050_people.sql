@@ -1,7 +1,7 @@
 -- People: who may ask for work, and how they prove who they are.
 --
 -- A *user* owns sessions, packs and files. A *token* proves a user: a random secret that is shown once and kept only as
--- its SHA-256, so that nobody who reads this database can use it. A *session* is one sitting of a user, out of which
+-- its SHA-256, so that nobody who reads this database can use it. A *session* is what a user is at about one topic, out of which
 -- packs and artifacts come; ownership of both is decided by `sessions.user_id` and nowhere else.
 --
 -- The secret is made here, not by the caller: it never is a parameter, so no statement log can hold it. What comes back
@@ -56,10 +56,10 @@ create table if not exists makeready.sessions (
   constraint sessions_unique_owner unique (id, user_id)
 );
 create index if not exists sessions_of_user on makeready.sessions (user_id, created_at);
-comment on table makeready.sessions is 'One sitting of a user. Owns packs and artifacts; ownership is read here.';
+comment on table makeready.sessions is 'What a user is at about one topic. Owns packs and artifacts; ownership is read here.';
 comment on column makeready.sessions.id is 'UUID version 7.';
 comment on column makeready.sessions.user_id is 'The owner. Null: enqueued from SQL for nobody; no HTTP client reaches it.';
-comment on column makeready.sessions.topic is 'What the sitting is about, as the user put it.';
+comment on column makeready.sessions.topic is 'What it is about, as the user put it.';
 comment on column makeready.sessions.created_at is 'When it began.';
 
 create or replace function makeready.user_add(called text, phone text, accepted boolean)

@@ -1,4 +1,4 @@
-"""What users do about themselves: the offer, their tokens, a sitting.
+"""What users do about themselves: the offer, their tokens.
 
 GET    /me
 POST   /legal/offer/accept

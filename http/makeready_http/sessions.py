@@ -1,4 +1,4 @@
-"""Sittings: a profession is named, and a pack of the documents for hiring comes of it.
+"""Sessions: a profession is named, and a pack of the documents for hiring comes of it.
 
 POST /sessions              {"profession_query": "бариста"}
 POST /ml/job                {"session_id": "…", "language": "ru"}
@@ -53,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def create_session(request: Request) -> Response:
-    """Begins a sitting about a profession."""
+    """Begins a session about a profession."""
     user = await current_user(request)
     key = idempotency_key(request)
     body = await read_body(request, _SESSION, max_bytes=BODY_MAX_BYTES)
@@ -70,7 +70,7 @@ async def create_session(request: Request) -> Response:
 
 
 async def create_job(request: Request) -> Response:
-    """Makes the pack of a sitting."""
+    """Makes the pack of a session."""
     user = await current_user(request)
     key = idempotency_key(request)
     body = await read_body(request, _JOB, max_bytes=BODY_MAX_BYTES)
@@ -118,7 +118,7 @@ OPERATIONS = (
         path="/sessions",
         endpoint=create_session,
         tag="people",
-        summary="begins a sitting about a profession",
+        summary="begins a session about a profession",
         body=_SESSION,
         is_idempotent=True,
         answers={201: Answer(description="Begun.", schema=done(session_id=ID))},
@@ -128,7 +128,7 @@ OPERATIONS = (
         path="/ml/job",
         endpoint=create_job,
         tag="packs",
-        summary="makes the hiring pack of a sitting, of example texts",
+        summary="makes the hiring pack of a session, of example texts",
         description="Its documents are rendered by `POST /packs/{pack_id}/render`.",
         body=_JOB,
         is_idempotent=True,

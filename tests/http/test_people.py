@@ -1,4 +1,4 @@
-"""What users do about themselves: the offer, tokens, sittings (RND-035 to RND-037)."""
+"""What users do about themselves: the offer, tokens, sessions (RND-035 to RND-037)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_users_that_operators_make_have_accepted(anna: Person) -> None:
     assert (await anna.get("/me")).json()["offer_accepted_at"] is not None
 
 
-async def test_a_sitting_becomes_a_pack_of_twelve_documents(anna: Person, press: Press) -> None:
+async def test_a_session_becomes_a_pack_of_twelve_documents(anna: Person, press: Press) -> None:
     """RND-036."""
     session = await anna.post("/sessions", json={"profession_query": "бариста"})
     assert session.status_code == 201
@@ -103,7 +103,7 @@ async def test_a_sitting_becomes_a_pack_of_twelve_documents(anna: Person, press:
     assert claimed.job.payload["pack_id"] == pack
 
 
-async def test_a_sitting_of_another_is_not_there(anna: Person, boris: Person) -> None:
+async def test_a_session_of_another_is_not_there(anna: Person, boris: Person) -> None:
     """RND-037."""
     session = (await anna.post("/sessions", json={"profession_query": "x"})).json()["session_id"]
 

@@ -1,6 +1,6 @@
 """Goes end to end through a service as its users do, and opens every PDF again.
 
-First the way of a new user: code, offer, test file, sitting. Then packs in two languages. With
+First the way of a new user: code, offer, test file, session. Then packs in two languages. With
 --base-url it is a service that runs: where it sends no codes, a token is given, or made in the
 configured database. Without, it is a fresh system of its own, which is gone afterwards.
 Prints `[smoke] OK`.

@@ -1,4 +1,4 @@
-"""Goes the way of a new user through the service: code, offer, test file, sitting, a document.
+"""Goes the way of a new user through the service: code, offer, test file, session, a document.
 
 What `makeready smoke` does before it prints whole packs. A client that has a token needs no code;
 the test file is left out where the service has no DEBUG.
@@ -38,7 +38,7 @@ async def walk(client: Client, say: Say) -> Client:
         say("a test file was stored, listed and downloaded")
     pack = await _pack(client)
     await _document(client, pack)
-    say("a sitting became a pack, and a document of it was printed")
+    say("a session became a pack, and a document of it was printed")
     return client
 
 
