@@ -229,7 +229,11 @@ async def test_viewer_and_operator_see_and_do_what_their_role_allows(
 
 
 async def test_packs_of_all_users_are_listed_shown_and_rendered(
-    anna: Person, boris: Person, administrator: Member, press: Press
+    anna: Person,
+    boris: Person,
+    administrator: Member,
+    press: Press,
+    db: asyncpg.Connection,
 ) -> None:
     first, second = await anna.pack("invoice"), await boris.pack("letter")
     found = (await administrator.get("/admin/packs")).json()["packs"]
@@ -242,6 +246,9 @@ async def test_packs_of_all_users_are_listed_shown_and_rendered(
 
     made = (await administrator.post(f"/admin/packs/{first}/render")).json()
     assert (made["jobs_created"], made["jobs_skipped"]) == (1, 0)
+    line = await db.fetchrow("select * from makeready.audit_log where action = 'render_pack'")
+    assert line is not None
+    assert (line["target"], line["actor"].split()[0]) == (first, administrator.name)
     await press.publish(await press.one())
     shown = (await administrator.get(f"/admin/packs/{first}/documents")).json()["documents"]
     assert [each["status"] for each in shown] == ["ready"]

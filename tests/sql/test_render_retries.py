@@ -24,6 +24,34 @@ async def test_a_cancelled_render_is_failed(press: Press) -> None:
     assert await press.open_count(pack) == 0
 
 
+async def test_a_render_is_tried_five_times_with_pauses_that_double_rnd_014_rnd_015(
+    press: Press, clock: Clock
+) -> None:
+    policy = await press.db.fetchrow(
+        "select retry_base, retry_factor, retry_cap from makeready.queues where queue = 'render'"
+    )
+    assert policy is not None
+    assert [part.total_seconds() for part in (policy["retry_base"], policy["retry_cap"])] == [
+        1,
+        60,
+    ]
+    assert policy["retry_factor"] == 2
+
+    user = await press.user()
+    pack = await press.pack(user, "invoice")
+    job = await press.job_of(user, pack, "invoice")
+    paused = "select run_at - makeready.now() from makeready.jobs where id = $1"
+    for place in range(4):
+        await press.fail(await press.one(), "retry", "STORAGE_ERROR")
+        pause = (await press.db.fetchval(paused, job)).total_seconds()
+        assert 2**place / 2 < pause <= 2**place * 1.5
+        assert await press.states(user, pack) == ["queued"]
+        await clock.advance(2**place * 2)
+        await press.db.execute("select makeready.promote(10)")
+    assert await press.fail(await press.one(), "retry", "STORAGE_ERROR") == "dead"
+    assert await press.states(user, pack) == ["failed"]
+
+
 async def test_a_render_that_kills_its_worker_three_times_is_failed(press: Press) -> None:
     user = await press.user()
     pack = await press.pack(user, "invoice")
