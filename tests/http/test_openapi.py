@@ -22,7 +22,7 @@ from makeready_http.operations import Operation
 from tests.support.rendering import Press
 from tests.support.service import Member, Person, Service
 
-EXAMPLES = 12
+EXAMPLES = 8
 QUICK = hypothesis_settings(
     max_examples=EXAMPLES,
     deadline=None,
