@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Any
 
 from makeready.errors import Rejected
@@ -104,6 +104,8 @@ class PrintOptions:
             raise ValueError("load_timeout_s and print_timeout_s must be from 0.1 to 120")
         if self.wait_for is not None and not self.scripts:
             raise ValueError("wait_for needs scripts")
+        if self.created_at is not None and not 1 < self.created_at.year < MAXYEAR:
+            raise ValueError("created_at must be of the years 2 to 9998")  # in UTC it has others
         if self.pdf_a not in {None, *ARCHIVAL}:
             raise ValueError(f"pdf_a must be one of {', '.join(ARCHIVAL)}")
         if len(self.watermark) > WATERMARK_LENGTH or not self.watermark.isprintable():

@@ -77,6 +77,8 @@ def test_all_problems_are_told_with_their_places() -> None:
         {"watermark": "two\nlines"},
         {"watermark": "x" * 41},
         {"created_at": "yesterday"},
+        {"created_at": "0001-01-01T00:00:00+14:00"},  # in UTC there is no such year
+        {"created_at": "9999-12-31T23:59:59-14:00"},
         {"metadata": {"custom": {"Title": "x"}}},
         {"metadata": {"custom": {"a/b": "x"}}},
         {"metadata": {"custom": {"Number": 17}}},
