@@ -2,6 +2,8 @@
 
 VENV   := .venv/bin/python
 PYTEST := $(VENV) -m pytest
+# A file's tests stay together; each process has servers of its own.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile
 # Left to targets of their own: they take minutes, or break things on purpose.
 APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation
 LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
@@ -39,7 +41,7 @@ fmt: setup  ## format, and mend what can be mended without thinking
 	@.venv/bin/ruff check --fix --quiet . ; .venv/bin/ruff format .
 
 test: lint  ## lint, then every test but chaos, bench and mutation
-	@$(PYTEST) $(APART) $(ARGS)
+	@$(PYTEST) $(SPREAD) $(APART) $(ARGS)
 
 test-sql: setup  ## the SQL core (MAKEREADY_TEST_PG=system|testcontainers for another server)
 	@$(PYTEST) tests/sql $(ARGS)
