@@ -149,3 +149,17 @@ async def test_an_alert_that_nobody_could_send_for_a_day_expires(core: Core, clo
     await clock.advance(DAY + 1)
     assert await core.call("expire", max_jobs=10) == 1
     assert len(await alerts(core.db)) == 1
+
+
+async def test_an_alert_names_the_request_that_noticed_it_rnd_044(core: Core) -> None:
+    async with core.db.transaction():
+        await core.db.execute("select set_config('makeready.request_id', 'r-1', true)")
+        await core.call("alert", level="info", about="of_the_request")
+        await core.call("alert", level="info", about="of_a_job", from_request="j-1")
+    await core.call("alert", level="info", about="of_nobody")
+    rows = await core.db.fetch("select event, request_id from makeready.alerts")
+    assert {row["event"]: row["request_id"] for row in rows} == {
+        "of_the_request": "r-1",
+        "of_a_job": "j-1",
+        "of_nobody": None,
+    }
