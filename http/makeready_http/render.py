@@ -12,27 +12,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import structlog
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from makeready import render
 from makeready.documents import foreign
 from makeready.errors import NotFound, Rejected
-from makeready.shapes import MAX_PROBLEMS, cut
+from makeready.shapes import MAX_PROBLEMS, cut, problem
 from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
     path_uuid,
     prefer_wait,
-    read_json,
 )
 from makeready_http.items import (
     DOCUMENT,
@@ -47,6 +43,8 @@ from makeready_http.operations import (
     Operation,
     array,
     done,
+    nullable,
+    read_body,
     record,
 )
 from makeready_http.operations import (
@@ -57,28 +55,21 @@ from makeready_http.problems import Problem, not_found
 from makeready_http.services import Services, services_of
 
 _DOC_ID = re.compile("[a-z][a-z0-9_]{0,62}")
-_PACK_FIELDS = frozenset({"language", "documents", "session_id"})
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PackFacts:
-    """What a new pack is made of."""
-
-    language: str
-    session: UUID | None
-    documents: Mapping[str, Any]
 
 
 async def create_pack(request: Request) -> Response:
     """Makes a pack; all data is checked first, and every problem of it is named."""
     user = await current_user(request)
     key = idempotency_key(request)
-    body = await read_json(request)
+    body = await read_body(request, _PACK_BODY)
     services = services_of(request)
-    facts = await to_thread.run_sync(_pack_facts, body, limiter=services.heavy)
-    documents = facts.documents
+    documents = body["documents"]
+    if not documents:
+        text = "a pack has the data of at least one document"
+        raise _refused([problem("too_few", "documents", text, "")])
+    session = body.get("session_id")
     await _check_documents(services, documents)
     try:
         made = await services.write(
@@ -86,15 +77,15 @@ async def create_pack(request: Request) -> Response:
                 db,
                 user,
                 documents,
-                language=facts.language,
-                session=facts.session,
+                language=body.get("language", "ru"),
+                session=None if session is None else UUID(session),
                 request_key=key,
             )
         )
     except NotFound as error:
         if error.details.get("code") != "session_not_found":
             raise
-        raise _refused([_problem("unknown_session", "session_id", error.message)]) from None
+        raise _refused([problem("unknown_session", "session_id", error.message, "")]) from None
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
     return JSONResponse(
         {"ok": True, "pack_id": str(made.pack_id), "documents": sorted(documents)},
@@ -157,29 +148,6 @@ async def render_document(request: Request) -> Response:
     return answer
 
 
-def _pack_facts(body: Mapping[str, Any]) -> _PackFacts:
-    """The frame of a new pack; the data is judged by itself."""
-    unknown = (name for name in body if name not in _PACK_FIELDS)
-    problems = [
-        _problem("unknown_field", cut(name), f"{cut(name)} is no field of a pack")
-        for name in sorted(islice(unknown, MAX_PROBLEMS))
-    ]
-    language, session = body.get("language", "ru"), body.get("session_id")
-    if language not in render.LANGUAGES:
-        problems.append(_problem("not_allowed", "language", "the language is ru or en"))
-    documents: Any = body.get("documents")
-    if not isinstance(documents, dict) or not documents:
-        text = "documents is an object with the data of at least one document"
-        problems.append(_problem("missing_field", "documents", text))
-    try:
-        session_id = None if session is None else UUID(session)
-    except (AttributeError, TypeError, ValueError):
-        problems.append(_problem("bad_format", "session_id", "the session is no id"))
-    if problems:
-        raise _refused(problems)
-    return _PackFacts(language=language, session=session_id, documents=documents)
-
-
 async def _check_documents(services: Services, documents: Mapping[str, Any]) -> None:
     """Checks the data of all documents; 404 for an unknown one, Rejected with all problems."""
     problems: list[dict[str, Any]] = []
@@ -206,15 +174,11 @@ def _refused(problems: list[dict[str, Any]]) -> Rejected:
     return Rejected(text, details={"problems": problems[:MAX_PROBLEMS]})
 
 
-def _problem(code: str, path: str, message: str) -> dict[str, Any]:
-    return {"code": code, "path": path, "message": message, "hint": ""}
-
-
 _PACK_BODY = record(
     {"documents": {**ANYTHING, "description": "Each document's data, by its doc_id."}},
     {
         "language": LANGUAGE,
-        "session_id": {**ID, "description": "Left out: a new session is made."},
+        "session_id": {**nullable(ID), "description": "Left out: a new session is made."},
     },
 )
 _RENDERING = {"pack_id": ID, "jobs_created": WHOLE, "jobs_skipped": WHOLE, "job_ids": array(ID)}

@@ -43,7 +43,7 @@ async def send_raw(service: Service, head: str, body: bytes = b"") -> tuple[str,
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/packs/", "/me", "/health/live/", "/%00"])
+@pytest.mark.parametrize("path", ["/", "/nothing", "/packs/", "/mee", "/health/live/", "/%00"])
 async def test_an_unknown_route_is_told_apart(service: Service, path: str) -> None:
     answer = await service.client.get(path)
 
