@@ -30,10 +30,10 @@ from makeready.documents.designs import WITHOUT_TEMPLATE, Payload, read_payload,
 from makeready.documents.versions import Version
 from makeready.errors import Rejected
 from makeready.staff import Staff
-from makeready_http import config_bodies
+from makeready_http import admin_config_bodies as bodies
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import prefer_wait
-from makeready_http.operations import read_body
+from makeready_http.operations import DOC_ID, read_body
 from makeready_http.outcomes import OPEN, failed
 from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import services_of
@@ -42,7 +42,7 @@ READ = "render:read"
 WRITE = "render:write"
 BODY_MAX_BYTES = 24 << 20  # a payload of 16 MiB, written as a text in JSON
 
-_KEY = re.compile("[a-z][a-z0-9_]{0,62}")
+_KEY = re.compile(DOC_ID["pattern"])
 _EDITABLE = frozenset({"draft", "valid", "invalid"})
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ async def make_draft(request: Request) -> Response:
     """A new version: of a payload, of another version, or of what is in force."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.DRAFT, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, bodies.DRAFT, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
     if "payload_text" in body:
         payload = await _payload(request, body["payload_text"])
@@ -92,7 +92,7 @@ async def update_draft(request: Request) -> Response:
     """Replaces the payload of a draft."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.UPDATE, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, bodies.UPDATE, max_bytes=BODY_MAX_BYTES)
     services = services_of(request)
     payload = await _payload(request, body["payload_text"])
     await versions.version(services.pool, key, body["version"])  # before bytes are stored
@@ -114,7 +114,7 @@ async def validate(request: Request) -> Response:
     """Compiles and prints the samples as HTML, and enters what is wrong."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.VERSION_ONLY)
+    body = await read_body(request, bodies.VERSION_ONLY)
     row, design = await versions.version(services_of(request).pool, key, body["version"])
     await _check(request, member, key, row, design)
     return await _answer(request, key, row.number)
@@ -124,7 +124,7 @@ async def dry_run(request: Request) -> Response:
     """A trial render: a real job that prints this version."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.DRY_RUN)
+    body = await read_body(request, bodies.DRY_RUN)
     wait_s = prefer_wait(request)
     services = services_of(request)
     row, design = await versions.version(services.pool, key, body["version"])
@@ -150,7 +150,7 @@ async def publish(request: Request) -> Response:
     """Puts a version in force: one that is valid, and that a trial render has printed."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.PUBLISH)
+    body = await read_body(request, bodies.PUBLISH)
     services = services_of(request)
     async with acting(services, member, request) as connection:
         await versions.publish(
@@ -168,7 +168,7 @@ async def rollback(request: Request) -> Response:
     """Puts the version that was in force before back in force."""
     member = await current_staff(request, WRITE)
     key = _key(request)
-    body = await read_body(request, config_bodies.ROLLBACK)
+    body = await read_body(request, bodies.ROLLBACK)
     services = services_of(request)
     async with acting(services, member, request) as connection:
         number = await versions.rollback(connection, key, note=body.get("comment"))

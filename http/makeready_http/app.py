@@ -19,12 +19,12 @@ from starlette.routing import BaseRoute
 from makeready.config import Settings
 from makeready_http import (
     admin_alerts,
+    admin_config_operations,
     admin_documents,
     admin_evidence,
     admin_jobs,
     admin_ops,
     admin_people,
-    config_operations,
     debug,
     docs,
     documents,
@@ -71,7 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_alerts.OPERATIONS,
     *admin_evidence.OPERATIONS,
     *admin_documents.OPERATIONS,
-    *config_operations.OPERATIONS,
+    *admin_config_operations.OPERATIONS,
     *debug.OPERATIONS,
     *docs.OPERATIONS,
 )

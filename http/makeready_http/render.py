@@ -36,6 +36,7 @@ from makeready_http.items import (
 )
 from makeready_http.operations import (
     ANYTHING,
+    DOC_ID,
     LANGUAGE,
     TEXT,
     WHOLE,
@@ -54,7 +55,7 @@ from makeready_http.outcomes import document_outcome, pack_outcome
 from makeready_http.problems import Problem, not_found
 from makeready_http.services import Services, services_of
 
-_DOC_ID = re.compile("[a-z][a-z0-9_]{0,62}")
+_DOC_ID = re.compile(DOC_ID["pattern"])
 
 _log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ import asyncpg
 from makeready import __version__
 from makeready.db import Executor
 from makeready.documents import wording
-from makeready.documents.designs import design_of
+from makeready.documents.designs import WITHOUT_TEMPLATE, design_of
 from makeready.documents.shipped import registry
 from makeready.storage import ObjectFacts
 
@@ -85,7 +85,7 @@ class OwnRender:
 
 
 HTML = ShippedType(
-    id="html", title_ru="HTML", title_en="HTML", tier="free", enabled=True, version="1"
+    id=WITHOUT_TEMPLATE, title_ru="HTML", title_en="HTML", tier="free", enabled=True, version="1"
 )
 """What callers send as HTML: a document without a template, which staff may disable."""
 

@@ -20,6 +20,7 @@ from anyio import to_thread
 from makeready import __version__, pdf, print_options, printing
 from makeready.documents import foreign
 from makeready.documents.catalogue import Catalogue, TypeUnusable
+from makeready.documents.designs import WITHOUT_TEMPLATE
 from makeready.documents.typesetting import DocumentType, Html
 from makeready.errors import MakereadyError
 from makeready.jobs import JobFailed
@@ -32,7 +33,6 @@ from makeready_workers.render_html import unpack
 from makeready_workers.render_store import AFTERWORK_S, Shelf
 from makeready_workers.witness import Witness
 
-HTML_LAYOUT = "html"
 WARNINGS_KEPT = 20
 LETTERS_NAMED = 20
 _KEPT_FACTS = ("pages", "page_size_mm", "sha256", "warnings", "engine", "fingerprint")
@@ -132,7 +132,7 @@ async def print_ready(
 
 
 async def _set(catalogue: Catalogue, sources: Sources, wanted: RenderInput) -> Prepared:
-    if wanted.layout != HTML_LAYOUT:
+    if wanted.layout != WITHOUT_TEMPLATE:
         doc = await _type_of(catalogue, wanted)
         html = await foreign.set_document(doc, wanted.data, wanted.language)
         return Prepared(html=html, options=doc.options, version=doc.version)

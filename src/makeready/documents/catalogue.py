@@ -33,7 +33,6 @@ BROKEN_S = 30.0  # until a version that could not be used is tried again
 TYPES_KEPT = 64
 ID_MAX = 63
 BYTES_KEPT = 64 * 1024 * 1024  # of their assets
-SOURCES = ("db", "file")
 
 _log = structlog.get_logger(__name__)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from makeready_http import admin_config, config_bodies
+from makeready_http import admin_config
+from makeready_http import admin_config_bodies as bodies
 from makeready_http.admin_config import READ, WRITE
 from makeready_http.operations import Answer, Operation, admin_operation
 
 _UNKNOWN = ("invalid_request", "document_not_found")
 _ONE = Answer(
-    description="The version as it is now.", schema=config_bodies.ONE_VERSION, headers=("ETag",)
+    description="The version as it is now.",
+    schema=bodies.ONE_VERSION,
+    headers=("ETag",),
 )
 
 
@@ -33,7 +36,7 @@ OPERATIONS = (
         endpoint=admin_config.list_versions,
         needs=READ,
         summary="lists the versions of a document type, newest first",
-        answers={200: Answer(description="All.", schema=config_bodies.ALL_VERSIONS)},
+        answers={200: Answer(description="All.", schema=bodies.ALL_VERSIONS)},
         errors=_UNKNOWN,
     ),
     admin_operation(
@@ -44,7 +47,9 @@ OPERATIONS = (
         summary="shows a version with its payload, ready to be changed and sent back",
         answers={
             200: Answer(
-                description="The version.", schema=config_bodies.WITH_PAYLOAD, headers=("ETag",)
+                description="The version.",
+                schema=bodies.WITH_PAYLOAD,
+                headers=("ETag",),
             )
         },
         errors=_UNKNOWN,
@@ -54,7 +59,7 @@ OPERATIONS = (
         admin_config.make_draft,
         "makes a draft: of a payload, of a version, or of what is in force; "
         "the first draft makes the type",
-        body=config_bodies.DRAFT,
+        body=bodies.DRAFT,
         answers={201: _ONE},
         errors=(*_UNKNOWN, "storage_unavailable", "conflict"),
     ),
@@ -62,26 +67,26 @@ OPERATIONS = (
         "update",
         admin_config.update_draft,
         "replaces the payload of a draft, unless `If-Match` names an older one",
-        body=config_bodies.UPDATE,
+        body=bodies.UPDATE,
         errors=(*_UNKNOWN, "stale_version", "conflict", "storage_unavailable"),
     ),
     _post(
         "validate",
         admin_config.validate,
         "compiles a version and tries its samples; `errors` has all that is wrong",
-        body=config_bodies.VERSION_ONLY,
+        body=bodies.VERSION_ONLY,
         errors=(*_UNKNOWN, "stale_version"),
     ),
     _post(
         "dry-run",
         admin_config.dry_run,
         "prints a version that is valid, as a trial; publishing asks for one that ended well",
-        body=config_bodies.DRY_RUN,
+        body=bodies.DRY_RUN,
         answers={
-            200: Answer(description="It was printed.", schema=config_bodies.TRIAL),
+            200: Answer(description="It was printed.", schema=bodies.TRIAL),
             202: Answer(
                 description="It is being printed.",
-                schema=config_bodies.TRIAL,
+                schema=bodies.TRIAL,
                 headers=("Location",),
             ),
         },
@@ -92,13 +97,13 @@ OPERATIONS = (
         "publish",
         admin_config.publish,
         "puts a version in force: valid, and printed by a trial (else 400 `publish_forbidden`)",
-        body=config_bodies.PUBLISH,
+        body=bodies.PUBLISH,
         errors=(*_UNKNOWN, "stale_version"),
     ),
     _post(
         "rollback",
         admin_config.rollback,
         "puts the version that was published before back in force (else 400 `no_rollback`)",
-        body=config_bodies.ROLLBACK,
+        body=bodies.ROLLBACK,
     ),
 )
