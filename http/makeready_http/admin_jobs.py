@@ -234,13 +234,9 @@ _PACK = record(
         "open_count": WHOLE,
     }
 )
-_OK: Mapping[str, Schema] = {"ok": {"const": True}}
-_REQUEUED = record(
-    {**_OK, "old_job_id": ID, "new_job_id": ID}, {"status": STATUS, "file_id": nullable(ID)}
-)
-_PACK_RENDERED = record(
-    {**_OK, "pack_id": ID, "jobs_created": WHOLE, "jobs_skipped": WHOLE},
-    {"documents": array(DOCUMENT)},
+_REQUEUED = done({"status": STATUS, "file_id": nullable(ID)}, old_job_id=ID, new_job_id=ID)
+_PACK_RENDERED = done(
+    {"documents": array(DOCUMENT)}, pack_id=ID, jobs_created=WHOLE, jobs_skipped=WHOLE
 )
 OPERATIONS = (
     admin_operation(

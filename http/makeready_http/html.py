@@ -31,7 +31,7 @@ from makeready.storage_upload import put_file
 from makeready_http.answers import replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, parse_json, prefer_wait
-from makeready_http.operations import LANGUAGE, TEXT, Answer, Operation, record
+from makeready_http.operations import LANGUAGE, TEXT, Answer, Operation, done, record
 from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import OPEN, ended_render
 from makeready_http.problems import invalid_request, not_found
@@ -216,9 +216,7 @@ _FORM = record(
         "language": LANGUAGE,
     },
 )
-_ORDERED = record(
-    {"ok": {"const": True}, "pack_id": ID, "job_id": ID, "status": TEXT},
-)
+_ORDERED = done(pack_id=ID, job_id=ID, status=TEXT)
 OPERATIONS = (
     Operation(
         method="POST",

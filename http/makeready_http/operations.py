@@ -66,9 +66,9 @@ def nullable(schema: Schema) -> dict[str, Any]:
     return {**schema, "type": [*names, "null"]}
 
 
-def done(**fields: Schema) -> dict[str, Any]:
-    """The schema of a success: `ok` and these fields."""
-    return record({"ok": {"const": True}, **fields})
+def done(optional: Mapping[str, Schema] | None = None, /, **fields: Schema) -> dict[str, Any]:
+    """The schema of a success: `ok`, these fields, and those that may be missing."""
+    return record({"ok": {"const": True}, **fields}, optional)
 
 
 def page_of(name: str, items: Schema) -> dict[str, Any]:

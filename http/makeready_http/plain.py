@@ -34,6 +34,7 @@ from makeready_http.operations import (
     Answer,
     Operation,
     array,
+    done,
     read_body,
     record,
 )
@@ -148,7 +149,7 @@ _BODY = record(
         "language": LANGUAGE,
     },
 )
-_MADE = {"ok": {"const": True}, "job_id": ID, "status": TEXT, "pack_id": ID, "doc_id": TEXT}
+_MADE = done(job_id=ID, status=TEXT, pack_id=ID, doc_id=TEXT)
 OPERATIONS = (
     Operation(
         method="POST",
@@ -162,12 +163,8 @@ OPERATIONS = (
         is_idempotent=True,
         can_wait=True,
         answers={
-            200: Answer(
-                description="It is printed.", schema=record({"ok": {"const": True}, **JOB_FIELDS})
-            ),
-            202: Answer(
-                description="It is being printed.", schema=record(_MADE), headers=("Location",)
-            ),
+            200: Answer(description="It is printed.", schema=done(**JOB_FIELDS)),
+            202: Answer(description="It is being printed.", schema=_MADE, headers=("Location",)),
         },
         errors=(
             "pack_not_found",

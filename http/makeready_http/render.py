@@ -183,7 +183,7 @@ _PACK_BODY = record(
     },
 )
 _RENDERING = {"pack_id": ID, "jobs_created": WHOLE, "jobs_skipped": WHOLE, "job_ids": array(ID)}
-_PACK_ENDED = record({"ok": {"const": True}, **_RENDERING}, {"documents": array(DOCUMENT)})
+_PACK_ENDED = done({"documents": array(DOCUMENT)}, **_RENDERING)
 _JOB_MADE = {"pack_id": ID, "doc_id": TEXT, "job_id": ID}
 OPERATIONS = (
     Operation(
@@ -232,12 +232,10 @@ OPERATIONS = (
         is_idempotent=True,
         can_wait=True,
         answers={
-            200: Answer(
-                description="It is printed.", schema=record({"ok": {"const": True}, **JOB_FIELDS})
-            ),
+            200: Answer(description="It is printed.", schema=done(**JOB_FIELDS)),
             202: Answer(
                 description="It is being printed.",
-                schema=record({"ok": {"const": True}, **_JOB_MADE}, {"status": TEXT}),
+                schema=done({"status": TEXT}, **_JOB_MADE),
                 headers=("Location",),
             ),
         },
