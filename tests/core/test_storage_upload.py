@@ -11,11 +11,13 @@ import anyio
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from makeready import storage_upload
 from makeready.config import Settings
-from makeready.storage import Storage, open_storage
+from makeready.storage import ObjectFacts, Storage, open_storage
 from makeready.storage_errors import StorageUnavailable
-from makeready.storage_upload import PIECE_BYTES, put_file
+from makeready.storage_upload import PIECE_BYTES, PIECES_AT_ONCE, put_file
 from tests.support.objectstore import S3
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -88,3 +90,32 @@ async def test_who_stops_waiting_leaves_nothing(
 
     assert scope.cancelled_caught
     assert await under_way(storage) == []
+
+
+async def test_few_pieces_are_in_memory_however_many_files_are_stored(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty uploads at once must not take fifty pieces of memory, and none waits for ever."""
+    may_go_on = anyio.Event()
+    held = 0
+
+    async def slowly(_: Storage, key: str, body: bytes, *, media_type: str) -> ObjectFacts:
+        nonlocal held
+        held += 1
+        await may_go_on.wait()
+        return ObjectFacts(
+            bucket="b", key=key, byte_count=len(body), etag="", media_type=media_type, sha256=b""
+        )
+
+    monkeypatch.setattr(Storage, "put", slowly)
+    monkeypatch.setattr(storage_upload, "TURN_S", 0.2)
+    async with anyio.create_task_group() as group:
+        for _ in range(PIECES_AT_ONCE):
+            group.start_soon(put, storage, b"x")
+        await anyio.wait_all_tasks_blocked()
+        await until(lambda: held == PIECES_AT_ONCE, what="the first pieces")
+        with pytest.raises(StorageUnavailable):
+            await put(storage, b"x")
+        assert held == PIECES_AT_ONCE
+        may_go_on.set()
+    assert (await put(storage, b"x")).byte_count == 1
