@@ -1,4 +1,4 @@
--- Document types, as staff make them: draft, check, trial render, publish, roll back. See 100_document_types.
+-- Document types, as staff make them: draft, check, trial render, publish, roll back. See 098_document_types.
 --
 -- Checking is done by the program, which compiles the template and tries the samples; the verdict is entered here and
 -- counts only for the content that was checked. A trial render is an ordinary render, of a pack that is nobody's, pinned

@@ -1,4 +1,4 @@
--- Document types, reading: for staff, for the lists of users, and for whoever prints. See 100_document_types.
+-- Document types, reading: for staff, for the lists of users, and for whoever prints. See 098_document_types.
 
 create or replace function makeready.document_list(document text default null)
   returns table (doc_id text, title_ru text, title_en text, description_ru text, description_en text, tier text, is_enabled boolean,
