@@ -15,13 +15,10 @@ from typing import Any
 from uuid import UUID
 
 import anyio
-from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from makeready_http.problems import Problem, invalid_request, not_found
-from makeready_http.services import services_of
 
-JSON_MAX_BYTES = 8 << 20
 WAIT_MAX_S = 60.0
 KEY_MAX = 255
 LINGER_S = 1.0
@@ -33,14 +30,16 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
 
 
-async def read_json(request: Request, *, max_bytes: int = JSON_MAX_BYTES) -> dict[str, Any]:
-    """The body, a JSON object in UTF-8.
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The body.
 
     413 as soon as the declared or the received length is over the limit; 408 when it comes too
-    slowly; 400 when it is no JSON. Parsed in a thread, since nothing else may wait for it.
+    slowly.
     """
-    raw = await _read(request, max_bytes)
-    return await to_thread.run_sync(parse_json, raw, limiter=services_of(request).heavy)
+    received = bytearray()
+    async for chunk in body_chunks(request, max_bytes):
+        received += chunk
+    return bytes(received)
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
@@ -126,13 +125,6 @@ def _too_slow(received: int) -> Problem:
         details={"received_bytes": received},
         headers={"Connection": "close"},
     )
-
-
-async def _read(request: Request, max_bytes: int) -> bytes:
-    received = bytearray()
-    async for chunk in body_chunks(request, max_bytes):
-        received += chunk
-    return bytes(received)
 
 
 async def linger(chunks: AsyncGenerator[bytes, None]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -22,7 +23,7 @@ from starlette.routing import Route
 from makeready.documents.wording import LANGUAGES
 from makeready.errors import Rejected
 from makeready.validation import find_problems
-from makeready_http.inputs import JSON_MAX_BYTES, read_json
+from makeready_http.inputs import parse_json, read_bytes
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 
@@ -38,6 +39,8 @@ ANYTHING: Schema = {"type": "object", "additionalProperties": True, "properties"
 LANGUAGE: Schema = {"type": "string", "enum": list(LANGUAGES), "default": LANGUAGES[0]}
 DOC_ID: Schema = {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}
 JSON = "application/json"
+BODY_MAX_BYTES = 64 << 10
+LARGE_BODY_MAX_BYTES = 8 << 20
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
 
@@ -163,12 +166,29 @@ def admin_operation(*, tag: str = "administration", **facts: Any) -> Operation:
 
 
 async def read_body(
-    request: Request, schema: Schema, *, max_bytes: int = JSON_MAX_BYTES
+    request: Request, schema: Schema, *, max_bytes: int = BODY_MAX_BYTES
 ) -> dict[str, Any]:
     """The body, an object that fits the schema; 400 when it is no JSON, 422 with all problems."""
-    body = await read_json(request, max_bytes=max_bytes)
-    heavy = services_of(request).heavy
-    problems = await to_thread.run_sync(find_problems, schema, body, limiter=heavy)
+    raw = await read_bytes(request, max_bytes)
+    return await to_thread.run_sync(_fitting, raw, schema, limiter=services_of(request).heavy)
+
+
+@asynccontextmanager
+async def large_body(request: Request, schema: Schema) -> AsyncIterator[dict[str, Any]]:
+    """As `read_body`, up to 8 MiB; few of them are looked at at a time.
+
+    Read into objects a body takes some twenty times its bytes, and the parser lets nothing else
+    run: many at once would fill the memory and keep everybody waiting.
+    """
+    raw = await read_bytes(request, LARGE_BODY_MAX_BYTES)
+    services = services_of(request)
+    async with services.bodies:
+        yield await to_thread.run_sync(_fitting, raw, schema, limiter=services.heavy)
+
+
+def _fitting(raw: bytes, schema: Schema) -> dict[str, Any]:
+    body = parse_json(raw)
+    problems = find_problems(schema, body)
     if problems:
         raise Rejected("the body does not fit", details={"problems": problems})
     return body

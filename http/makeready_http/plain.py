@@ -35,7 +35,7 @@ from makeready_http.operations import (
     Operation,
     array,
     done,
-    read_body,
+    large_body,
     record,
 )
 from makeready_http.operations import UUID as ID
@@ -57,26 +57,26 @@ async def create_job(request: Request) -> Response:
     """Prints sections or Markdown."""
     user = await current_user(request)
     key, wait_s = idempotency_key(request), prefer_wait(request)
-    body = await read_body(request, _BODY)
     services = services_of(request)
-    layout = MARKDOWN if "markdown" in body else SECTIONS
-    content = {name: body[name] for name in _CONTENT if name in body}
-    await to_thread.run_sync(_check, layout, content, limiter=services.heavy)
-    document = body.get("doc_id", layout)
-    made = await services.write(
-        lambda db: render.render_own(
-            db,
-            user,
-            document,
-            content,
-            layout=layout,
-            title=body["title"],
-            pack=_id(body, "pack_id"),
-            session=_id(body, "session_id"),
-            language=body.get("language", "ru"),
-            request_key=key,
+    async with large_body(request, _BODY) as body:
+        layout = MARKDOWN if "markdown" in body else SECTIONS
+        content = {name: body[name] for name in _CONTENT if name in body}
+        await to_thread.run_sync(_check, layout, content, limiter=services.heavy)
+        document = body.get("doc_id", layout)
+        made = await services.write(
+            lambda db: render.render_own(
+                db,
+                user,
+                document,
+                content,
+                layout=layout,
+                title=body["title"],
+                pack=_id(body, "pack_id"),
+                session=_id(body, "session_id"),
+                language=body.get("language", "ru"),
+                request_key=key,
+            )
         )
-    )
     if made.is_new:
         services.wake(render.QUEUE)
         _log.info(

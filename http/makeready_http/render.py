@@ -44,8 +44,8 @@ from makeready_http.operations import (
     Operation,
     array,
     done,
+    large_body,
     nullable,
-    read_body,
     record,
 )
 from makeready_http.operations import (
@@ -64,32 +64,12 @@ async def create_pack(request: Request) -> Response:
     """Makes a pack; all data is checked first, and every problem of it is named."""
     user = await current_user(request)
     key = idempotency_key(request)
-    body = await read_body(request, _PACK_BODY)
-    services = services_of(request)
-    documents = body["documents"]
-    if not documents:
-        text = "a pack has the data of at least one document"
-        raise _refused([problem("too_few", "documents", text, "")])
-    session = body.get("session_id")
-    await _check_documents(services, documents)
-    try:
-        made = await services.write(
-            lambda db: render.pack_create(
-                db,
-                user,
-                documents,
-                language=body.get("language", "ru"),
-                session=None if session is None else UUID(session),
-                request_key=key,
-            )
-        )
-    except NotFound as error:
-        if error.details.get("code") != "session_not_found":
-            raise
-        raise _refused([problem("unknown_session", "session_id", error.message, "")]) from None
+    async with large_body(request, _PACK_BODY) as body:
+        made = await _made(services_of(request), user, body, key)
+    documents = sorted(body["documents"])
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
     return JSONResponse(
-        {"ok": True, "pack_id": str(made.pack_id), "documents": sorted(documents)},
+        {"ok": True, "pack_id": str(made.pack_id), "documents": documents},
         status_code=201,
         headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
     )
@@ -147,6 +127,33 @@ async def render_document(request: Request) -> Response:
     answer = await document_outcome(services, user, found.job_id, body, wait_s)
     answer.headers.update(replayed(found.is_new))
     return answer
+
+
+async def _made(
+    services: Services, user: UUID, body: Mapping[str, Any], key: str | None
+) -> render.PackMade:
+    """Checks and makes a pack; Rejected with all problems."""
+    documents = body["documents"]
+    if not documents:
+        text = "a pack has the data of at least one document"
+        raise _refused([problem("too_few", "documents", text, "")])
+    session = body.get("session_id")
+    await _check_documents(services, documents)
+    try:
+        return await services.write(
+            lambda db: render.pack_create(
+                db,
+                user,
+                documents,
+                language=body.get("language", "ru"),
+                session=None if session is None else UUID(session),
+                request_key=key,
+            )
+        )
+    except NotFound as error:
+        if error.details.get("code") != "session_not_found":
+            raise
+        raise _refused([problem("unknown_session", "session_id", error.message, "")]) from None
 
 
 async def _check_documents(services: Services, documents: Mapping[str, Any]) -> None:

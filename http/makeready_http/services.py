@@ -51,6 +51,7 @@ class Services:
         self.settings = settings
         self.storage = storage
         self.heavy = anyio.CapacityLimiter(HEAVY)
+        self.bodies = anyio.CapacityLimiter(HEAVY)
         self.passwords = anyio.CapacityLimiter(passwords.AT_ONCE)
         self.sms = sms.code_sender(settings)
         self._control = Control(settings, "makeready_http")

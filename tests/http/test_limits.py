@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 
 from makeready.documents import foreign
 from makeready_http import inputs, protocol
+from makeready_http import render as render_routes
+from makeready_http.services import HEAVY
 from tests.support.service import Person, Service, pack_body
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -284,3 +286,26 @@ async def test_an_unknown_session_is_a_problem_of_the_body(anna: Person, boris: 
         assert (found.status_code, error["code"]) == (422, "validation_failed")
         (problem,) = error["details"]
         assert (problem["code"], problem["path"]) == ("unknown_session", "session_id")
+
+
+async def test_few_large_bodies_are_in_memory_at_a_time(
+    anna: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, most = 0, 0
+    make = render_routes._made
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)  # lets the others come, if they may
+        try:
+            return await make(*arguments)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(render_routes, "_made", counted)
+    bodies = [pack_body("letter") for _ in range(8)]
+    answers = await asyncio.gather(*(anna.post("/packs", json=body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {201}
+    assert most == HEAVY
