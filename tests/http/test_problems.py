@@ -202,7 +202,7 @@ async def test_a_killed_connection_costs_one_request_at_most(
 ) -> None:
     assert (await anna.get("/me/packs")).status_code == 200
     await db.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"  # waits for its end
         " where datname = current_database() and application_name like 'makeready pool%'"
     )
     statuses = [(await anna.get("/me/packs")).status_code for _ in range(3)]
