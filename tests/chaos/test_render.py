@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -95,15 +96,23 @@ async def ask(dsn: str) -> list[UUID]:
         await render.sync_types(db, render.shipped_types())
         await db.execute(f"select makeready.queue_set('render', 'max_in_flight', '{LIMIT}')")
         user = await people.user_create(db, "Анна")
-        data = {name: shipped.sample(shipped.document_type(name), "ru") for name in DOCS}
         packs = [
-            (await render.pack_create(db, user, data, language="ru")).pack_id for _ in range(PACKS)
+            (await render.pack_create(db, user, _data(number), language="ru")).pack_id
+            for number in range(PACKS)
         ]
         for pack in packs:
             assert (await render.render_pack(db, user, pack)).jobs_created == len(DOCS)
     finally:
         await db.close()
     return packs
+
+
+def _data(number: int) -> dict[str, Any]:
+    """Data that no other pack has: equal documents would not be printed twice."""
+    data = {name: shipped.sample(shipped.document_type(name), "ru") for name in DOCS}
+    for document, field in (("invoice", "number"), ("letter", "number"), ("report", "title")):
+        data[document][field] += f" {number}"
+    return data
 
 
 async def until_ready(witness: Witness, count: int) -> None:
@@ -119,17 +128,30 @@ async def until_ready(witness: Witness, count: int) -> None:
     await until(ready, timeout_s=TIMEOUT_S, what=f"{count} documents")
 
 
+async def until_bundled(witness: Witness) -> None:
+    """Waits until each pack is one PDF and one ZIP."""
+    statement = "select count(*) from makeready.render_bundles where state = 'ready'"
+
+    async def bundled() -> bool:
+        return await witness.number(statement) == PACKS
+
+    await until(bundled, timeout_s=TIMEOUT_S, what=f"{PACKS} bundles")
+
+
 async def assert_each_once(witness: Witness, store: EmbeddedObjectStore) -> None:
-    """Every document is ready, with one artifact, and its bytes are those that were checked."""
-    expected = PACKS * len(DOCS)
-    for statement in (
-        "select count(*) from makeready.pack_documents where state = 'ready'",
-        "select count(*) from makeready.pack_documents",
-        "select count(*) from makeready.artifacts",
-        "select count(distinct meta ->> 'render_job_id') from makeready.artifacts",
-        "select count(*) from makeready.file_references",
-        "select count(*) from makeready.jobs where queue = 'render' and state = 'done'",
-    ):
+    """Every document is ready, every pack put together; each has one artifact a file, once."""
+    await until_bundled(witness)
+    documents = PACKS * len(DOCS)
+    for statement, expected in {
+        "select count(*) from makeready.pack_documents where state = 'ready'": documents,
+        "select count(*) from makeready.pack_documents": documents,
+        "select count(*) from makeready.artifacts where meta ? 'render_job_id'": documents,
+        "select count(distinct meta ->> 'render_job_id') from makeready.artifacts": documents,
+        "select count(*) from makeready.render_bundles": PACKS,
+        "select count(*) from makeready.artifacts where meta ? 'pack_job_id'": 2 * PACKS,
+        "select count(*) from makeready.file_references": 2 * documents + 2 * PACKS,
+        "select count(*) from makeready.jobs where state = 'done'": documents + PACKS,
+    }.items():
         assert await witness.number(statement) == expected, statement
     assert await witness.number("select sum(open_count)::int from makeready.packs") == 0
     await assert_stored(witness, store)
