@@ -224,10 +224,10 @@ OPERATIONS = (
         endpoint=render_html,
         tag="packs",
         summary="prints HTML with its assets",
-        description="Nothing is fetched from a network: what is not sent along is missing, which"
-        " the facts of the render name, or which fails it with strict_assets. Scripts run only"
-        " with scripts. The whole body has at most 256 MiB and 200 parts. Sources are kept for a"
-        " week, so that the document can be printed again.",
+        description="Nothing is fetched from a network. What is not sent along is a warning of the"
+        " job, or fails it with the option `strict_assets`; scripts run with the option `scripts`"
+        " only. The whole body has at most 256 MiB and 200 parts. Sources are kept for a week, so"
+        " that the document can be printed again.",
         body=_FORM,
         body_type="multipart/form-data",
         is_idempotent=True,
