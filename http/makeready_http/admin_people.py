@@ -230,29 +230,29 @@ def _account_item(account: Account) -> dict[str, Any]:
 
 
 def _on_user(name: str, endpoint: Endpoint, summary: str) -> Operation:
-    return admin_operation(
-        method="POST",
-        path=f"/admin/users/{{user_id}}/{name}",
-        endpoint=endpoint,
-        tag="staff",
-        needs=WRITE,
-        summary=summary,
-        answers={
-            200: Answer(
-                description="`changed`: whether anything had to be.",
-                schema=done(user_id=ID, changed=TRUTH),
-            )
-        },
-        errors=("user_not_found",),
-    )
+    return _on("users", "user_id", name, endpoint, summary, errors=("user_not_found",))
 
 
 def _on_staff(
     name: str, endpoint: Endpoint, summary: str, body: Schema | None = None
 ) -> Operation:
+    errors = ("user_not_found", "conflict")
+    return _on("staff", "staff_id", name, endpoint, summary, body=body, errors=errors)
+
+
+def _on(
+    whose: str,
+    key: str,
+    name: str,
+    endpoint: Endpoint,
+    summary: str,
+    *,
+    errors: tuple[str, ...],
+    body: Schema | None = None,
+) -> Operation:
     return admin_operation(
         method="POST",
-        path=f"/admin/staff/{{staff_id}}/{name}",
+        path=f"/admin/{whose}/{{{key}}}/{name}",
         endpoint=endpoint,
         tag="staff",
         needs=WRITE,
@@ -261,10 +261,10 @@ def _on_staff(
         answers={
             200: Answer(
                 description="`changed`: whether anything had to be.",
-                schema=done(staff_id=ID, changed=TRUTH),
+                schema=done(**{key: ID, "changed": TRUTH}),
             )
         },
-        errors=("user_not_found", "conflict"),
+        errors=errors,
     )
 
 
