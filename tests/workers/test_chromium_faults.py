@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.legacy.protocol import WebSocketCommonProtocol
 
 from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
 from makeready_workers.chromium import supervisor as supervisor_module
@@ -235,6 +237,23 @@ async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_anot
         assert pid_of(engine) != first
         assert engine.statistics().browsers_lost == 1
         await until(lambda: not group(first), what="the end of the killed browser")
+    gc.collect()
+    assert complaints == [], "an error that nobody looked at"
+
+
+@pytest.mark.parametrize("error", [ConnectionClosedError(None, None), BrokenPipeError()])
+async def test_a_send_that_finds_the_websocket_closed_first_is_a_lost_browser_too(
+    complaints: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def closed(*_: object) -> None:
+        raise error
+
+    async with running_engine(name="pyppeteer") as engine:
+        await show(engine, "<p>x")
+        with monkeypatch.context() as socket:
+            socket.setattr(WebSocketCommonProtocol, "send", closed)
+            assert await fault_of(engine, "<p>y") == Fault.BROWSER_LOST
+        assert (await show(engine, "<p>z")).pages == 1
     gc.collect()
     assert complaints == [], "an error that nobody looked at"
 

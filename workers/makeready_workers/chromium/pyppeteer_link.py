@@ -13,7 +13,7 @@ import functools
 import importlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class PyppeteerLink(Link):
     async def connect(self, profile: Path) -> None:
         """Waits for the browser's port and opens the websocket; the caller holds the deadline."""
         url = await self._endpoint(profile / "DevToolsActivePort")
-        self._connection = _connection(url)
+        self._connection = _connection(url, self._task_ended)
         self._connection.setClosedCallback(lambda: self._end(_CLOSED))
         self._connection._recv_fut.add_done_callback(self._lost)  # noqa: SLF001 (its only sign)
         while self.is_open and not self._connection._connected:  # noqa: ASYNC110, SLF001 (as above)
@@ -133,12 +133,30 @@ class PyppeteerLink(Link):
         else:
             self._answered(call_id, sending.result())
 
-    def _lost(self, reader: asyncio.Task[None]) -> None:
-        _look_at(reader)
+    def _lost(self, _: asyncio.Task[None]) -> None:
         self._end(_CLOSED)
 
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        """A send that finds the socket closed before the reader does fails, and nobody is told."""
+        if not task.cancelled() and task.exception() is not None:
+            self._end(_CLOSED)
 
-def _connection(url: str) -> Any:
+
+class _Loop:
+    """The event loop as pyppeteer sees it: it forgets its tasks, so their ends are told here."""
+
+    def __init__(self, task_ended: Callable[[asyncio.Task[Any]], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task_ended = task_ended
+        self.create_future = self._loop.create_future
+
+    def create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._task_ended)
+        return task
+
+
+def _connection(url: str, task_ended: Callable[[asyncio.Task[Any]], None]) -> Any:
     """A connection of pyppeteer's that is bounded, and free of an argument long deprecated.
 
     It offers no way to say so. Nothing else runs between the two assignments.
@@ -151,7 +169,7 @@ def _connection(url: str) -> Any:
 
     module.ws_connect = ws_connect
     try:
-        made: Any = module.Connection(url, asyncio.get_running_loop())
+        made: Any = module.Connection(url, _Loop(task_ended))
     finally:
         module.ws_connect = usual
     send = made.send
