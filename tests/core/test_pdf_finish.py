@@ -255,6 +255,9 @@ async def test_a_watermark_that_the_font_cannot_write_is_refused() -> None:
 async def test_an_archival_watermark_is_archival() -> None:
     options = PrintOptions(watermark="ЧЕРНОВИК", pdf_a="2b")
     data, _ = await finish_aside(made("Привет"), options)
+    with pikepdf.open(io.BytesIO(data)) as document:
+        (font,) = document.pages[0].Resources.XObject.MakereadyMark.Resources.Font.values()
+        assert font.DescendantFonts[0].FontDescriptor.CapHeight == 698
     again, _ = await finish_aside(data, ARCHIVAL)
     assert packet(again).findtext(f"{PDFAID}part") == "2"
 

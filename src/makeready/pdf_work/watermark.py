@@ -16,9 +16,10 @@ from pikepdf import Dictionary, Name, Page, Pdf
 from makeready.pdf_work.facts import unfinishable
 
 _FONT = "IBMPlexSans-SemiBold.ttf"
+_CAP_HEIGHT = 698  # thousandths of the size, as the font's own table OS/2 says
 _SIZE = 100.0  # points, at which the word is drawn once
 _LINE = 0.4  # of the size: from the foot of the drawing to the line
-_CAPITALS = 0.35  # of the size: from the line to the middle of a capital letter
+_CAPITALS = 0.35  # of the size, half of their height: from the line to the middle of a capital letter
 _OPACITY = 0.16
 _LENGTH, _HEIGHT = 0.8, 0.22  # at most so much of the diagonal, and of the shorter side
 _DRAWING, _STATE = Name("/MakereadyMark"), Name("/MakereadyMarkState")
@@ -28,6 +29,7 @@ def stamp(document: Pdf, text: str) -> None:
     """Draws the text over every page; raises Unfinishable for letters that the font has not."""
     drawn, length = _drawn(text)
     source = Pdf.open(io.BytesIO(drawn))  # its streams are read when the document is saved
+    _complete(source)
     form = document.copy_foreign(source.pages[0].as_form_xobject())
     state = document.make_indirect(
         Dictionary(Type=Name.ExtGState, ca=_OPACITY, CA=_OPACITY, BM=Name.Normal)
@@ -37,6 +39,12 @@ def stamp(document: Pdf, text: str) -> None:
         page.add_resource(state, Name.ExtGState, name=_STATE)
         page.contents_add(b"q", prepend=True)
         page.contents_add(f"Q {_placed(page, length)}".encode())
+
+
+def _complete(drawing: Pdf) -> None:
+    """Adds what ISO 32000-1 (table 122) wants of a font, and what drew the word leaves out."""
+    for font in drawing.pages[0].Resources.Font.as_dict().values():
+        font.DescendantFonts[0].FontDescriptor.CapHeight = _CAP_HEIGHT
 
 
 def _placed(page: Page, length: float) -> str:
