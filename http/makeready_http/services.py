@@ -116,7 +116,13 @@ class Services:
             await self._until_done(self._connect, "database")
             tasks.start_soon(self.waiting.run)
             upkeep_control = Control(self.settings, "makeready_http", part="upkeep")
-            tasks.start_soon(Upkeep(self.pool, upkeep_control, storage=self.storage).run)
+            upkeep = Upkeep(
+                self.pool,
+                upkeep_control,
+                storage=self.storage,
+                link_ttl_s=self.settings.presign_ttl_s,
+            )
+            tasks.start_soon(upkeep.run)
             await self._until_done(self._sync_types, "document_types")
             self._connected.set()
 

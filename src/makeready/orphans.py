@@ -19,7 +19,7 @@ import structlog
 from makeready.storage import ObjectFacts
 
 CHORE = "files_scan"
-PREFIXES = ("renders/", "types/")
+PREFIXES = ("renders/", "types/", "sources/", "evidence/", "debug/")  # all that is stored under
 YOUNG = timedelta(days=1)
 BATCH = 1000  # objects asked for at a time
 

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import anyio
@@ -30,6 +31,7 @@ CHORES_AT_A_TIME = 2
 PURGE_S = (50.0, 70.0)
 PURGE_FILES = 100  # marked and deleted at a time
 PURGE_TIMEOUT_S = 60.0
+GRACE_S = 600  # unused so long, at least: an attempt may have found it a moment before
 SCAN_TIMEOUT_S = 3600.0  # what is left is found a day later
 
 _log = structlog.get_logger(__name__)
@@ -52,11 +54,17 @@ class Upkeep:
     """Ticks while `run` runs. Without a storage it purges no files; other processes do."""
 
     def __init__(
-        self, pool: asyncpg.Pool, control: Control, *, storage: ObjectStore | None = None
+        self,
+        pool: asyncpg.Pool,
+        control: Control,
+        *,
+        storage: ObjectStore | None = None,
+        link_ttl_s: int = 0,
     ) -> None:
         self._pool = pool
         self._control = control
         self._storage = storage
+        self._grace = timedelta(seconds=max(GRACE_S, link_ttl_s))
         self._ticks_well = True
         self._under_way: set[str] = set()
         self._room = anyio.CapacityLimiter(CHORES_AT_A_TIME)
@@ -151,11 +159,13 @@ class Upkeep:
         """Marks files that nobody refers to, deletes their objects, then their rows; how many.
 
         Cut off in between, a marked file is handed out again later: deleting twice is no error.
-        Files of another bucket are not asked for: they wait for a process that has it.
+        Files of another bucket are not asked for: they wait for a process that has it. A link
+        that was handed out just before the last reference went holds as long as it said.
         """
         rows = await self._pool.fetch(
-            "select file, object_name from makeready.files_purge_mark($1, in_bucket => $2)",
+            "select file, object_name from makeready.files_purge_mark($1, $2, $3)",
             PURGE_FILES,
+            self._grace,
             storage.bucket,
         )
         if rows:

@@ -38,6 +38,17 @@ async def test_an_old_object_that_no_row_knows_is_deleted_and_nothing_else(
         assert await _keys(storage) == ["elsewhere/orphan.pdf", "renders/known.pdf"]
 
 
+async def test_whatever_a_process_stores_under_is_looked_through(
+    dsn: str, settings: Settings
+) -> None:
+    async with open_storage(settings) as storage, asyncpg.create_pool(dsn, min_size=1) as pool:
+        await storage.ensure_bucket()
+        for prefix in ("debug", "evidence", "renders", "sources", "types"):
+            await storage.put(f"{prefix}/orphan", b"x")
+        assert await scan(pool, storage, older_than=TOMORROW) == 5
+        assert await _keys(storage) == []
+
+
 async def test_a_young_object_is_left_alone(dsn: str, settings: Settings) -> None:
     async with open_storage(settings) as storage, asyncpg.create_pool(dsn, min_size=1) as pool:
         await storage.ensure_bucket()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -46,7 +47,9 @@ async def upkeep(
     settings: Settings, storage: ObjectStore | None = None, *, size: int = 3
 ) -> AsyncIterator[Upkeep]:
     async with pool_opened(settings, "makeready_worker", size=size) as pool:
-        keeper = Upkeep(pool, Control(settings, "makeready_worker"), storage=storage)
+        control = Control(settings, "makeready_worker")
+        link_ttl_s = settings.presign_ttl_s
+        keeper = Upkeep(pool, control, storage=storage, link_ttl_s=link_ttl_s)
         async with anyio.create_task_group() as group:
             group.start_soon(keeper.run)
             yield keeper
@@ -176,6 +179,20 @@ async def test_files_that_nobody_needs_are_deleted_object_first(
         assert store.deleted == [name]
         assert await core.db.fetchval("select count(*) from makeready.files") == 0
         assert keeper.statistics().files_purged == 1
+
+
+async def test_a_file_stays_as_long_as_a_link_to_it_may_hold(
+    settings: Settings, core: Core
+) -> None:
+    name = await _unused_file(core)  # for two days
+    store = Store()
+    async with upkeep(dataclasses.replace(settings, presign_ttl_s=3 * 86400), store) as keeper:
+        assert await keeper.purge_files(store) == 0
+        await core.db.execute(
+            "update makeready.files set unused_at = unused_at - interval '1 day'"
+        )
+        assert await keeper.purge_files(store) == 1
+        assert store.deleted == [name]
 
 
 async def test_a_file_whose_object_could_not_be_deleted_is_tried_again(

@@ -54,7 +54,10 @@ async def work(
         listener = Listener(settings, "makeready_worker") if settings.listen else None
         worker = Worker(settings, pool, handlers, control=control, listener=listener)
         upkeep = Upkeep(
-            pool, Control(settings, "makeready_worker", part="upkeep"), storage=storage
+            pool,
+            Control(settings, "makeready_worker", part="upkeep"),
+            storage=storage,
+            link_ttl_s=settings.presign_ttl_s,
         )
         async with anyio.create_task_group() as group:
             if listener is not None:
