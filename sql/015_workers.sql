@@ -129,10 +129,29 @@ $$;
 comment on function makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean) is
   'Enters a process, or takes over from a dead one of the same instance name and reaps its jobs (returns how many). MR409 while the incumbent lives. Take the session lock first.';
 
-create or replace function makeready.worker_drain(worker uuid)
+drop function if exists makeready.worker_drain(uuid);
+create or replace function makeready.worker_drain(worker uuid, because text default null)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_worker makeready.workers;
+begin
+  update makeready.workers w set draining_at = makeready.now() where w.id = worker and w.draining_at is null returning * into v_worker;
+  if found then
+    perform makeready.audit('worker_drain', v_worker.instance, null, jsonb_build_object('draining_at', v_worker.draining_at), because);
+  end if;
+end
+$$;
+comment on function makeready.worker_drain(uuid, text) is 'This worker claims no more, finishes what it has, and stops; whoever supervises it starts it anew.';
+
+create or replace function makeready.worker_stopping(worker uuid)
   returns void language sql volatile security definer set search_path = ''
 as $$ update makeready.workers w set draining_at = coalesce(w.draining_at, makeready.now()) where w.id = worker $$;
-comment on function makeready.worker_drain(uuid) is 'This worker claims no more, finishes what it has, and stops; whoever supervises it starts it anew.';
+comment on function makeready.worker_stopping(uuid) is 'A process that was told to stop claims no more. It says so itself; operators call worker_drain.';
 
 create or replace function makeready.worker_leave(worker uuid)
   returns integer

@@ -49,9 +49,10 @@ create or replace function makeready.cancel(queue_name text, job uuid, because t
 as $$
 declare
   v_state text;
+  v_asked timestamptz;
   v_now   timestamptz;
 begin
-  select j.state into v_state from makeready.jobs j where j.queue = queue_name and j.id = job for no key update;
+  select j.state, j.cancel_at into v_state, v_asked from makeready.jobs j where j.queue = queue_name and j.id = job for no key update;
   if not found then
     raise exception 'there is no job % in queue %', job, queue_name
       using errcode = 'MR404', detail = json_build_object('queue', queue_name, 'job', job), hint = 'It may have been pruned.';
@@ -63,17 +64,21 @@ begin
            error = jsonb_build_object('code', 'cancelled', 'message', coalesce(because, 'cancelled before it ran'))
      where j.queue = queue_name and j.id = job;
     perform makeready.announce(queue_name, array[job]);
+    perform makeready.audit('cancel', queue_name || '/' || job, jsonb_build_object('state', v_state), '{"state": "cancelled"}', because);
     return 'cancelled';
   elsif v_state = 'running' then
     -- The worker stops it at its next beat; if it finishes first, the work counts.
-    update makeready.jobs j set cancel_at = coalesce(j.cancel_at, v_now) where j.queue = queue_name and j.id = job;
+    if v_asked is null then
+      update makeready.jobs j set cancel_at = v_now where j.queue = queue_name and j.id = job;
+      perform makeready.audit('cancel', queue_name || '/' || job, jsonb_build_object('state', v_state), jsonb_build_object('cancel_at', v_now), because);
+    end if;
     perform pg_notify('makeready', 'cancel ' || queue_name || ' ' || job);
   end if;
   return v_state;
 end
 $$;
 comment on function makeready.cancel(text, uuid, text) is
-  'Cancels a job that has not started, asks the worker of a running one to stop; returns the state it is in now. An ended job stays as it is.';
+  'Cancels a job that has not started, asks the worker of a running one to stop; returns the state it is in now. An ended job stays as it is. Audited.';
 
 create or replace function makeready.give_up(queue_name text, job uuid, problem jsonb default null)
   returns table (job_state text, outcome jsonb, problem_found jsonb)

@@ -45,7 +45,7 @@ to makeready_app, makeready_http, makeready_worker, makeready_ops;
 
 grant execute on function
   makeready.worker_register(uuid, text, text, integer, integer, text[], text, interval, boolean),
-  makeready.worker_drain(uuid), makeready.worker_leave(uuid), makeready.worker_strays(uuid, uuid[]), makeready.claim(text[], uuid, integer),
+  makeready.worker_stopping(uuid), makeready.worker_leave(uuid), makeready.worker_strays(uuid, uuid[]), makeready.claim(text[], uuid, integer),
   makeready.finish(text, uuid, uuid, jsonb), makeready.finish_many(text, uuid[], uuid[], jsonb[]),
   makeready.finish_and_claim(text, uuid, uuid, jsonb, uuid, integer), makeready.fail(text, uuid, uuid, text, jsonb, interval),
   makeready.report(text, uuid, uuid, jsonb), makeready.beat(uuid, text[], uuid[], uuid[]), makeready.reap(integer, boolean, timestamptz)
@@ -56,7 +56,7 @@ grant execute on function
   makeready.queue_close(text, text), makeready.queue_open(text, text), makeready.queue_drain(text, text),
   makeready.lane_set(text, text, integer, text), makeready.chore_set(text, boolean, interval, text), makeready.retry(text, uuid, text),
   makeready.redrive(text, integer, text, boolean, text), makeready.job_evict(text, uuid, text),
-  makeready.worker_evict(text, text), makeready.worker_drain(uuid), makeready.reap(integer, boolean, timestamptz), makeready.after_restore(text)
+  makeready.worker_evict(text, text), makeready.worker_drain(uuid, text), makeready.reap(integer, boolean, timestamptz), makeready.after_restore(text)
 to makeready_ops;
 
 -- A view calls its functions with the rights of whoever reads it.

@@ -93,7 +93,7 @@ async def beat(
 
 async def drain(control: Control, worker: UUID) -> None:
     """From now on this worker gets no job; what it has it may finish."""
-    await control.fetch("select makeready.worker_drain($1)", worker)
+    await control.fetch("select makeready.worker_stopping($1)", worker)
 
 
 async def leave(control: Control, worker: UUID) -> int:

@@ -57,6 +57,16 @@ async def test_asking_twice_keeps_the_first_time(core: Core, clock: Clock) -> No
     assert (await core.job(job["id"]))["cancel_at"] == asked
 
 
+@pytest.mark.parametrize("state", ["queued", "running"])
+async def test_who_cancels_is_written_down_once(core: Core, state: str) -> None:
+    job = await core.enqueue("free") if state == "queued" else (await core.running("free"))["id"]
+    for _ in range(2):
+        await core.call("cancel", queue_name="free", job=job, because="not wanted")
+    (row,) = await core.db.fetch("select * from makeready.audit_log where action = 'cancel'")
+    assert (row["target"], row["reason"]) == (f"free/{job}", "not wanted")
+    assert plain(row["before"]) == {"state": state}
+
+
 async def test_an_ended_job_is_not_cancelled(core: Core) -> None:
     job = await core.running("free")
     await core.finish(job)

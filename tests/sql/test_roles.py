@@ -33,7 +33,7 @@ SHARED = {
 }
 WORKER = {
     "worker_register",
-    "worker_drain",
+    "worker_stopping",
     "worker_leave",
     "worker_strays",
     "claim",

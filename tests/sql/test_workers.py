@@ -137,6 +137,17 @@ async def test_draining_twice_keeps_the_first_time(core: Core, clock: Clock) -> 
     assert await core.db.fetchval("select draining_at from makeready.workers") == since
 
 
+async def test_a_drain_by_hand_is_written_down_and_one_of_its_own_is_not(core: Core) -> None:
+    by_hand, by_itself = await core.worker(instance="a"), await core.worker(instance="b")
+    for _ in range(2):
+        await core.call("worker_drain", worker=by_hand, because="upgrade")
+        await core.call("worker_stopping", worker=by_itself)
+    (row,) = await core.db.fetch("select * from makeready.audit_log")
+    assert (row["action"], row["target"], row["reason"]) == ("worker_drain", "a", "upgrade")
+    drained = "select count(*) from makeready.workers where draining_at is not null"
+    assert await core.db.fetchval(drained) == 2
+
+
 async def test_an_evicted_worker_loses_its_jobs_and_may_come_back(core: Core) -> None:
     """G1: forced unlock of a worker."""
     worker = await core.worker(instance="a")
