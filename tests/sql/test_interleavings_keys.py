@@ -194,6 +194,24 @@ async def test_a_late_beat_then_a_takeover(
         assert await registering == 0
 
 
+async def test_an_heir_judges_what_the_row_says_once_it_is_free(
+    core: Core, session: Session, clock: Clock
+) -> None:
+    """The incumbent had its row locked before it beat: what was read meanwhile proves nothing."""
+    first, second = await session(), await session()
+    old = await core.worker(instance="a")
+    await clock.advance(60)
+    transaction = await begin(first)
+    await first.db.execute("select from makeready.workers for update")
+    registering = await step(core.db, second, second.register(uuid4(), instance="a"))
+    assert registering.waits
+    await first.beat(old)
+    await transaction.end("commit")
+    with pytest.raises(Conflict):
+        await registering
+    assert await owner(core) == old
+
+
 async def test_of_two_heirs_that_wait_for_one_row_one_gets_the_name(
     core: Core, session: Session, clock: Clock
 ) -> None:
