@@ -1,17 +1,22 @@
-"""Fixtures of the loop's tests: databases that have the queues of the core's tests and `drill`."""
+"""Fixtures: databases that have the queues of the core's tests and `drill`; a place to post to."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
+from makeready.config import Secret, Settings
 from makeready.schema import migrate
+from tests.support.clock import Clock
 from tests.support.cluster import TEMPLATE, Cluster
 from tests.support.core import QUEUES_SQL
 from tests.support.drill import SQL
+from tests.support.posting import Post, posting
+from tests.support.receiver import Receiver, receiving
 
 WORK_TEMPLATE = f"{TEMPLATE}_work"
 _NUMBERS = itertools.count(1)
@@ -42,3 +47,20 @@ async def dsn(
     await connection.close()
     yield cluster.dsn(name)
     await admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+async def post(
+    db: asyncpg.Connection, settings: Settings, clock: Clock, receiver: Receiver
+) -> AsyncIterator[Post]:
+    settings = dataclasses.replace(
+        settings, webhook_private=True, alert_webhook_url=Secret(receiver.url)
+    )
+    async with posting(db, settings, clock, receiver) as running:
+        yield running
