@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import alerts
-from makeready_http.answers import listed
+from makeready_http.answers import Json, listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -75,20 +75,20 @@ async def acknowledge(request: Request) -> Response:
     alert = path_uuid(request, "alert_id", "alert_not_found")
     async with acting(services_of(request), member, request) as connection:
         at, by = await alerts.acknowledge(connection, alert)
-    return JSONResponse({"ok": True, "acked_at": at.isoformat(), "acked_by": by})
+    return Json({"ok": True, "acked_at": at, "acked_by": by})
 
 
 def _item(alert: alerts.Alert) -> dict[str, Any]:
     return {
-        "alert_id": str(alert.id),
+        "alert_id": alert.id,
         "severity": alert.severity,
         "event": alert.event,
         "context": alert.context,
         "request_id": alert.request_id,
-        "created_at": alert.created_at.isoformat(),
-        "sent_at": alert.sent_at and alert.sent_at.isoformat(),
+        "created_at": alert.created_at,
+        "sent_at": alert.sent_at,
         "meta": {
-            "acked_at": alert.acked_at and alert.acked_at.isoformat(),
+            "acked_at": alert.acked_at,
             "acked_by": alert.acked_by,
         },
     }

@@ -22,7 +22,7 @@ from uuid import UUID
 import structlog
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import render
 from makeready.documents import foreign, versions
@@ -31,6 +31,7 @@ from makeready.documents.versions import Version
 from makeready.errors import Rejected
 from makeready.staff import Staff
 from makeready_http import admin_config_bodies as bodies
+from makeready_http.answers import Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import prefer_wait
 from makeready_http.operations import DOC_ID, read_body
@@ -52,7 +53,7 @@ async def list_versions(request: Request) -> Response:
     await current_staff(request, READ)
     key = _key(request)
     rows = await versions.versions(services_of(request).pool, key)
-    return JSONResponse({"ok": True, "key": key, "versions": [_item(row) for row in rows]})
+    return Json({"ok": True, "key": key, "versions": [_item(row) for row in rows]})
 
 
 async def show_version(request: Request) -> Response:
@@ -63,7 +64,7 @@ async def show_version(request: Request) -> Response:
         raise not_found("document_not_found", "version", text)
     row, design = await versions.version(services_of(request).pool, key, int(text))
     body = {"ok": True, "key": key, "version": _item(row), "payload": design}
-    return JSONResponse(body, headers=_etag(row))
+    return Json(body, headers=_etag(row))
 
 
 async def make_draft(request: Request) -> Response:
@@ -196,27 +197,25 @@ async def _trial_outcome(
         "key": key,
         "version": row.number,
         "hash": row.hash,
-        "job_id": str(job),
+        "job_id": job,
         "status": "queued",
         "file_id": None,
         "pages": None,
     }
     headers = {"Location": f"/admin/render-jobs/{job}"}
     if wait_s is None:
-        return JSONResponse(body, status_code=202, headers=headers)
+        return Json(body, status_code=202, headers=headers)
     ended = await services.waiting.wait(render.QUEUE, job, wait_s)
     found = await versions.trial_state(services.pool, job)
     headers["Preference-Applied"] = f"wait={wait_s:.0f}"
-    if found is None:
-        raise LookupError(job)  # it was entered before it was waited for
     if found.status == "failed":
         raise failed(job, found.error, ended)
     body |= {
         "status": found.status,
-        "file_id": None if found.file_id is None else str(found.file_id),
+        "file_id": found.file_id,
         "pages": found.pages,
     }
-    return JSONResponse(body, status_code=202 if found.status in OPEN else 200, headers=headers)
+    return Json(body, status_code=202 if found.status in OPEN else 200, headers=headers)
 
 
 async def _payload(request: Request, text: str) -> Payload:
@@ -226,7 +225,7 @@ async def _payload(request: Request, text: str) -> Payload:
 async def _answer(request: Request, key: str, number: int, *, status: int = 200) -> Response:
     row, _ = await versions.version(services_of(request).pool, key, number)
     body = {"ok": True, "key": key, "version": _item(row)}
-    return JSONResponse(body, status_code=status, headers=_etag(row))
+    return Json(body, status_code=status, headers=_etag(row))
 
 
 def _key(request: Request) -> str:
@@ -257,10 +256,10 @@ def _item(row: Version) -> dict[str, Any]:
         "errors": row.problems,
         "comment": row.remark,
         "made_by": row.made_by,
-        "created_at": row.created_at.isoformat(),
-        "changed_at": row.changed_at.isoformat(),
-        "checked_at": row.checked_at.isoformat() if row.checked_at else None,
-        "published_at": row.published_at.isoformat() if row.published_at else None,
-        "trial_job_id": str(row.trial_job) if row.trial_job else None,
+        "created_at": row.created_at,
+        "changed_at": row.changed_at,
+        "checked_at": row.checked_at,
+        "published_at": row.published_at,
+        "trial_job_id": row.trial_job,
         "is_tried": row.is_tried,
     }

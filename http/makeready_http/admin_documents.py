@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready.documents import register
 from makeready.documents.register import DocumentRow
+from makeready_http.answers import Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
@@ -54,7 +55,7 @@ async def list_documents(request: Request) -> Response:
     await current_staff(request, READ)
     services = services_of(request)
     rows = await register.documents(services.pool)
-    return JSONResponse({"ok": True, "documents": [_item(services, row) for row in rows]})
+    return Json({"ok": True, "documents": [_item(services, row) for row in rows]})
 
 
 async def set_metadata(request: Request) -> Response:
@@ -75,7 +76,7 @@ async def _overlay(request: Request, schema: Schema) -> Response:
     async with acting(services, member, request) as connection:
         await register.overlay_set(connection, doc_id, changes)
         row = await register.document(connection, doc_id)
-    return JSONResponse({"ok": True, "document": _item(services, row)})
+    return Json({"ok": True, "document": _item(services, row)})
 
 
 def _item(services: Services, row: DocumentRow) -> dict[str, Any]:

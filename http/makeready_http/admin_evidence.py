@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import evidence
-from makeready_http.answers import NO_STORE
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -52,11 +52,11 @@ async def list_evidence(request: Request) -> Response:
     valid_s = services.settings.presign_ttl_s
     items = [
         {
-            "evidence_id": str(one.id),
+            "evidence_id": one.id,
             "attempt": one.attempt,
             "code": one.code,
-            "created_at": one.kept_at.isoformat(),
-            "expires_at": one.kept_until.isoformat(),
+            "created_at": one.kept_at,
+            "expires_at": one.kept_until,
             "size_bytes": one.byte_count,
             "url": await services.storage.presign(
                 one.key,
@@ -68,7 +68,7 @@ async def list_evidence(request: Request) -> Response:
         for one in found
     ]
     _log.info("evidence_listed", job_id=str(job), found=len(items))
-    return JSONResponse(
+    return Json(
         {"ok": True, "items": items, "expires_in_sec": valid_s},
         headers=NO_STORE,
     )

@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import admin, library, render
-from makeready_http.answers import LINK, as_json, link_to, listed_rows
+from makeready_http.answers import LINK, Json, link_to, listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid, prefer_wait
 from makeready_http.items import DOCUMENT, STATUS, document_item
@@ -40,7 +40,6 @@ from makeready_http.operations import (
 )
 from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import OPEN, ended_render, pack_outcome
-from makeready_http.problems import not_found
 from makeready_http.services import services_of
 
 READ = "render:read"
@@ -71,7 +70,7 @@ async def list_jobs(request: Request) -> Response:
         limit=asked["limit"],
         after=asked["after"],
     )
-    return listed_rows("items", rows, asked["limit"], "job_id")
+    return listed("items", rows, asked["limit"], "job_id")
 
 
 async def inspect_job(request: Request) -> Response:
@@ -79,9 +78,7 @@ async def inspect_job(request: Request) -> Response:
     await current_staff(request, READ)
     job = path_uuid(request, "job_id", "job_not_found")
     found = await admin.render(services_of(request).pool, job)
-    if found is None:
-        raise not_found("job_not_found", "job_id", job)
-    return JSONResponse({"ok": True, "job": as_json(found)})
+    return Json({"ok": True, "job": found})
 
 
 async def requeue_job(request: Request) -> Response:
@@ -94,16 +91,15 @@ async def requeue_job(request: Request) -> Response:
         new = await admin.requeue(connection, job)
     services.wake(render.QUEUE)
     _log.info("render_job_created", job_id=str(new), old_job_id=str(job))
-    body: dict[str, Any] = {"ok": True, "old_job_id": str(job), "new_job_id": str(new)}
+    body: dict[str, Any] = {"ok": True, "old_job_id": job, "new_job_id": new}
     headers = {"Location": f"/admin/render-jobs/{new}"}
     if wait_s is None:
-        return JSONResponse(body, headers=headers)
-    made = await admin.render(services.pool, new)
-    owner = None if made is None else made["user_id"]
+        return Json(body, headers=headers)
+    owner = (await admin.render(services.pool, new))["user_id"]
     found = await ended_render(services, owner, new, wait_s)
-    body |= {"status": found.status, "file_id": found.file_id and str(found.file_id)}
+    body |= {"status": found.status, "file_id": found.file_id}
     headers["Preference-Applied"] = f"wait={wait_s:.0f}"
-    return JSONResponse(body, status_code=202 if found.status in OPEN else 200, headers=headers)
+    return Json(body, status_code=202 if found.status in OPEN else 200, headers=headers)
 
 
 async def requeue_failed(request: Request) -> Response:
@@ -118,7 +114,7 @@ async def requeue_failed(request: Request) -> Response:
     _log.info(
         "render_jobs_enqueued", jobs_created=counts.enqueued, jobs_skipped=counts.in_progress
     )
-    return JSONResponse(
+    return Json(
         {
             "ok": True,
             "failed_considered": counts.considered,
@@ -140,7 +136,7 @@ async def list_all_packs(request: Request) -> Response:
         limit=asked["limit"],
         after=asked["after"],
     )
-    return listed_rows("packs", rows, asked["limit"], "pack_id")
+    return listed("packs", rows, asked["limit"], "pack_id")
 
 
 async def list_pack_documents(request: Request) -> Response:
@@ -151,7 +147,7 @@ async def list_pack_documents(request: Request) -> Response:
     owner = await admin.owner_of(pool, pack)
     found = await library.documents(pool, owner, pack)
     items = [document_item(state, services_of(request).settings) for state in found]
-    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items})
+    return Json({"ok": True, "pack_id": pack, "documents": items})
 
 
 async def render_any_pack(request: Request) -> Response:
@@ -167,9 +163,9 @@ async def render_any_pack(request: Request) -> Response:
         services.wake(render.QUEUE)
     counts = {"jobs_created": found.jobs_created, "jobs_skipped": found.jobs_skipped}
     _log.info("render_jobs_enqueued", pack_id=str(pack), **counts)
-    body = {"ok": True, "pack_id": str(pack), **counts}
+    body = {"ok": True, "pack_id": pack, **counts}
     if wait_s is None:
-        return JSONResponse(body)
+        return Json(body)
     owner = await admin.owner_of(services.pool, pack)
     answer = await pack_outcome(services, owner, pack, body=body, wait_s=wait_s)
     answer.headers["Location"] = f"/admin/packs/{pack}/documents"
@@ -183,8 +179,6 @@ async def download_any(request: Request) -> Response:
     services = services_of(request)
     async with acting(services, member, request) as connection:
         found = await admin.file(connection, file_id)
-    if found is None:
-        raise not_found("file_not_found", "file_id", file_id)
     return await link_to(services, file_id, found)
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import admin
-from makeready_http.answers import as_json, listed_rows
+from makeready_http.answers import Json, listed
 from makeready_http.auth import current_staff
 from makeready_http.operations import (
     ANYTHING,
@@ -54,7 +54,7 @@ _LOGS_QUERY: Mapping[str, Schema] = {
 async def show_overview(request: Request) -> Response:
     """What an operator looks at first."""
     await current_staff(request, LOGS)
-    return JSONResponse({"ok": True, **await admin.overview(services_of(request).pool)})
+    return Json({"ok": True, **await admin.overview(services_of(request).pool)})
 
 
 async def list_log(request: Request) -> Response:
@@ -62,16 +62,17 @@ async def list_log(request: Request) -> Response:
     await current_staff(request, LOGS)
     asked = read_query(request, _LOGS_QUERY)
     before, below = _place(asked["after"])
-    rows = await admin.log(
+    lines = await admin.log(
         services_of(request).pool,
         kind=asked["kind"],
         limit=asked["limit"],
         before=before,
         below=below,
     )
-    items = [as_json(row) for row in rows]
-    following = f"{items[-1]['at']}~{items[-1]['line']}" if len(items) == asked["limit"] else None
-    return JSONResponse({"ok": True, "items": items, "next": following})
+    following = None
+    if len(lines) == asked["limit"]:
+        following = f"{lines[-1]['at'].isoformat()}~{lines[-1]['line']}"
+    return Json({"ok": True, "items": lines, "next": following})
 
 
 def _place(after: str | None) -> tuple[datetime | None, str]:
@@ -101,7 +102,7 @@ async def list_audit(request: Request) -> Response:
         limit=asked["limit"],
         after=asked["after"],
     )
-    return listed_rows("items", rows, asked["limit"], "id")
+    return listed("items", rows, asked["limit"], "id")
 
 
 _LINE = record(

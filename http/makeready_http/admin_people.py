@@ -16,13 +16,13 @@ from typing import Any
 from uuid import UUID
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import people, staff
 from makeready.db import Connection
 from makeready.passwords import LENGTH_MAX, LENGTH_MIN
 from makeready.staff import ROLES, Account
-from makeready_http.answers import listed
+from makeready_http.answers import Json, listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -119,7 +119,7 @@ async def log_user_out(request: Request) -> Response:
     user = path_uuid(request, "user_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         count = await people.user_sign_out(connection, user)
-    return JSONResponse({"ok": True, "user_id": str(user), "revoked": count})
+    return Json({"ok": True, "user_id": user, "revoked": count})
 
 
 async def list_tokens(request: Request) -> Response:
@@ -127,7 +127,7 @@ async def list_tokens(request: Request) -> Response:
     await current_staff(request, READ)
     user = path_uuid(request, "user_id", "user_not_found")
     found = await people.tokens(services_of(request).pool, user)
-    return JSONResponse({"ok": True, "tokens": [token_item(token) for token in found]})
+    return Json({"ok": True, "tokens": [token_item(token) for token in found]})
 
 
 async def revoke_token(request: Request) -> Response:
@@ -137,7 +137,7 @@ async def revoke_token(request: Request) -> Response:
     token = path_uuid(request, "token_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         revoked = await people.token_revoke_of(connection, user, token)
-    return JSONResponse({"ok": True, "revoked": revoked})
+    return Json({"ok": True, "revoked": revoked})
 
 
 async def list_staff(request: Request) -> Response:
@@ -156,7 +156,7 @@ async def add_staff(request: Request) -> Response:
     digest = await hashed(services, body["password"])
     async with acting(services, member, request) as connection:
         account = await staff.add(connection, body["name"], digest, body["role"])
-    return JSONResponse({"ok": True, "staff_id": str(account)}, status_code=201)
+    return Json({"ok": True, "staff_id": account}, status_code=201)
 
 
 async def set_staff_role(request: Request) -> Response:
@@ -166,7 +166,7 @@ async def set_staff_role(request: Request) -> Response:
     account = path_uuid(request, "staff_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         await staff.set_role(connection, account, body["role"], reason=body.get("reason"))
-    return JSONResponse({"ok": True, "staff_id": str(account), "changed": True})
+    return Json({"ok": True, "staff_id": account, "changed": True})
 
 
 async def set_staff_password(request: Request) -> Response:
@@ -178,7 +178,7 @@ async def set_staff_password(request: Request) -> Response:
     digest = await hashed(services, body["password"])
     async with acting(services, member, request) as connection:
         await staff.set_password(connection, account, digest, reason=body.get("reason"))
-    return JSONResponse({"ok": True, "staff_id": str(account), "changed": True})
+    return Json({"ok": True, "staff_id": account, "changed": True})
 
 
 async def disable_staff(request: Request) -> Response:
@@ -196,7 +196,7 @@ async def _changed_user(request: Request, change: Change) -> Response:
     user = path_uuid(request, "user_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         changed = await change(connection, user)
-    return JSONResponse({"ok": True, "user_id": str(user), "changed": changed})
+    return Json({"ok": True, "user_id": user, "changed": changed})
 
 
 async def _changed_staff(request: Request, change: Change) -> Response:
@@ -204,28 +204,28 @@ async def _changed_staff(request: Request, change: Change) -> Response:
     account = path_uuid(request, "staff_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         changed = await change(connection, account)
-    return JSONResponse({"ok": True, "staff_id": str(account), "changed": changed})
+    return Json({"ok": True, "staff_id": account, "changed": changed})
 
 
 def _user_item(user: people.User) -> dict[str, Any]:
     return {
-        "user_id": str(user.id),
+        "user_id": user.id,
         "name": user.name,
         "phone": user.phone,
-        "offer_accepted_at": user.offer_accepted_at and user.offer_accepted_at.isoformat(),
-        "disabled_at": user.disabled_at and user.disabled_at.isoformat(),
-        "created_at": user.created_at.isoformat(),
+        "offer_accepted_at": user.offer_accepted_at,
+        "disabled_at": user.disabled_at,
+        "created_at": user.created_at,
     }
 
 
 def _account_item(account: Account) -> dict[str, Any]:
     return {
-        "staff_id": str(account.id),
+        "staff_id": account.id,
         "name": account.name,
         "role": account.role,
-        "created_at": account.created_at.isoformat(),
-        "signed_in_at": account.signed_in_at and account.signed_in_at.isoformat(),
-        "disabled_at": account.disabled_at and account.disabled_at.isoformat(),
+        "created_at": account.created_at,
+        "signed_in_at": account.signed_in_at,
+        "disabled_at": account.disabled_at,
     }
 
 

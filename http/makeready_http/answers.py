@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,28 +23,20 @@ LINK = done(url=TEXT, expires_in_sec=WHOLE)
 _log = structlog.get_logger(__name__)
 
 
-def listed(name: str, items: list[dict[str, Any]], limit: int, key: str) -> Response:
+class Json(JSONResponse):
+    """An answer in JSON, in which ids and times become text."""
+
+    def render(self, content: Any) -> bytes:
+        """As Starlette's, of what its own would not take too."""
+        return json.dumps(
+            content, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text
+        ).encode()
+
+
+def listed(name: str, items: Sequence[Mapping[str, Any]], limit: int, key: str) -> Response:
     """A page; `next` is what to pass as `after`, and null on the last one."""
-    following = items[-1][key] if len(items) == limit else None
-    return JSONResponse({"ok": True, name: items, "next": following})
-
-
-def listed_rows(name: str, rows: list[Mapping[str, Any]], limit: int, key: str) -> Response:
-    """As `listed`, of rows whose keys are the public names."""
-    items = [as_json(row) for row in rows]
     following = str(items[-1][key]) if len(items) == limit else None
-    return JSONResponse({"ok": True, name: items, "next": following})
-
-
-def as_json(value: Any) -> Any:
-    """A row as JSON has it: ids and times as text."""
-    if isinstance(value, Mapping):
-        return {name: as_json(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [as_json(each) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    return Json({"ok": True, name: items, "next": following})
 
 
 async def link_to(services: Services, file_id: UUID, file: StoredFile) -> Response:
@@ -53,9 +46,17 @@ async def link_to(services: Services, file_id: UUID, file: StoredFile) -> Respon
         file.key, bucket=file.bucket, valid_s=valid_s, filename=file.filename
     )
     _log.info("file_presigned", file_id=str(file_id), expires_in_sec=valid_s)
-    return JSONResponse({"ok": True, "url": link, "expires_in_sec": valid_s}, headers=NO_STORE)
+    return Json({"ok": True, "url": link, "expires_in_sec": valid_s}, headers=NO_STORE)
 
 
 def replayed(is_new: bool) -> dict[str, str]:
     """The header that says an answer was given before, under the same key."""
     return {} if is_new else {"Idempotency-Replayed": "true"}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

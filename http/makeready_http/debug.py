@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import debug_files
-from makeready_http.answers import NO_STORE
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import current_user, refuse_unless_debug
 from makeready_http.operations import TEXT, Answer, Operation, done, read_query
 from makeready_http.operations import UUID as ID
@@ -39,13 +39,13 @@ async def put_test_pdf(request: Request) -> Response:
     _log.info("file_created", key=key)
     found = {
         "ok": True,
-        "artifact_id": str(made.artifact_id),
-        "file_id": str(made.file_id),
+        "artifact_id": made.artifact_id,
+        "file_id": made.file_id,
         "bucket": facts.bucket,
         "key": key,
         "download_url": link,
     }
-    return JSONResponse(found, headers=NO_STORE)
+    return Json(found, headers=NO_STORE)
 
 
 def a_page() -> bytes:

@@ -13,8 +13,9 @@ from typing import Any
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
+from makeready_http.answers import Json
 from makeready_http.openapi import openapi
 from makeready_http.operations import ANYTHING, Answer, Operation
 
@@ -23,7 +24,7 @@ PAGE = "docs.html.j2"
 
 async def show_openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JSONResponse(openapi(request.app.state.operations))
+    return Json(openapi(request.app.state.operations))
 
 
 async def show_docs(request: Request) -> Response:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready.documents import register
 from makeready.documents.designs import WITHOUT_TEMPLATE
 from makeready.documents.register import Access, DocumentRow
 from makeready.documents.typesetting import DocumentType
+from makeready_http.answers import Json
 from makeready_http.auth import current_user
 from makeready_http.items import ACCESS, access_item
 from makeready_http.operations import (
@@ -43,7 +44,7 @@ async def list_documents(request: Request) -> Response:
         rows = [row for row in rows if row.is_shipped]
     seen = ((row, row.access(services.settings)) for row in rows if _has_template(row))
     items = [_item(row, access, language) for row, access in seen if access.is_visible]
-    return JSONResponse({"ok": True, "documents": items})
+    return Json({"ok": True, "documents": items})
 
 
 async def show_document(request: Request) -> Response:
@@ -57,7 +58,7 @@ async def show_document(request: Request) -> Response:
         raise not_found("document_not_found", "doc_id", doc_id)
     doc = await services.catalogue.current(doc_id)
     item = _item(row, row.access(services.settings), language)
-    return JSONResponse(
+    return Json(
         {
             "ok": True,
             **item,

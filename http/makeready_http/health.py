@@ -13,10 +13,11 @@ from typing import cast
 import anyio
 import asyncpg
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import sms
 from makeready.schema import inspect
+from makeready_http.answers import Json
 from makeready_http.operations import TEXT, TRUTH, Answer, Operation, done, nullable, record
 from makeready_http.problems import Problem, Refusal, answer, retry_after
 from makeready_http.services import Services, services_of
@@ -63,7 +64,7 @@ class Readiness:
 
 async def live(_: Request) -> Response:
     """200 while the process answers at all."""
-    return JSONResponse({"ok": True})
+    return Json({"ok": True})
 
 
 async def ready(request: Request) -> Response:
@@ -71,7 +72,7 @@ async def ready(request: Request) -> Response:
     checks = await request.app.state.readiness.checks(services_of(request))
     failed = [name for name, found in checks.items() if found != "ok"]
     if not failed:
-        return JSONResponse({"ok": True, "checks": checks})
+        return Json({"ok": True, "checks": checks})
     code = "storage_unavailable" if failed == ["storage"] else "queue_unavailable"
     return answer(
         Refusal(
@@ -87,7 +88,7 @@ async def database(request: Request) -> Response:
     """200 when the database has the schema of this version, else 503."""
     found = (await request.app.state.readiness.checks(services_of(request)))["database"]
     if found == "ok":
-        return JSONResponse({"ok": True})
+        return Json({"ok": True})
     return answer(
         Refusal(
             code="queue_unavailable",
@@ -102,7 +103,7 @@ async def telephone(request: Request) -> Response:
     settings = services_of(request).settings
     why = sms.complaint(settings)
     if not why:
-        return JSONResponse({"ok": True, "provider": settings.sms_provider})
+        return Json({"ok": True, "provider": settings.sms_provider})
     return answer(
         Refusal(
             code="queue_unavailable",
@@ -128,7 +129,7 @@ async def storage(request: Request) -> Response:
     }
     if settings.debug:
         facts["head_bucket"] = await _verdict(services.storage.check)
-    return JSONResponse(facts)
+    return Json(facts)
 
 
 async def _verdict(check: Callable[[], Awaitable[None]]) -> str:

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from makeready import library, print_options, render
 from makeready.errors import MakereadyError, Rejected
@@ -28,13 +28,13 @@ from makeready.shapes import cut
 from makeready.storage import ObjectFacts, Storage, content_disposition
 from makeready.storage_errors import StorageError
 from makeready.storage_upload import put_file
-from makeready_http.answers import replayed
+from makeready_http.answers import Json, replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, parse_json, prefer_wait
 from makeready_http.operations import LANGUAGE, TEXT, Answer, Operation, done, record
 from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import OPEN, ended_render
-from makeready_http.problems import invalid_request, not_found
+from makeready_http.problems import invalid_request
 from makeready_http.services import Services, services_of
 from makeready_http.upload import Limits, Upload, received
 
@@ -165,17 +165,15 @@ async def _answer(
     services: Services, user: UUID, made: OwnRender, wait_s: float | None
 ) -> Response:
     location = {"Location": f"/render/jobs/{made.job_id}"}
-    body = {"ok": True, "pack_id": str(made.pack_id), "job_id": str(made.job_id)}
+    body = {"ok": True, "pack_id": made.pack_id, "job_id": made.job_id}
     if wait_s is None:
-        return JSONResponse(body | {"status": "queued"}, status_code=202, headers=location)
+        return Json(body | {"status": "queued"}, status_code=202, headers=location)
     found = await ended_render(services, user, made.job_id, wait_s)
     applied = {"Preference-Applied": f"wait={wait_s:.0f}"}
     if found.status in OPEN or found.file_id is None:
         body |= {"status": found.status}
-        return JSONResponse(body, status_code=202, headers=location | applied)
+        return Json(body, status_code=202, headers=location | applied)
     file = await library.file(services.pool, user, found.file_id)
-    if file is None:
-        raise not_found("file_not_found", "file_id", found.file_id)
     headers = {"X-Job-Id": str(made.job_id), "X-File-Id": str(found.file_id)}
     return await streamed(services.storage, file, headers | location | applied)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from makeready import library
 from makeready.config import Settings
@@ -83,9 +82,9 @@ def document_item(state: library.DocumentState, settings: Settings) -> dict[str,
         "doc_id": state.doc_id,
         "title": state.title,
         "status": state.status,
-        "job_id": _text(state.job_id),
-        "file_id": _text(state.file_id),
-        "last_good_file_id": _text(state.last_good_file_id),
+        "job_id": state.job_id,
+        "file_id": state.file_id,
+        "last_good_file_id": state.last_good_file_id,
         "attempts": state.attempts,
         "last_error": state.last_error,
         "access": access_item(access),
@@ -95,11 +94,11 @@ def document_item(state: library.DocumentState, settings: Settings) -> dict[str,
 def job_item(job: library.RenderJob) -> dict[str, Any]:
     """One render."""
     return {
-        "job_id": str(job.job_id),
-        "pack_id": str(job.pack_id),
+        "job_id": job.job_id,
+        "pack_id": job.pack_id,
         "doc_id": job.doc_id,
         "status": job.status,
-        "file_id": _text(job.file_id),
+        "file_id": job.file_id,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "last_error": job.last_error,
@@ -110,14 +109,14 @@ def job_item(job: library.RenderJob) -> dict[str, Any]:
 def file_item(row: library.FileRow) -> dict[str, Any]:
     """A file in a list (RND-030)."""
     return {
-        "file_id": str(row.file_id),
-        "artifact_id": str(row.artifact_id),
+        "file_id": row.file_id,
+        "artifact_id": row.artifact_id,
         "kind": row.kind,
-        "created_at": row.created_at.isoformat(),
+        "created_at": row.created_at,
         "content_type": row.content_type,
         "size_bytes": row.size_bytes,
         "doc_id": row.doc_id,
-        "pack_id": _text(row.pack_id),
+        "pack_id": row.pack_id,
         "status": row.status,
     }
 
@@ -125,9 +124,9 @@ def file_item(row: library.FileRow) -> dict[str, Any]:
 def pack_item(row: library.PackRow) -> dict[str, Any]:
     """A pack in a list."""
     return {
-        "pack_id": str(row.pack_id),
-        "session_id": str(row.session_id),
-        "created_at": row.created_at.isoformat(),
+        "pack_id": row.pack_id,
+        "session_id": row.session_id,
+        "created_at": row.created_at,
         "language": row.language,
         "open_count": row.open_count,
     }
@@ -143,10 +142,6 @@ def bundle_item(pack: library.PackFacts) -> dict[str, Any]:
     return {
         "bundle_status": pack.bundle_status,
         "bundle_error": pack.bundle_error,
-        "pack_file_id": _text(pack.pack_file_id),
-        "zip_file_id": _text(pack.zip_file_id),
+        "pack_file_id": pack.pack_file_id,
+        "zip_file_id": pack.zip_file_id,
     }
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)

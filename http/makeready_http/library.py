@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import library
 from makeready.storage_errors import ObjectMissing
-from makeready_http.answers import LINK, link_to, listed
+from makeready_http.answers import LINK, Json, link_to, listed
 from makeready_http.auth import current_user
 from makeready_http.inputs import path_uuid
 from makeready_http.items import (
@@ -56,7 +56,7 @@ async def show_pack(request: Request) -> Response:
     user = await current_user(request)
     pack = path_uuid(request, "pack_id", "pack_not_found")
     found = await library.pack(services_of(request).pool, user, pack)
-    return JSONResponse({"ok": True, **pack_facts_item(found)})
+    return Json({"ok": True, **pack_facts_item(found)})
 
 
 async def list_documents(request: Request) -> Response:
@@ -68,7 +68,7 @@ async def list_documents(request: Request) -> Response:
     bundle = bundle_item(await library.pack(pool, user, pack))
     _log.info("render_status_listed", pack_id=str(pack), documents=len(found))
     items = [document_item(state, services_of(request).settings) for state in found]
-    return JSONResponse({"ok": True, "pack_id": str(pack), "documents": items, **bundle})
+    return Json({"ok": True, "pack_id": pack, "documents": items, **bundle})
 
 
 async def show_job(request: Request) -> Response:
@@ -76,9 +76,7 @@ async def show_job(request: Request) -> Response:
     user = await current_user(request)
     job_id = path_uuid(request, "job_id", "job_not_found")
     found = await library.job(services_of(request).pool, user, job_id)
-    if found is None:
-        raise not_found("job_not_found", "job_id", job_id)
-    return JSONResponse({"ok": True, **job_item(found)})
+    return Json({"ok": True, **job_item(found)})
 
 
 async def download(request: Request) -> Response:
@@ -87,8 +85,6 @@ async def download(request: Request) -> Response:
     file_id = path_uuid(request, "file_id", "file_not_found")
     services = services_of(request)
     found = await library.file(services.pool, user, file_id)
-    if found is None:
-        raise not_found("file_not_found", "file_id", file_id)
     return await link_to(services, file_id, found)
 
 
@@ -98,7 +94,7 @@ async def thumbnail(request: Request) -> Response:
     file_id = path_uuid(request, "file_id", "file_not_found")
     services = services_of(request)
     found = await library.file(services.pool, user, file_id)
-    if found is None or found.thumb_bucket is None or found.thumb_key is None:
+    if found.thumb_bucket is None or found.thumb_key is None:
         raise not_found("file_not_found", "file_id", file_id)
     try:
         body = await services.storage.of_bucket(found.thumb_bucket).get(found.thumb_key)

@@ -10,12 +10,13 @@ import time
 from typing import Any
 from uuid import UUID
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import library, render
 from makeready.jobs import Ended
+from makeready_http.answers import Json
 from makeready_http.items import document_item, job_item
-from makeready_http.problems import Problem, not_found
+from makeready_http.problems import Problem
 from makeready_http.services import Services
 
 OPEN = frozenset({"queued", "rendering"})
@@ -27,13 +28,13 @@ async def document_outcome(
     """The answer about one job; 422 or 503 when it has failed while the client waited."""
     location = {"Location": f"/render/jobs/{job_id}"}
     if wait_s is None:
-        return JSONResponse(body, status_code=202, headers=location)
+        return Json(body, status_code=202, headers=location)
     found = await ended_render(services, user, job_id, wait_s)
     applied = {"Preference-Applied": f"wait={wait_s:.0f}"}
     if found.status in OPEN:
         body |= {"status": found.status}
-        return JSONResponse(body, status_code=202, headers=location | applied)
-    return JSONResponse(body | job_item(found), headers=applied)
+        return Json(body, status_code=202, headers=location | applied)
+    return Json(body | job_item(found), headers=applied)
 
 
 async def ended_render(
@@ -42,8 +43,6 @@ async def ended_render(
     """The render once it has ended or the time is over; 422 or 503 when it has failed."""
     ended = await services.waiting.wait(render.QUEUE, job_id, wait_s)
     found = await library.job(services.pool, user, job_id)
-    if found is None:
-        raise not_found("job_not_found", "job_id", job_id)
     if found.status == "failed":
         raise failed(job_id, found.last_error, ended)
     return found
@@ -60,7 +59,7 @@ async def pack_outcome(
     """The answer about a pack; 200 with all documents once none is open, whoever asked for it."""
     headers = {"Location": f"/packs/{pack}/documents"}
     if wait_s is None:
-        return JSONResponse(body, status_code=202, headers=headers)
+        return Json(body, status_code=202, headers=headers)
     until = time.monotonic() + wait_s
     waited: set[UUID | None] = set()
     while True:
@@ -74,7 +73,7 @@ async def pack_outcome(
                 await services.waiting.wait(render.QUEUE, job_id, timeout_s)
         waited |= left
     is_open = bool(left)
-    return JSONResponse(
+    return Json(
         body | {"documents": [document_item(state, services.settings) for state in found]},
         status_code=202 if is_open else 200,
         headers=headers | {"Preference-Applied": f"wait={wait_s:.0f}"},

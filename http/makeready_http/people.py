@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import people
 from makeready.people import Token
-from makeready_http.answers import NO_STORE
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import bearer, current_user, unauthorized
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -57,12 +57,12 @@ async def me(request: Request) -> Response:
         raise unauthorized()
     found = {
         "ok": True,
-        "user_id": str(user.id),
+        "user_id": user.id,
         "name": user.name,
         "phone": user.phone,
-        "offer_accepted_at": user.offer_accepted_at and user.offer_accepted_at.isoformat(),
+        "offer_accepted_at": user.offer_accepted_at,
     }
-    return JSONResponse(found, headers=NO_STORE)
+    return Json(found, headers=NO_STORE)
 
 
 async def accept_offer(request: Request) -> Response:
@@ -70,14 +70,14 @@ async def accept_offer(request: Request) -> Response:
     user = await current_user(request)
     since = await people.offer_accept(services_of(request).pool, user)
     _log.info("offer_accepted", user_id=str(user))
-    return JSONResponse({"ok": True, "offer_accepted_at": since.isoformat()})
+    return Json({"ok": True, "offer_accepted_at": since})
 
 
 async def list_tokens(request: Request) -> Response:
     """The user's tokens that count, newest first."""
     user = await current_user(request)
     found = await people.tokens(services_of(request).pool, user)
-    return JSONResponse({"ok": True, "tokens": [token_item(token) for token in found]})
+    return Json({"ok": True, "tokens": [token_item(token) for token in found]})
 
 
 async def make_token(request: Request) -> Response:
@@ -93,11 +93,11 @@ async def make_token(request: Request) -> Response:
     _log.info("token_created", user_id=str(user), token_id=str(made.id))
     found = {
         "ok": True,
-        "token_id": str(made.id),
+        "token_id": made.id,
         "token": made.secret.reveal(),
-        "expires_at": made.expires_at.isoformat(),
+        "expires_at": made.expires_at,
     }
-    return JSONResponse(found, status_code=201, headers=NO_STORE)
+    return Json(found, status_code=201, headers=NO_STORE)
 
 
 async def revoke_token(request: Request) -> Response:
@@ -107,16 +107,16 @@ async def revoke_token(request: Request) -> Response:
     revoked = await people.token_revoke_of(services_of(request).pool, user, token)
     if revoked:
         _log.info("token_revoked", user_id=str(user), token_id=str(token))
-    return JSONResponse({"ok": True, "revoked": revoked})
+    return Json({"ok": True, "revoked": revoked})
 
 
 def token_item(token: Token) -> dict[str, Any]:
     """A token in a list."""
     return {
-        "token_id": str(token.id),
+        "token_id": token.id,
         "label": token.label,
-        "created_at": token.created_at.isoformat(),
-        "expires_at": token.expires_at.isoformat(),
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
     }
 
 

@@ -87,9 +87,9 @@ async def create_job(request: Request) -> Response:
         )
     answered = {
         "ok": True,
-        "job_id": str(made.job_id),
+        "job_id": made.job_id,
         "status": "queued",
-        "pack_id": str(made.pack_id),
+        "pack_id": made.pack_id,
         "doc_id": document,
     }
     answer = await document_outcome(services, user, made.job_id, answered, wait_s)

@@ -17,13 +17,13 @@ from uuid import UUID
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import render
 from makeready.documents import foreign
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import MAX_PROBLEMS, cut, problem
-from makeready_http.answers import replayed
+from makeready_http.answers import Json, replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
@@ -68,8 +68,8 @@ async def create_pack(request: Request) -> Response:
         made = await _made(services_of(request), user, body, key)
     documents = sorted(body["documents"])
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
-    return JSONResponse(
-        {"ok": True, "pack_id": str(made.pack_id), "documents": documents},
+    return Json(
+        {"ok": True, "pack_id": made.pack_id, "documents": documents},
         status_code=201,
         headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
     )
@@ -94,12 +94,12 @@ async def render_pack(request: Request) -> Response:
         )
     body = {
         "ok": True,
-        "pack_id": str(pack),
+        "pack_id": pack,
         "jobs_created": found.jobs_created,
         "jobs_skipped": found.jobs_skipped,
-        "job_ids": [str(job) for job in found.job_ids],
+        "job_ids": found.job_ids,
     }
-    answer: Response = JSONResponse(body)
+    answer: Response = Json(body)
     if found.job_ids or wait_s is not None:
         answer = await pack_outcome(services, user, pack, body=body, wait_s=wait_s)
     answer.headers.update(replayed(found.is_new))
@@ -123,7 +123,7 @@ async def render_document(request: Request) -> Response:
         _log.info(
             "render_job_created", pack_id=str(pack), doc_id=document, job_id=str(found.job_id)
         )
-    body = {"ok": True, "pack_id": str(pack), "doc_id": document, "job_id": str(found.job_id)}
+    body = {"ok": True, "pack_id": pack, "doc_id": document, "job_id": found.job_id}
     answer = await document_outcome(services, user, found.job_id, body, wait_s)
     answer.headers.update(replayed(found.is_new))
     return answer

@@ -16,10 +16,10 @@ from uuid import UUID
 import structlog
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import hiring, people, render
-from makeready_http.answers import replayed
+from makeready_http.answers import Json, replayed
 from makeready_http.auth import current_user
 from makeready_http.clients import client_of
 from makeready_http.inputs import idempotency_key
@@ -36,7 +36,6 @@ from makeready_http.operations import (
 from makeready_http.operations import (
     UUID as ID,
 )
-from makeready_http.problems import not_found
 from makeready_http.services import services_of
 
 BODY_MAX_BYTES = 8192
@@ -64,9 +63,7 @@ async def create_session(request: Request) -> Response:
         lambda db: people.session_begin(db, user, query, request_key=key)
     )
     _log.info("session_created", session_id=str(session), is_new=is_new)
-    return JSONResponse(
-        {"ok": True, "session_id": str(session)}, status_code=201, headers=replayed(is_new)
-    )
+    return Json({"ok": True, "session_id": session}, status_code=201, headers=replayed(is_new))
 
 
 async def create_job(request: Request) -> Response:
@@ -77,8 +74,6 @@ async def create_job(request: Request) -> Response:
     services = services_of(request)
     session, language = UUID(body["session_id"]), body.get("language", "ru")
     topic = await people.session_topic(services.pool, user, session)
-    if topic is None:
-        raise not_found("session_not_found", "session_id", session)
     data = await to_thread.run_sync(hiring.pack, topic, language, limiter=services.heavy)
     made = await services.write(
         lambda db: render.pack_create(
@@ -86,8 +81,8 @@ async def create_job(request: Request) -> Response:
         )
     )
     _log.info("pack_created", pack_id=str(made.pack_id), documents=len(data))
-    return JSONResponse(
-        {"ok": True, "pack_id": str(made.pack_id), "session_id": str(session)},
+    return Json(
+        {"ok": True, "pack_id": made.pack_id, "session_id": session},
         status_code=201,
         headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
     )
@@ -99,7 +94,7 @@ async def note_event(request: Request) -> Response:
     await people.throttle(services_of(request).pool, "client_events", client)
     body = await read_body(request, _EVENT, max_bytes=BODY_MAX_BYTES)
     _log.info("client_event", name=body["event"], props=_harmless(body.get("props", {})))
-    return JSONResponse({"ok": True})
+    return Json({"ok": True})
 
 
 def _harmless(props: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import people, sms
 from makeready.sms import CodeSender, MockSender
 from makeready.values import Secret
-from makeready_http.answers import NO_STORE
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import bearer, current_user, refuse_unless_debug
 from makeready_http.clients import client_of
 from makeready_http.operations import (
@@ -68,7 +68,7 @@ async def request_code(request: Request) -> Response:
     await people.code_request(services.pool, phone, mac, client=client_of(request))
     await sender.send(phone, code)
     _log.info("otp_sent", phone=masked(phone), provider=sender.name)
-    return JSONResponse({"ok": True}, headers=NO_STORE)
+    return Json({"ok": True}, headers=NO_STORE)
 
 
 async def verify_code(request: Request) -> Response:
@@ -88,11 +88,11 @@ async def verify_code(request: Request) -> Response:
         "ok": True,
         "token": proved.secret.reveal(),
         "token_type": "bearer",
-        "user_id": str(proved.user),
+        "user_id": proved.user,
         "expires_in_sec": max(0, round(left.total_seconds())),
         "offer_accepted": proved.has_accepted,
     }
-    return JSONResponse(found, headers=NO_STORE)
+    return Json(found, headers=NO_STORE)
 
 
 async def log_out(request: Request) -> Response:
@@ -100,7 +100,7 @@ async def log_out(request: Request) -> Response:
     user = await current_user(request)
     await people.token_end(services_of(request).pool, bearer(request))
     _log.info("logged_out", user_id=str(user))
-    return JSONResponse({"ok": True}, headers=NO_STORE)
+    return Json({"ok": True}, headers=NO_STORE)
 
 
 async def latest_code(request: Request) -> Response:
@@ -113,7 +113,7 @@ async def latest_code(request: Request) -> Response:
         raise Problem(
             "result_not_found", "No code was asked for in this process.", details={"phone": phone}
         )
-    return JSONResponse({"ok": True, "phone": phone, "code": code}, headers=NO_STORE)
+    return Json({"ok": True, "phone": phone, "code": code}, headers=NO_STORE)
 
 
 def phone_of(text: Any) -> str:

@@ -19,11 +19,11 @@ import anyio
 import structlog
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import passwords, staff, staff_tokens
 from makeready.staff import SignedIn, Staff
-from makeready_http.answers import NO_STORE
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.clients import client_of
 from makeready_http.operations import (
@@ -79,7 +79,7 @@ async def log_in(request: Request) -> Response:
         "token_type": "bearer",
         "expires_in_sec": valid_s,
     }
-    return JSONResponse(found, headers=NO_STORE)
+    return Json(found, headers=NO_STORE)
 
 
 async def log_out(request: Request) -> Response:
@@ -89,13 +89,13 @@ async def log_out(request: Request) -> Response:
     async with acting(services_of(request), member, request) as connection:
         await staff.sign_out(connection, member.token, everywhere=everywhere)
     _log.info("staff_logout", staff=member.name, everywhere=everywhere)
-    return JSONResponse({"ok": True}, headers=NO_STORE)
+    return Json({"ok": True}, headers=NO_STORE)
 
 
 async def me(request: Request) -> Response:
     """Who is signed in, and what the role allows now."""
     member = await current_staff(request)
-    return JSONResponse({"ok": True, **_facts(member)}, headers=NO_STORE)
+    return Json({"ok": True, **_facts(member)}, headers=NO_STORE)
 
 
 async def hashed(services: Services, password: str) -> str:
@@ -138,11 +138,11 @@ def _compared(password: str, digest: str | None) -> tuple[bool, str | None]:
 
 def _facts(member: Staff) -> dict[str, object]:
     return {
-        "staff_id": str(member.id),
+        "staff_id": member.id,
         "name": member.name,
         "role": member.role,
         "permissions": sorted(member.permissions),
-        "expires_at": member.token.expires_at.isoformat(),
+        "expires_at": member.token.expires_at,
     }
 
 

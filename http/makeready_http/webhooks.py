@@ -17,13 +17,13 @@ from typing import Any
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from makeready import webhooks
 from makeready.addresses import URL_MAX, check_url
 from makeready.errors import Rejected
 from makeready.shapes import problem
-from makeready_http.answers import NO_STORE, listed, replayed
+from makeready_http.answers import NO_STORE, Json, listed, replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, path_uuid
 from makeready_http.operations import (
@@ -99,8 +99,8 @@ async def create(request: Request) -> Response:
     events = body.get("events", webhooks.EVENTS)
     made = await services.write(lambda db: webhooks.create(db, user, url, events, request_key=key))
     _log.info("webhook_created", endpoint_id=str(made.id))
-    return JSONResponse(
-        {"ok": True, "webhook_id": str(made.id), "secret": made.secret.reveal()},
+    return Json(
+        {"ok": True, "webhook_id": made.id, "secret": made.secret.reveal()},
         status_code=201,
         headers=NO_STORE | replayed(made.is_new),
     )
@@ -110,7 +110,7 @@ async def my_webhooks(request: Request) -> Response:
     """The user's webhooks, oldest first."""
     user = await current_user(request)
     found = await webhooks.endpoints(services_of(request).pool, user)
-    return JSONResponse({"ok": True, "webhooks": [_webhook_item(one) for one in found]})
+    return Json({"ok": True, "webhooks": [_webhook_item(one) for one in found]})
 
 
 async def change(request: Request) -> Response:
@@ -122,7 +122,7 @@ async def change(request: Request) -> Response:
     await services_of(request).write(
         lambda db: webhooks.change(db, user, endpoint, events=events, enabled=enabled)
     )
-    return JSONResponse({"ok": True})
+    return Json({"ok": True})
 
 
 async def delete(request: Request) -> Response:
@@ -131,7 +131,7 @@ async def delete(request: Request) -> Response:
     endpoint = path_uuid(request, "webhook_id", "webhook_not_found")
     await services_of(request).write(lambda db: webhooks.delete(db, user, endpoint))
     _log.info("webhook_deleted", endpoint_id=str(endpoint))
-    return JSONResponse({"ok": True})
+    return Json({"ok": True})
 
 
 async def rotate(request: Request) -> Response:
@@ -139,7 +139,7 @@ async def rotate(request: Request) -> Response:
     user = await current_user(request)
     endpoint = path_uuid(request, "webhook_id", "webhook_not_found")
     secret = await services_of(request).write(lambda db: webhooks.rotate(db, user, endpoint))
-    return JSONResponse({"ok": True, "secret": secret.reveal()}, headers=NO_STORE)
+    return Json({"ok": True, "secret": secret.reveal()}, headers=NO_STORE)
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -161,34 +161,34 @@ async def retry(request: Request) -> Response:
     services = services_of(request)
     await services.write(lambda db: webhooks.retry(db, user, endpoint, delivery))
     services.wake(webhooks.QUEUE)
-    return JSONResponse({"ok": True}, status_code=202)
+    return Json({"ok": True}, status_code=202)
 
 
 def _webhook_item(one: webhooks.Endpoint) -> dict[str, Any]:
     return {
-        "webhook_id": str(one.id),
+        "webhook_id": one.id,
         "url": one.url,
         "events": list(one.events),
         "enabled": one.disabled_at is None,
         "disabled_why": one.disabled_why,
-        "disabled_at": one.disabled_at and one.disabled_at.isoformat(),
+        "disabled_at": one.disabled_at,
         "failures": one.failures,
-        "failing_since": one.failing_since and one.failing_since.isoformat(),
-        "created_at": one.created_at.isoformat(),
+        "failing_since": one.failing_since,
+        "created_at": one.created_at,
     }
 
 
 def _delivery_item(row: webhooks.Delivery) -> dict[str, Any]:
     return {
-        "delivery_id": str(row.id),
+        "delivery_id": row.id,
         "event": row.event,
         "status": row.status,
         "attempts": row.attempts,
         "tries": list(row.tries),
         "last_error": row.last_error,
-        "created_at": row.created_at.isoformat(),
-        "finished_at": row.finished_at and row.finished_at.isoformat(),
-        "next_try_at": row.next_try_at and row.next_try_at.isoformat(),
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "next_try_at": row.next_try_at,
     }
 
 

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from makeready.db import Executor
+from makeready.db import Executor, one
+from makeready.errors import unknown
 from makeready.library import StoredFile
 from makeready.render import PackRender
 
@@ -56,11 +57,11 @@ async def renders(
     return [dict(row) for row in found]
 
 
-async def render(db: Executor, job: UUID) -> Row | None:
-    """One render with its files and attempts; None when there is none."""
+async def render(db: Executor, job: UUID) -> Row:
+    """One render with its files and attempts; NotFound."""
     row = await db.fetchrow(_RENDERS, None, None, None, job, 1, None)
     if row is None:
-        return None
+        raise unknown("job_not_found", job_id=job)
     files = await db.fetch(
         "select artifact as artifact_id, sort as kind, made_at as created_at, file as file_id,"
         " download_name as filename, media_type as content_type, byte_count as size_bytes"
@@ -90,9 +91,7 @@ async def requeue(db: Executor, job: UUID) -> UUID:
 
 async def requeue_failed(db: Executor, limit: int) -> RequeueCounts:
     """Renders again up to `limit` documents whose latest render has failed."""
-    row = await db.fetchrow("select * from makeready.admin_requeue_failed($1)", limit)
-    if row is None:
-        raise LookupError("admin_requeue_failed")
+    row = await one(db, "select * from makeready.admin_requeue_failed($1)", limit)
     return RequeueCounts(
         considered=row["failed_considered"],
         enqueued=row["jobs_enqueued"],
@@ -104,9 +103,7 @@ async def requeue_failed(db: Executor, limit: int) -> RequeueCounts:
 
 async def render_pack(db: Executor, pack: UUID) -> PackRender:
     """Renders what anybody's pack lacks; NotFound, Conflict when nothing is enabled."""
-    row = await db.fetchrow("select * from makeready.admin_render_pack($1)", pack)
-    if row is None:
-        raise LookupError("admin_render_pack")
+    row = await one(db, "select * from makeready.admin_render_pack($1)", pack)
     return PackRender(
         jobs_created=row["jobs_created"],
         jobs_skipped=row["jobs_skipped"],
@@ -136,14 +133,16 @@ async def owner_of(db: Executor, pack: UUID) -> UUID | None:
     return None if found is None else UUID(str(found))
 
 
-async def file(db: Executor, file_id: UUID) -> StoredFile | None:
-    """Where any user's file lies; audited. None: there is none."""
+async def file(db: Executor, file_id: UUID) -> StoredFile:
+    """Where any user's file lies; audited. NotFound."""
     row = await db.fetchrow(
         "select bucket_name as bucket, object_name as key, download_name as filename,"
         " media_type, byte_count, hash_sha256 as sha256 from makeready.admin_file($1)",
         file_id,
     )
-    return None if row is None else StoredFile(**row)
+    if row is None:
+        raise unknown("file_not_found", file_id=file_id)
+    return StoredFile(**row)
 
 
 async def audit(

@@ -16,7 +16,7 @@ from uuid import UUID
 import anyio
 import structlog
 
-from makeready.db import Executor
+from makeready.db import Executor, one
 from makeready.faults import database_fault
 
 RECORD_TIMEOUT_S = 3.0
@@ -93,7 +93,5 @@ async def listed(
 
 async def acknowledge(db: Executor, alert: UUID) -> tuple[datetime, str]:
     """Takes note of an alert; when that was first done, and by whom. NotFound."""
-    row = await db.fetchrow("select noted_at, noted_by from makeready.alert_ack($1)", alert)
-    if row is None:  # the function returns one row or raises
-        raise LookupError(alert)
+    row = await one(db, "select noted_at, noted_by from makeready.alert_ack($1)", alert)
     return row["noted_at"], row["noted_by"]

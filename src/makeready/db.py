@@ -40,6 +40,7 @@ __all__ = [
     "connect",
     "is_away",
     "is_transient",
+    "one",
     "open_pool",
     "pool_opened",
     "session_settings",
@@ -165,6 +166,14 @@ async def close_pool(pool: asyncpg.Pool) -> None:
             await pool.close()
     except (TimeoutError, OSError, asyncpg.PostgresError, *BROKEN):
         pool.terminate()
+
+
+async def one(db: Executor, query: str, *values: Any) -> asyncpg.Record:
+    """The row of a function that returns one or raises."""
+    row = await db.fetchrow(query, *values)
+    if row is None:
+        raise LookupError(query)
+    return row
 
 
 class Control:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from makeready.db import Executor
+from makeready.db import Executor, one
 from makeready.storage import ObjectFacts
 
 
@@ -19,7 +19,8 @@ class Published:
 
 async def publish(db: Executor, user: UUID, session: UUID | None, facts: ObjectFacts) -> Published:
     """Lists what was stored; NotFound for a session that is not the user's."""
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select * from makeready.debug_file_publish($1, $2, $3, $4, $5, $6, $7, $8)",
         user,
         session,
@@ -30,5 +31,4 @@ async def publish(db: Executor, user: UUID, session: UUID | None, facts: ObjectF
         facts.sha256,
         facts.etag,
     )
-    assert row is not None  # noqa: S101 -- the function returns a row or raises
     return Published(artifact_id=row["made_artifact"], file_id=row["made_file"])

@@ -65,6 +65,11 @@ class NotFound(MakereadyError, asyncpg.PostgresError):
     code = "not_found"
 
 
+def unknown(code: str, **ids: object) -> NotFound:
+    """What a read raises that found nothing; `code` is the public one."""
+    return NotFound(details={"code": code, **{name: str(each) for name, each in ids.items()}})
+
+
 class Conflict(MakereadyError, asyncpg.PostgresError):
     """The thing is in another state than the call needs."""
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from makeready.db import Connection, Control, Executor, is_transient
+from makeready.db import Connection, Control, Executor, is_transient, one
 
 Json: TypeAlias = Mapping[str, Any]
 FailKind: TypeAlias = Literal["retry", "fatal", "snooze", "interrupted", "cancelled"]
@@ -213,7 +213,8 @@ async def enqueue_once(
     options: Options = DEFAULT,
 ) -> Request:
     """Adds one job under an idempotency key; Rejected when the key belongs to another body."""
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select * from makeready.enqueue_once($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9,"
         " $10, $11, $12, $13, $14, $15, $16)",
         scope,
@@ -225,7 +226,6 @@ async def enqueue_once(
         job,
         *options.values(),
     )
-    assert row is not None  # noqa: S101 -- the function returns one row or raises
     return Request(verdict=row["verdict"], job_id=row["job_id"], state=row["job_state"])
 
 

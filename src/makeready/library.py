@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from makeready.db import Executor
-from makeready.errors import Gone
+from makeready.db import Executor, one
+from makeready.errors import Gone, unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +117,8 @@ async def documents(db: Executor, user: UUID | None, pack: UUID) -> list[Documen
     return [DocumentState(**row) for row in rows]
 
 
-async def job(db: Executor, user: UUID | None, job_id: UUID) -> RenderJob | None:
-    """One render of the user; None when it is unknown or somebody else's.
-
-    Without a user it is one of nobody's pack.
-    """
+async def job(db: Executor, user: UUID | None, job_id: UUID) -> RenderJob:
+    """One render of the user; without one, of nobody's pack. NotFound."""
     row = await db.fetchrow(
         "select job_id, pack_id, doc_id, public_state as status, file_id,"
         " attempts_made as attempts, attempts_allowed as max_attempts, error_text as last_error,"
@@ -129,28 +126,26 @@ async def job(db: Executor, user: UUID | None, job_id: UUID) -> RenderJob | None
         user,
         job_id,
     )
-    return None if row is None else RenderJob(**row)
+    if row is None:
+        raise unknown("job_not_found", job_id=job_id)
+    return RenderJob(**row)
 
 
 async def pack(db: Executor, user: UUID, pack_id: UUID) -> PackFacts:
     """One pack of the user; NotFound."""
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select pack_id, session_id, made_at as created_at, language_code as language,"
         " documents_open as open_count, bundle_state as bundle_status, pack_file_id, zip_file_id,"
         " bundle_error from makeready.render_pack_facts($1, $2)",
         user,
         pack_id,
     )
-    if row is None:  # the function returns one row or raises
-        raise LookupError(pack_id)
     return PackFacts(**row)
 
 
-async def file(db: Executor, user: UUID, file_id: UUID) -> StoredFile | None:
-    """Where the user's file lies; None when it is unknown or somebody else's.
-
-    Raises Gone for one that retention has let go.
-    """
+async def file(db: Executor, user: UUID, file_id: UUID) -> StoredFile:
+    """Where the user's file lies; NotFound, Gone when retention has let it go."""
     row = await db.fetchrow(
         "select bucket_name as bucket, object_name as key, download_name as filename,"
         " media_type, byte_count, hash_sha256 as sha256, thumb_bucket, thumb_object as thumb_key,"
@@ -159,7 +154,7 @@ async def file(db: Executor, user: UUID, file_id: UUID) -> StoredFile | None:
         file_id,
     )
     if row is None:
-        return None
+        raise unknown("file_not_found", file_id=file_id)
     facts = dict(row)
     gone_since: datetime | None = facts.pop("gone_since")
     if gone_since is not None:

@@ -17,7 +17,8 @@ from uuid import UUID
 
 import asyncpg
 
-from makeready.db import Executor
+from makeready.db import Executor, one
+from makeready.errors import unknown
 from makeready.values import Secret
 
 TOKEN_VALID = timedelta(days=30)
@@ -108,13 +109,13 @@ async def token_derive(
     db: Executor, own_secret: str, *, purpose: str, valid_for: timedelta
 ) -> NewToken:
     """Makes another token for the user whom a token proves; Rejected beyond a year."""
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select * from makeready.token_derive($1, $2, $3)",
         token_hash(own_secret),
         purpose,
         valid_for,
     )
-    assert row is not None  # noqa: S101 -- the function returns a row or raises
     return NewToken(id=row["token"], secret=Secret(row["secret"]), expires_at=row["ends_at"])
 
 
@@ -187,21 +188,22 @@ async def session_begin(
 
     Raises Rejected when the key belongs to a request about something else.
     """
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select verdict, session_id from makeready.session_begin($1, $2, $3)",
         user,
         topic,
         request_key,
     )
-    if row is None:
-        raise LookupError("session_begin")
     return row["session_id"], row["verdict"] == "created"
 
 
-async def session_topic(db: Executor, user: UUID, session: UUID) -> str | None:
-    """What a session of this user is about; None when they have none with this id."""
+async def session_topic(db: Executor, user: UUID, session: UUID) -> str:
+    """What a session of this user is about; NotFound."""
     found = await db.fetchval("select makeready.session_topic($1, $2)", user, session)
-    return None if found is None else str(found)
+    if found is None:
+        raise unknown("session_not_found", session_id=session)
+    return str(found)
 
 
 async def user(db: Executor, user_id: UUID) -> User | None:

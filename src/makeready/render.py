@@ -14,10 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from makeready import __version__
-from makeready.db import Executor
+from makeready.db import Executor, one
 from makeready.documents import wording
 from makeready.documents.designs import WITHOUT_TEMPLATE, design_of
 from makeready.documents.shipped import registry
@@ -138,7 +136,7 @@ async def pack_create(
 
     Raises NotFound (document, session), Rejected (too large; key used for another body).
     """
-    row = await _one(
+    row = await one(
         db,
         "select verdict, pack from makeready.render_pack_create("
         "$1, $2::text::jsonb, $3, $4, $5, $6)",
@@ -156,7 +154,7 @@ async def render_pack(
     db: Executor, user: UUID, pack: UUID, *, request_key: str | None = None
 ) -> PackRender:
     """Renders what is neither open nor ready; NotFound, Conflict when nothing is enabled."""
-    row = await _one(
+    row = await one(
         db,
         "select verdict, jobs_created, jobs_skipped, job_ids"
         " from makeready.render_pack($1, $2, $3)",
@@ -176,7 +174,7 @@ async def render_document(
     db: Executor, user: UUID, pack: UUID, document: str, *, request_key: str | None = None
 ) -> DocumentRender:
     """Renders one document anew; NotFound, Rejected (disabled), Conflict (one is open)."""
-    row = await _one(
+    row = await one(
         db,
         "select verdict, job_id from makeready.render_document($1, $2, $3, $4)",
         user,
@@ -206,7 +204,7 @@ async def render_own(
     `version` pins one of the layout that need not be published. Raises NotFound (pack, document),
     Rejected (disabled, too large), Conflict (a render of the document is open).
     """
-    row = await _one(
+    row = await one(
         db,
         "select verdict, pack, job_id from makeready.render_own("
         "$1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9, $10)",
@@ -237,7 +235,7 @@ async def render_html(
     body_hash: bytes | None = None,
 ) -> OwnRender:
     """Prints HTML whose archive is stored; not new: that archive is not needed. Rejected."""
-    row = await _one(
+    row = await one(
         db,
         "select verdict, pack, job_id from makeready.render_html("
         "$1, $2::text::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -255,10 +253,3 @@ async def render_html(
         body_hash,
     )
     return OwnRender(pack_id=row["pack"], job_id=row["job_id"], is_new=row["verdict"] == "created")
-
-
-async def _one(db: Executor, query: str, *values: Any) -> asyncpg.Record:
-    row = await db.fetchrow(query, *values)
-    if row is None:  # the function returns one row or raises
-        raise LookupError(query)
-    return row

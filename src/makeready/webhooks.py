@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from makeready.db import Executor
+from makeready.db import Executor, one
 from makeready.jobs import Lease
 from makeready.values import Secret
 
@@ -83,15 +83,14 @@ async def create(
     db: Executor, user: UUID, url: str, events: Iterable[str], *, request_key: str | None = None
 ) -> Created:
     """Registers an endpoint; Conflict: there are ten. Rejected: the key is another request's."""
-    row = await db.fetchrow(
+    row = await one(
+        db,
         "select verdict, hook, shown_once from makeready.webhook_create($1, $2, $3, $4)",
         user,
         url,
         list(dict.fromkeys(events)),
         request_key,
     )
-    if row is None:  # the function returns one row or raises
-        raise LookupError(user)
     return Created(
         id=row["hook"], secret=Secret(row["shown_once"]), is_new=row["verdict"] == "created"
     )

@@ -187,5 +187,7 @@ async def test_a_session_is_its_owners(db: asyncpg.Connection) -> None:
     session = await db.fetchval("select makeready.session_create($1, 'бариста')", anna)
 
     assert await people.session_topic(db, anna, session) == "бариста"
-    assert await people.session_topic(db, boris, session) is None
-    assert await people.session_topic(db, anna, uuid4()) is None
+    with pytest.raises(NotFound):
+        await people.session_topic(db, boris, session)
+    with pytest.raises(NotFound):
+        await people.session_topic(db, anna, uuid4())

@@ -63,7 +63,6 @@ async def test_who_ends_the_last_document_asks_for_the_bundle(press: Press) -> N
     kinds = [row.kind for row in await library.files(press.db, user, limit=9)]
     assert sorted(kinds) == ["invoice_pdf", "letter_pdf", "pack_pdf", "pack_zip"]
     file = await library.file(press.db, user, found.zip_file_id)
-    assert file is not None
     assert file.filename == "pack.zip"
 
 

@@ -119,7 +119,6 @@ async def test_a_late_success_of_an_older_render_changes_nothing_rnd_008(press: 
         await press.publish(claimed)
 
     found = await library.job(press.db, user, first)
-    assert found is not None
     assert found.status == "failed"
     assert (await press.document(user, pack, "invoice")).file_id == second
 
@@ -266,13 +265,15 @@ async def test_files_are_only_their_owners_rnd_028(press: Press) -> None:
     assert job is not None
 
     found = await library.file(press.db, owner, file_id)
-    assert found is not None
     assert found.filename == "invoice.pdf"
-    assert await library.file(press.db, stranger, file_id) is None
-    assert await library.file(press.db, owner, uuid4()) is None
+    with pytest.raises(NotFound):
+        await library.file(press.db, stranger, file_id)
+    with pytest.raises(NotFound):
+        await library.file(press.db, owner, uuid4())
     assert await library.files(press.db, stranger, limit=9) == []
     assert await library.packs(press.db, stranger, limit=9) == []
-    assert await library.job(press.db, stranger, job) is None  # RND-037
+    with pytest.raises(NotFound):  # RND-037
+        await library.job(press.db, stranger, job)
 
 
 async def test_ownership_is_read_from_the_session_rnd_028(press: Press) -> None:
@@ -281,8 +282,9 @@ async def test_ownership_is_read_from_the_session_rnd_028(press: Press) -> None:
     file_id = await press.rendered(owner, pack, "invoice")
     await press.db.execute("update makeready.sessions set user_id = $1", heir)
 
-    assert await library.file(press.db, heir, file_id) is not None
-    assert await library.file(press.db, owner, file_id) is None
+    await library.file(press.db, heir, file_id)
+    with pytest.raises(NotFound):
+        await library.file(press.db, owner, file_id)
     assert [row.pack_id for row in await library.packs(press.db, heir, limit=9)] == [pack]
     assert await library.packs(press.db, owner, limit=9) == []
 
@@ -294,7 +296,8 @@ async def test_a_pack_of_nobody_belongs_to_nobody(press: Press) -> None:
 
     assert await library.files(press.db, user, limit=9) == []
     file_id = await press.db.fetchval("select id from makeready.artifact_files")
-    assert await library.file(press.db, user, file_id) is None
+    with pytest.raises(NotFound):
+        await library.file(press.db, user, file_id)
 
 
 async def test_many_ends_of_one_pack_at_once_count_it_down_to_nothing(

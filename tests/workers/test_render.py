@@ -116,7 +116,6 @@ async def test_the_first_lease_stores_under_the_jobs_own_key_rnd_025(room: Room)
     assert state.status == "ready"
     assert state.file_id is not None
     file = await library.file(room.db, room.user, state.file_id)
-    assert file is not None
     facts = await room.storage.head(key)
     assert (file.key, file.byte_count, file.sha256) == (key, facts.byte_count, facts.sha256)
     assert room.engine.packs == [str(room.pack)]
@@ -155,7 +154,6 @@ async def test_a_later_lease_never_writes_over_an_earlier_one(room: Room) -> Non
     published = (await room.press.document(room.user, room.pack, "invoice")).file_id
     assert published is not None
     file = await library.file(room.db, room.user, published)
-    assert file is not None
     assert file.key == first
     assert (await room.storage.get(first)).endswith(b"%")
 
@@ -358,7 +356,6 @@ async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(
             assert await press.states(user, pack) == ["ready"] * len(docs)
             for row in await library.files(db, user, limit=9):
                 file = await library.file(db, user, row.file_id)
-                assert file is not None
                 text = await asyncio.to_thread(text_of, await storage.get(file.key))
                 assert len(text) > 500
                 assert str(pack) not in text  # RND-023

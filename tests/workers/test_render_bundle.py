@@ -109,8 +109,6 @@ async def test_a_bundle_has_every_document_with_a_bookmark(room: Room) -> None:
     assert found.zip_file_id is not None
     whole = await library.file(room.db, room.user, found.pack_file_id)
     packed = await library.file(room.db, room.user, found.zip_file_id)
-    assert whole is not None
-    assert packed is not None
     with pymupdf.open(stream=await room.storage.get(whole.key)) as document:
         assert [entry[1] for entry in document.get_toc()] == ["Счёт на оплату", "Деловое письмо"]
         assert len(document) == 2
@@ -163,10 +161,8 @@ async def test_a_pack_that_is_rendered_again_meanwhile_gets_one_bundle_of_the_ne
     assert newest is not None
     file = await library.file(room.db, room.user, newest)
     zipped = (await room.facts()).zip_file_id
-    assert file is not None
     assert zipped is not None
     packed = await library.file(room.db, room.user, zipped)
-    assert packed is not None
     with zipfile.ZipFile(io.BytesIO(await room.storage.get(packed.key))) as archive:
         assert archive.read("01-invoice.pdf") == await room.storage.get(file.key)
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from makeready.db import Executor
+from makeready.db import Executor, one
 from makeready.documents.designs import Payload, design_of
 from makeready.documents.shipped import registry
 from makeready.errors import NotFound, Rejected
@@ -219,11 +219,9 @@ async def trial(
     return job
 
 
-async def trial_state(db: Executor, job: UUID) -> Trial | None:
-    """How a trial render stands; None for any other job."""
-    row = await db.fetchrow("select * from makeready.document_trial_state($1)", job)
-    if row is None:
-        return None
+async def trial_state(db: Executor, job: UUID) -> Trial:
+    """How a trial render stands."""
+    row = await one(db, "select * from makeready.document_trial_state($1)", job)
     return Trial(
         doc_id=row["doc_id"],
         status=row["public_state"],
