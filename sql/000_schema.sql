@@ -116,7 +116,7 @@ create table if not exists makeready.audit_log (
 );
 alter table makeready.audit_log add column if not exists client_address text;
 create index if not exists audit_log_recent on makeready.audit_log (target, id);
-comment on table makeready.audit_log is 'Who changed what by hand: policy, pauses, retries, people. Append only.';
+comment on table makeready.audit_log is 'Who changed what by hand: policy, pauses, retries, people. Append only; user_forget takes names out.';
 comment on column makeready.audit_log.id is 'Order of entry.';
 comment on column makeready.audit_log.at is 'When, by the database clock.';
 comment on column makeready.audit_log.actor is 'The database user; before it, with via, whom the caller states in the setting makeready.actor.';

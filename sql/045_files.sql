@@ -127,7 +127,7 @@ end
 $$;
 comment on function makeready.refuse_purging(text, text) is 'Raises MR409 for a file that is being deleted.';
 
-create or replace function makeready.file_release(reference uuid)
+create or replace function makeready.files_release(reference_ids uuid[])
   returns integer
   language plpgsql
   volatile
@@ -138,19 +138,39 @@ declare
   v_count integer;
 begin
   perform 1 from makeready.files f
-   where f.id in (select r.file_id from makeready.file_references r where r.refers_id = reference) order by f.id for no key update;
+   where f.id in (select r.file_id from makeready.file_references r where r.refers_id = any (reference_ids)) order by f.id for no key update;
   with gone as (
-    delete from makeready.file_references r where r.refers_id = reference returning r.file_id
+    delete from makeready.file_references r where r.refers_id = any (reference_ids) returning r.file_id
   )
   update makeready.files f set unused_at = makeready.now()
-    from gone g
+    from (select distinct d.file_id from gone d) g
    where f.id = g.file_id
-     and not exists (select from makeready.file_references r where r.file_id = g.file_id and r.refers_id <> reference);
+     and not exists (select from makeready.file_references r where r.file_id = g.file_id and r.refers_id <> all (reference_ids));
   get diagnostics v_count = row_count;
   return v_count;
 end
 $$;
-comment on function makeready.file_release(uuid) is 'Takes a domain row''s references away; returns how many files nobody needs now.';
+comment on function makeready.files_release(uuid[]) is 'Takes the references of domain rows away; returns how many files nobody needs now.';
+
+create or replace function makeready.file_release(reference uuid)
+  returns integer language sql volatile security definer set search_path = ''
+as $$ select makeready.files_release(array[reference]) $$;
+comment on function makeready.file_release(uuid) is 'files_release of one domain row.';
+
+create or replace function makeready.file_referrers_gone()
+  returns trigger
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  perform makeready.files_release(array(select g.id from gone g));
+  return null;
+end
+$$;
+comment on function makeready.file_referrers_gone() is
+  'For each table whose rows refer to files by their id: after a delete, by whomever and however it cascaded, their files are let go. The deleted rows are called gone.';
 
 create or replace function makeready.files_purge_mark(max_files integer, grace interval default '10 minutes', in_bucket text default null)
   returns table (file uuid, bucket_name text, object_name text)

@@ -23,27 +23,28 @@ comment on column makeready.render_evidence.code is 'Why it failed.';
 comment on column makeready.render_evidence.stored_id is 'The archive.';
 comment on column makeready.render_evidence.created_at is 'When it was kept.';
 
+create or replace trigger render_evidence_lets_go
+  after delete on makeready.render_evidence referencing old table as gone
+  for each statement execute function makeready.file_referrers_gone();
+comment on trigger render_evidence_lets_go on makeready.render_evidence is 'The archives of forgotten evidence are deleted with the unused files.';
+
 create or replace function makeready.render_evidence_drop(evidence_ids uuid[])
-  returns integer
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
+  returns integer language sql volatile security definer set search_path = ''
 as $$
-declare
-  v_one   uuid;
-  v_count integer := 0;
-begin
-  for v_one in
-    delete from makeready.render_evidence e where e.id = any (evidence_ids) returning e.id
-  loop
-    perform makeready.file_release(v_one);
-    v_count := v_count + 1;
-  end loop;
-  return v_count;
-end
+  with gone as (delete from makeready.render_evidence e where e.id = any (evidence_ids) returning e.id) select count(*)::integer from gone
 $$;
 comment on function makeready.render_evidence_drop(uuid[]) is 'Forgets evidence; its archives are deleted with the unused files. Internal.';
+
+create or replace function makeready.render_refuse_job(job uuid)
+  returns void language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  raise exception 'there is no render job %', coalesce(job::text, 'null')
+    using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
+          hint = 'select job_id, state from makeready.pack_documents order by seq desc lists renders.';
+end
+$$;
+comment on function makeready.render_refuse_job(uuid) is 'Raises MR404 for a render that is unknown.';
 
 create or replace function makeready.render_evidence_keep(job uuid, token uuid, fault text, bucket_name text, object_name text,
     byte_count bigint, hash_sha256 bytea, etag_value text)
@@ -63,6 +64,10 @@ begin
   if not found then
     perform makeready.refuse_lost('render', job);
   end if;
+  if not exists (select from makeready.pack_documents d where d.job_id = job)
+     and not exists (select from makeready.render_bundles b where b.job_id = job) then
+    perform makeready.render_refuse_job(job);      -- its pack was deleted: nothing of it is kept
+  end if;
   v_stored := makeready.file_store(bucket_name, object_name, 'application/zip', byte_count, hash_sha256, etag_value, v_id);
   insert into makeready.render_evidence (id, job_id, attempt, code, stored_id, created_at)
   values (v_id, job, v_attempt, fault, v_stored, makeready.now());
@@ -71,7 +76,7 @@ begin
 end
 $$;
 comment on function makeready.render_evidence_keep(uuid, uuid, text, text, text, bigint, bytea, text) is
-  'Enters the archive of a failing attempt, before it ends, and forgets all but the newest three of its job. MR001: the lease is lost.';
+  'Enters the archive of a failing attempt, before it ends, and forgets all but the newest three of its job. MR001: the lease is lost. MR404: its pack was deleted.';
 
 create or replace function makeready.render_evidence_of(job uuid)
   returns table (evidence_id uuid, attempt_number integer, fault text, kept_at timestamptz, kept_until timestamptz,
@@ -84,9 +89,7 @@ as $$
 begin
   if not exists (select from makeready.jobs j where j.queue = 'render' and j.id = job)
      and not exists (select from makeready.pack_documents d where d.job_id = job) then
-    raise exception 'there is no render job %', coalesce(job::text, 'null')
-      using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
-            hint = 'select job_id, state from makeready.pack_documents order by seq desc lists renders.';
+    perform makeready.render_refuse_job(job);
   end if;
   perform makeready.audit('render_evidence_read', job::text, null, null, null);
   return query

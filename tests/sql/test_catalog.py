@@ -9,7 +9,16 @@ import pytest
 
 from tests.support.core import Core
 
-TRIGGERS = {"render_jobs_reach_the_document", "deliver_jobs_reach_the_delivery"}
+TRIGGERS = {
+    "artifact_files_let_go",
+    "deliver_jobs_reach_the_delivery",
+    "document_type_versions_let_go",
+    "pack_documents_take_their_results",
+    "render_bundles_take_their_results",
+    "render_contents_let_go",
+    "render_evidence_lets_go",
+    "render_jobs_reach_the_document",
+}
 """The end of a job reaches its domain row; nothing runs when it is claimed or done."""
 CLOCK_READERS = {
     "now": "it is the clock",

@@ -70,6 +70,7 @@ OPERATOR = {
     "user_list",
     "user_set_disabled",
     "user_sign_out",
+    "user_forget",
     "retention_set",
     "alert_list",
     "alert_ack",
