@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 import pikepdf
@@ -12,11 +12,11 @@ import pytest
 from pikepdf import Name
 
 from makeready.documents.shipped import document_type, sample
-from makeready.documents.typesetting import build_html
+from makeready.documents.typesetting import Asset, build_html
 from makeready.pdf import Unfinishable, finish_aside, merge_aside, text_of
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine
-from tests.support.chromium import running_engine, show
+from tests.support.chromium import LOOSE, running_engine, show
 
 LINKED = "<h1>One</h1><a href='#two'>on</a><h2 id=two style='break-before: page'>Two ₽ итого</h2>"
 EVERYTHING = """<title>All</title><style>
@@ -27,6 +27,12 @@ EVERYTHING = """<title>All</title><style>
 <svg width=90 height=90><pattern id=p width=9 height=9 patternUnits=userSpaceOnUse>
 <circle r=4 /></pattern><rect width=80 height=80 fill='url(#p)' /></svg>
 <input value=written><a href='https://example.com/'>away</a><iframe srcdoc=framed></iframe>"""
+EDGES = """<style>@page { size: 90mm 60mm; margin: 0 } * { margin: 0 }
+  h1, h2 { font: 20px/.8 'IBM Plex Sans' } h2 { break-before: page }
+  div { height: calc(60mm - 16px) }</style>
+<h1>2020</h1><h2>2020</h2><p>x<h2>Два<br>слова</h2><p>x<h2>Мама <i>мама</i></h2><h2>Тара</h2>
+<h2 style='line-height: 2'>Тара</h2><h2>Конец</h2><section style='break-before: page'>
+<div>x</div><h1>Край</h1></section><p>x"""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,26 @@ async def test_tagged_documents_are_packed_smaller_and_stay_tagged(engine: Chrom
     assert facts.pages == printed.pages
     with pikepdf.open(io.BytesIO(packed)) as document:
         assert Name.StructTreeRoot in document.Root
+
+
+async def bookmarks(engine: ChromiumEngine, html: str, assets: Mapping[str, Asset]) -> list[str]:
+    """What the finished document has."""
+    options = replace(LOOSE, outline=True)
+    printed = await engine.render(html, assets, options, timeout_s=15)
+    finished, _ = await finish_aside(printed.pdf, options, pages=printed.pages)
+    with pymupdf.open(stream=finished) as document:
+        return [title for _, title, *_ in document.get_toc()]
+
+
+async def test_a_heading_at_the_edge_of_a_page_is_said_once_in_its_bookmark(
+    engine: ChromiumEngine,
+) -> None:
+    titles = await bookmarks(engine, EDGES, {})
+    assert titles == ["2020", "2020", "Дваслова", "Мама мама", *["Тара"] * 2, "Конец", "Край"]
+    doc = document_type("report")
+    made = build_html(doc, sample(doc, "en"), "en")
+    titles = await bookmarks(engine, made.html, made.assets)
+    assert titles[:4] == ["Production and orders", "In brief", "Contents", "Revenue"]
 
 
 async def test_links_bookmarks_and_tags_of_chromium_survive_a_merge(

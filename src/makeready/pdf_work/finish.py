@@ -16,6 +16,7 @@ import pikepdf
 from pikepdf import Dictionary, Name, Pdf, String
 
 from makeready.pdf_work.archive import prepare
+from makeready.pdf_work.bookmarks import mend_bookmarks
 from makeready.pdf_work.facts import invalid
 from makeready.pdf_work.watermark import stamp
 
@@ -59,6 +60,7 @@ def finish(pdf: bytes, *, metadata: Mapping[str, Any], watermark: str, pdf_a: st
     """
     try:
         with Pdf.open(io.BytesIO(pdf)) as document:
+            mend_bookmarks(document)
             if watermark:
                 stamp(document, watermark)
             _describe(document, metadata)
