@@ -96,6 +96,15 @@ async def test_no_process_of_the_browser_has_our_rights_network_or_environment(
             assert status(pid)["Seccomp"] == "2", "a renderer without a system call filter"
 
 
+@pytest.mark.parametrize("name", BOTH)
+async def test_no_process_is_started_for_a_network_that_nobody_may_use(name: str) -> None:
+    async with running_engine(name=name) as engine:
+        await show(engine, "<p>x")
+        started = group(pid_of(engine)).values()
+        assert any("--type=renderer" in words for words in started)
+        assert not any("NetworkService " in words for words in started)
+
+
 async def test_a_rung_that_does_not_hold_gives_way_to_the_next() -> None:
     broken = Broken(namespace=True, sandbox=True, uid=None)
     good = ladder(no_sandbox=False)[-1]
