@@ -42,6 +42,7 @@ def test_it_stores_at_once_and_keeps_objects_over_a_kill_and_a_change_of_ports(
     store: EmbeddedObjectStore, folder: Path
 ) -> None:
     store.start()
+    assert list((folder / "s3" / "data").rglob("*.dat")), "a volume is up"
     assert _client(store).call("PUT", "/makeready/kept", b"bytes") == 200
     endpoint = store.endpoint
     store.kill()

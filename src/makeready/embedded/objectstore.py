@@ -41,6 +41,7 @@ from makeready.embedded.server import EmbeddedServer
 BUCKET = "makeready"
 REGION = "us-east-1"
 START_TIMEOUT_S = 60.0
+VOLUME_PATIENCE_S = 10.0
 START_TRIES = 3  # a port that was free may be taken a moment later
 POLL_S = 0.02
 STOP_STEPS = ((signal.SIGTERM, 3.0),)  # after load it may take half a minute; a kill loses nothing
@@ -75,14 +76,12 @@ class EmbeddedObjectStore(EmbeddedServer):
         self,
         data_dir: Path,
         *,
-        port: int | None = None,
         bucket: str = BUCKET,
         program: Path | None = None,
     ) -> None:
         super().__init__()
         self._wanted = data_dir.absolute()
         self._folder = self._wanted
-        self._port = port
         self._ports: list[int] = []
         self._program = program or find_program()
         self._keys = ("", "")
@@ -116,7 +115,7 @@ class EmbeddedObjectStore(EmbeddedServer):
             undo.enter_context(sole_owner(self._folder, "S3"))
             self._end_orphan()
             self._keys = self._load_keys()
-            wanted = self._ports[0] if self._ports else self._port
+            wanted = self._ports[0] if self._ports else None
             for attempt in range(START_TRIES):
                 if not self._ports or attempt > 0:
                     self._ports = free_ports(len(PORT_FLAGS))
@@ -230,21 +229,22 @@ class EmbeddedObjectStore(EmbeddedServer):
         return child
 
     def _wait_ready(self, child: subprocess.Popen[bytes]) -> bool:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while child.poll() is None and time.monotonic() < deadline:
-            if self._stores():
+        begun = time.monotonic()
+        while child.poll() is None and (waited_s := time.monotonic() - begun) < START_TIMEOUT_S:
+            # Bytes need a volume. A full disk has none left, and what is stored can be read.
+            if self._stores(b"ready" if waited_s < VOLUME_PATIENCE_S else b""):
                 return True
             time.sleep(POLL_S)
         return False
 
-    def _stores(self) -> bool:
-        """True when a signed PUT is accepted: the volumes are up and the keys are loaded."""
+    def _stores(self, body: bytes) -> bool:
+        """True when a signed PUT is accepted: the keys are loaded, for bytes a volume is up."""
         url = f"{self.endpoint}/{self.bucket}/.ready"
-        request = AWSRequest(method="PUT", url=url, data=b"")
+        request = AWSRequest(method="PUT", url=url, data=body)
         S3SigV4Auth(Credentials(*self._keys), "s3", self.region).add_auth(request)
         connection = http.client.HTTPConnection("127.0.0.1", self._ports[0], timeout=5)
         try:
-            connection.request("PUT", f"/{self.bucket}/.ready", b"", dict(request.headers))
+            connection.request("PUT", f"/{self.bucket}/.ready", body, dict(request.headers))
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
