@@ -2,14 +2,14 @@
 
 drop function if exists makeready.render_input(uuid);
 create or replace function makeready.render_input(job uuid)
-  returns table (pack_id uuid, doc_id text, layout text, type_version text, language_code text, content jsonb, own_title text,
+  returns table (pack_id uuid, doc_id text, layout text, type_version text, language_code text, content jsonb,
                  bucket_name text, object_name text, may_reuse boolean, is_trial boolean)
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  select r.pack_id, r.doc_id, r.layout, r.type_version, p.lang, coalesce(o.content, c.content), o.title, f.bucket, f.object_key, not r.is_forced,
+  select r.pack_id, r.doc_id, r.layout, r.type_version, p.lang, coalesce(o.content, c.content), f.bucket, f.object_key, not r.is_forced,
          coalesce(o.type_version <> '', false)
     from makeready.pack_documents r
     join makeready.packs p on p.id = r.pack_id

@@ -66,17 +66,17 @@ as $$
 $$;
 comment on function makeready.document_stored(text, text[]) is 'Those of the SHA-256 that some version of the type has stored already.';
 
+drop function if exists makeready.document_trial_state(uuid);
 create or replace function makeready.document_trial_state(job uuid)
-  returns table (doc_id text, public_state text, file_id uuid, attempts_made integer, error_text text, printed_version text, pages integer)
+  returns table (public_state text, file_id uuid, error_text text, pages integer)
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  select d.doc_id, makeready.render_state(d.state, j.state), d.file_id,
-         case d.state when 'queued' then coalesce(j.attempt, 0) else d.attempts_used end,
+  select makeready.render_state(d.state, j.state), d.file_id,
          makeready.render_error_text(case d.state when 'queued' then j.error else d.last_error end),
-         a.meta ->> 'type_version', (a.meta ->> 'pages')::integer
+         (a.meta ->> 'pages')::integer
     from makeready.pack_documents d
     left join makeready.jobs j on j.queue = 'render' and j.id = d.job_id
     left join makeready.artifacts a on a.meta ->> 'render_job_id' = d.job_id::text

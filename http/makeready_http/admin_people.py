@@ -134,7 +134,7 @@ async def revoke_token(request: Request) -> Response:
     """Withdraws a token of a user."""
     member = await current_staff(request, WRITE)
     user = path_uuid(request, "user_id", "user_not_found")
-    token = path_uuid(request, "token_id", "user_not_found")
+    token = path_uuid(request, "token_id", "result_not_found")
     async with acting(services_of(request), member, request) as connection:
         revoked = await people.token_revoke_of(connection, user, token)
     return Json({"ok": True, "revoked": revoked})
@@ -316,7 +316,7 @@ OPERATIONS = (
                 schema=done(revoked=TRUTH),
             )
         },
-        errors=("user_not_found",),
+        errors=("user_not_found", "result_not_found"),
     ),
     admin_operation(
         method="GET",

@@ -103,19 +103,14 @@ async def leave(control: Control, worker: UUID) -> int:
 
 
 async def claim(
-    db: Executor | Control,
-    queues: Sequence[str],
-    worker: UUID,
-    most: int,
-    *,
-    timeout_s: float = CLAIM_TIMEOUT_S,
+    db: Executor | Control, queues: Sequence[str], worker: UUID, most: int
 ) -> list[Claimed]:
     """Takes up to `most` due jobs of one of the queues; WorkerGone: register or beat first."""
     query = _CLAIM + "makeready.claim($1, $2, $3) c"
     if isinstance(db, Control):  # never repeated: the first one may have been committed
-        rows = await db.fetch(query, queues, worker, most, timeout_s=timeout_s, repeat=False)
+        rows = await db.fetch(query, queues, worker, most, timeout_s=CLAIM_TIMEOUT_S, repeat=False)
     else:
-        rows = await db.fetch(query, queues, worker, most, timeout=timeout_s)
+        rows = await db.fetch(query, queues, worker, most, timeout=CLAIM_TIMEOUT_S)
     return [_claimed(row) for row in rows]
 
 

@@ -69,7 +69,6 @@ async def finish_aside(
     options: PrintOptions,
     *,
     pages: int | None = None,
-    size_limit: int = SIZE_LIMIT_BYTES,
     needs_text: bool = True,
 ) -> tuple[bytes, PdfFacts]:
     """The PDF as its options want it, and what it then is; also for both it is one round trip.
@@ -77,11 +76,11 @@ async def finish_aside(
     What no option asks for costs nothing: without any it is `verify_aside`, and the bytes stay.
     Raises Unfinishable when the document can't become what is asked for, else as `verify_aside`.
     """
-    bounds = {"pages": pages, "size_limit": size_limit, "needs_text": needs_text}
+    bounds = {"pages": pages, "needs_text": needs_text}
     if not _is_printed_so(options):
         head, files = await _ask({"do": "finish", **_wishes(options), **bounds}, [pdf])
         return files[0], _facts(head["facts"])
-    return pdf, await verify_aside(pdf, pages=pages, size_limit=size_limit, needs_text=needs_text)
+    return pdf, await verify_aside(pdf, pages=pages, needs_text=needs_text)
 
 
 async def merge_aside(

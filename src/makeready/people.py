@@ -139,17 +139,9 @@ async def tokens(db: Executor, user: UUID) -> Sequence[Token]:
     ]
 
 
-async def token_revoke(db: Executor, token: UUID, *, reason: str | None = None) -> bool:
-    """Withdraws the token with this id from now on; False when there was none to withdraw."""
-    return bool(await db.fetchval("select makeready.token_revoke($1, $2)", token, reason))
-
-
-async def token_revoke_of(
-    db: Executor, user: UUID, token: UUID, *, reason: str | None = None
-) -> bool:
+async def token_revoke_of(db: Executor, user: UUID, token: UUID) -> bool:
     """Withdraws a token of this user; False when they have none to withdraw with this id."""
-    text = "select makeready.token_revoke_of($1, $2, $3)"
-    return bool(await db.fetchval(text, user, token, reason))
+    return bool(await db.fetchval("select makeready.token_revoke_of($1, $2)", user, token))
 
 
 async def token_end(db: Executor, own_secret: str) -> None:
@@ -222,17 +214,14 @@ async def users(
     return [_user(row) for row in rows]
 
 
-async def user_set_disabled(
-    db: Executor, user_id: UUID, *, disabled: bool, reason: str | None = None
-) -> bool:
+async def user_set_disabled(db: Executor, user_id: UUID, *, disabled: bool) -> bool:
     """Shuts a user out or lets them in again; False when nothing had to be changed."""
-    text = "select makeready.user_set_disabled($1, $2, $3)"
-    return bool(await db.fetchval(text, user_id, disabled, reason))
+    return bool(await db.fetchval("select makeready.user_set_disabled($1, $2)", user_id, disabled))
 
 
-async def user_sign_out(db: Executor, user_id: UUID, *, reason: str | None = None) -> int:
+async def user_sign_out(db: Executor, user_id: UUID) -> int:
     """Withdraws all tokens of a user; how many there were."""
-    return int(await db.fetchval("select makeready.user_sign_out($1, $2)", user_id, reason))
+    return int(await db.fetchval("select makeready.user_sign_out($1)", user_id))
 
 
 async def throttle(db: Executor, rule: str, client: str) -> None:

@@ -29,7 +29,6 @@ class RenderInput:
     """The version of the layout."""
     language: str
     data: Mapping[str, Any]
-    own_title: str | None
     """What it is called; None: as its type."""
     bucket: str | None
     key: str | None
@@ -66,7 +65,7 @@ async def input_of(db: Executor, job_id: UUID) -> RenderInput | None:
     """What the job is to print; None when it renders no document of a pack."""
     row = await db.fetchrow(
         "select pack_id, doc_id, layout, type_version, language_code as language, content::text as"
-        " data, own_title, bucket_name as bucket, object_name as key, may_reuse, is_trial"
+        " data, bucket_name as bucket, object_name as key, may_reuse, is_trial"
         " from makeready.render_input($1)",
         job_id,
     )

@@ -143,14 +143,14 @@ async def set_password(
     await db.execute("select makeready.staff_set_password($1, $2, $3)", account, digest, reason)
 
 
-async def disable(db: Executor, account: UUID, *, reason: str | None = None) -> bool:
+async def disable(db: Executor, account: UUID) -> bool:
     """Shuts an account out; False when it was. Conflict for the last active admin."""
-    return bool(await db.fetchval("select makeready.staff_disable($1, $2)", account, reason))
+    return bool(await db.fetchval("select makeready.staff_disable($1)", account))
 
 
-async def enable(db: Executor, account: UUID, *, reason: str | None = None) -> bool:
+async def enable(db: Executor, account: UUID) -> bool:
     """Lets a disabled account in again; False when it was not disabled."""
-    return bool(await db.fetchval("select makeready.staff_enable($1, $2)", account, reason))
+    return bool(await db.fetchval("select makeready.staff_enable($1)", account))
 
 
 async def accounts(

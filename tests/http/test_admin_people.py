@@ -83,6 +83,17 @@ async def test_an_unknown_user_or_account_is_404(administrator: Member) -> None:
         assert (answer.status_code, error_code(answer)) == (404, "user_not_found"), path
 
 
+async def test_what_is_no_id_of_a_token_is_404_for_users_and_staff_alike(
+    administrator: Member, anna: Person
+) -> None:
+    for delete, path in (
+        (anna.client.delete, "/me/tokens/none"),
+        (administrator.client.delete, f"/admin/users/{anna.id}/tokens/none"),
+    ):
+        answer = await delete(path)
+        assert (answer.status_code, error_code(answer)) == (404, "result_not_found"), path
+
+
 async def test_an_admin_makes_an_account_that_works(
     service: Service, administrator: Member
 ) -> None:

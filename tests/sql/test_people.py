@@ -55,8 +55,9 @@ async def test_a_revoked_token_and_a_disabled_user_prove_nothing(db: asyncpg.Con
     second = (await people.token_create(db, user)).reveal()
     token = await db.fetchval("select id from makeready.tokens order by created_at limit 1")
 
-    assert await people.token_revoke(db, token, reason="lost") is True
-    assert await people.token_revoke(db, token) is False
+    revoke = "select makeready.token_revoke($1, 'lost')"
+    assert await db.fetchval(revoke, token) is True
+    assert await db.fetchval(revoke, token) is False
     assert await people.user_of_token(db, first) is None
     assert await people.user_of_token(db, second) == user
     await db.execute("update makeready.users set disabled_at = makeready.now()")

@@ -92,7 +92,7 @@ async def test_a_disabled_account_is_out_at_once_and_its_old_tokens_stay_out(
     account = await staff.add(db, "anna", NO_PASSWORD, "operator")
     held = token(account)
 
-    assert await staff.disable(db, account, reason="left") is True
+    assert await staff.disable(db, account) is True
     assert await staff.disable(db, account) is False
     assert await staff.of_token(db, held) is None
     assert await staff.of_token(db, token(account, 2)) is None

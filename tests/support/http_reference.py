@@ -30,6 +30,7 @@ _ERRORS = """
 `{"error": {"code", "message", "details"?}}`; `details` of `validation_failed` list `{code, path, message, hint}`, the
 first 100. A head above 64 KiB is 400 `headers_too_large`; a head that takes more than 10 s is not answered; a body that
 comes slower than 32 KiB/s after 15 s is 408, and its connection is closed. 429 and 503 carry `Retry-After`.
+A status may get further codes: a client that meets one it does not know goes by the status.
 
 | status | codes |
 | --- | --- |

@@ -67,9 +67,9 @@ def new_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S))
 
 
-async def wait_ready(client: Client, *, timeout_s: float = READY_TIMEOUT_S) -> None:
+async def wait_ready(client: Client) -> None:
     """Returns once the service says that it is ready; ServiceError with its last word if never."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + READY_TIMEOUT_S
     last = "no answer"
     while time.monotonic() < deadline:
         try:
@@ -81,7 +81,7 @@ async def wait_ready(client: Client, *, timeout_s: float = READY_TIMEOUT_S) -> N
         else:
             return
         await asyncio.sleep(READY_POLL_S)
-    raise ServiceError(f"the service was not ready in {timeout_s:.0f} s: {last}")
+    raise ServiceError(f"the service was not ready in {READY_TIMEOUT_S:.0f} s: {last}")
 
 
 def check_port(host: str, port: int) -> None:

@@ -55,12 +55,9 @@ class Version:
 class Trial:
     """How a trial render stands."""
 
-    doc_id: str
     status: str
     file_id: UUID | None
-    attempts: int
     error: str | None
-    printed_version: str | None
     pages: int | None
 
 
@@ -223,12 +220,9 @@ async def trial_state(db: Executor, job: UUID) -> Trial:
     """How a trial render stands."""
     row = await one(db, "select * from makeready.document_trial_state($1)", job)
     return Trial(
-        doc_id=row["doc_id"],
         status=row["public_state"],
         file_id=row["file_id"],
-        attempts=row["attempts_made"],
         error=row["error_text"],
-        printed_version=row["printed_version"],
         pages=row["pages"],
     )
 

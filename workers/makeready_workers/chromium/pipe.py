@@ -31,9 +31,9 @@ _CALL_ID = re.compile(rb'^\{"id":\s*(\d+)')
 class Pipe(Link):
     """A browser that is spoken to by two pipes."""
 
-    def __init__(self, receive_limit: int = RECEIVE_LIMIT_BYTES) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._receive_limit = receive_limit
+        self._receive_limit = RECEIVE_LIMIT_BYTES
         self._parts: list[bytes] = []
         self._part_bytes = 0
         self._discarding = False
