@@ -6,7 +6,7 @@
 --
 --   draft ──check──► valid ──trial render, publish──► published ──next publish, rollback──► retired
 --     ▲ └──check──► invalid
---     └── update, from draft, valid or invalid
+--     └── update, from draft, valid or invalid, which may also be discarded
 --
 -- At most one version of a type is published: the one in force. What was in force once never changes. A shipped version
 -- is entered by the process that ships it, and is in force as long as staff have published none; else it waits, and is

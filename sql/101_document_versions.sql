@@ -147,6 +147,27 @@ $$;
 comment on function makeready.document_draft(text, jsonb, jsonb, text) is
   'A new version of a document type, or the first one of a new type, as a draft. uploads: what was just stored for its assets. Audited.';
 
+create or replace function makeready.document_draft_lock(document text, which integer, expected text)
+  returns makeready.document_type_versions
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_row makeready.document_type_versions := makeready.document_version_lock(document, which, expected);
+begin
+  if v_row.origin <> 'staff' or v_row.state not in ('draft', 'valid', 'invalid') then
+    raise exception 'version % of document % is % and does not change any more', which, document, v_row.state
+      using errcode = 'MR409', detail = json_build_object('reason', 'not_a_draft', 'doc_id', document, 'version', which, 'state', v_row.state),
+            hint = 'Make a draft of it.';
+  end if;
+  return v_row;
+end
+$$;
+comment on function makeready.document_draft_lock(text, integer, text) is
+  'document_version_lock of a version that was never in force, else MR409 not_a_draft. Internal.';
+
 create or replace function makeready.document_update(document text, which integer, new_design jsonb, uploads jsonb default '[]',
     expected text default null, note text default null)
   returns makeready.document_type_versions
@@ -160,12 +181,7 @@ declare
   v_new makeready.document_type_versions;
 begin
   perform makeready.document_design_check(new_design);
-  v_old := makeready.document_version_lock(document, which, expected);
-  if v_old.origin <> 'staff' or v_old.state not in ('draft', 'valid', 'invalid') then
-    raise exception 'version % of document % is % and does not change any more', which, document, v_old.state
-      using errcode = 'MR409', detail = json_build_object('reason', 'not_a_draft', 'doc_id', document, 'version', which, 'state', v_old.state),
-            hint = 'Make a draft of it.';
-  end if;
+  v_old := makeready.document_draft_lock(document, which, expected);
   update makeready.document_type_versions v
      set design = new_design, hash = makeready.document_design_hash(new_design), state = 'draft', problems = '[]', checked_at = null, trial_job = null,
          changed_at = makeready.now(), remark = coalesce(note, v.remark),
@@ -179,6 +195,23 @@ end
 $$;
 comment on function makeready.document_update(text, integer, jsonb, jsonb, text, text) is
   'Replaces the content of a draft, which has to be checked and tried anew. MR409: it was in force already, or has not the expected hash. Audited.';
+
+create or replace function makeready.document_discard(document text, which integer, expected text default null, note text default null)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_old makeready.document_type_versions := makeready.document_draft_lock(document, which, expected);
+begin
+  delete from makeready.document_type_versions v where v.id = v_old.id;
+  perform makeready.audit('document_discard', document, jsonb_build_object('version', which, 'hash', v_old.hash, 'state', v_old.state), null, note);
+end
+$$;
+comment on function makeready.document_discard(text, integer, text, text) is
+  'Deletes a version that was never in force; a trial of it that has not begun fails. Of the last version the number is given again. MR409: it was in force, or has not the expected hash. Audited.';
 
 create or replace function makeready.document_checked(document text, which integer, seen text, found_problems jsonb)
   returns makeready.document_type_versions
@@ -325,6 +358,7 @@ comment on function makeready.document_rollback(text, text) is
 
 grant execute on function makeready.document_draft(text, jsonb, jsonb, text) to makeready_http, makeready_ops;
 grant execute on function makeready.document_update(text, integer, jsonb, jsonb, text, text) to makeready_http, makeready_ops;
+grant execute on function makeready.document_discard(text, integer, text, text) to makeready_http, makeready_ops;
 grant execute on function makeready.document_checked(text, integer, text, jsonb) to makeready_http, makeready_ops;
 grant execute on function makeready.document_trial(text, integer, text, text, jsonb) to makeready_http, makeready_ops;
 grant execute on function makeready.document_publish(text, integer, text, text) to makeready_http, makeready_ops;

@@ -19,7 +19,9 @@ as $$
 $$;
 comment on function makeready.document_list(text) is 'The registry, or one type of it: what the version in force says, what staff laid over it, and what is shipped.';
 
-create or replace function makeready.document_versions(document text, which integer default null)
+drop function if exists makeready.document_versions(text, integer);
+create or replace function makeready.document_versions(document text, which integer default null, max_rows integer default null,
+    older_than integer default null)
   returns table (number integer, origin text, hash text, state text, problems jsonb, remark text, made_by text, created_at timestamptz,
                  changed_at timestamptz, checked_at timestamptz, published_at timestamptz, trial_job uuid, is_tried boolean, design jsonb)
   language sql
@@ -31,9 +33,12 @@ as $$
          v.trial_job, makeready.document_is_tried(v), case when which is not null then v.design end
     from makeready.document_type_versions v
    where v.doc_id = document_versions.document and (which is null or v.number = document_versions.which)
+     and (older_than is null or v.number < older_than)
    order by v.number desc
+   limit max_rows
 $$;
-comment on function makeready.document_versions(text, integer) is 'The versions of a type, newest first; one alone with its content.';
+comment on function makeready.document_versions(text, integer, integer, integer) is
+  'The versions of a type, newest first, all or a page: older_than is the last number of the page before; one alone with its content.';
 
 create or replace function makeready.document_design(document text, version_hash text)
   returns table (design jsonb, assets jsonb)
@@ -107,7 +112,7 @@ comment on function makeready.document_fallback(text, text, text) is
   'Alerts that a version could not be used and what is shipped was printed in its place; once a version and day. True: this call did.';
 
 grant execute on function makeready.document_list(text) to makeready_http, makeready_ops;
-grant execute on function makeready.document_versions(text, integer) to makeready_http, makeready_ops;
+grant execute on function makeready.document_versions(text, integer, integer, integer) to makeready_http, makeready_ops;
 grant execute on function makeready.document_design(text, text) to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.document_stored(text, text[]) to makeready_http;
 grant execute on function makeready.document_trial_state(uuid) to makeready_http;

@@ -1,12 +1,14 @@
 """Versions of document types for staff: draft, update, validate, dry-run, publish, roll back.
 
-GET  /admin/config/{key}/versions, /admin/config/{key}/versions/{version}
-POST /admin/config/{key}/draft      {"payload_text": …} or {"version": …} or {}, "comment"
-POST /admin/config/{key}/update     {"version", "payload_text", "comment"}
-POST /admin/config/{key}/validate   {"version"}
-POST /admin/config/{key}/dry-run    {"version", "language", "data"}
-POST /admin/config/{key}/publish    {"version", "comment"}
-POST /admin/config/{key}/rollback   {"comment"}
+GET    /admin/config/{key}/versions             ?limit=50&after=<the last number before>
+GET    /admin/config/{key}/versions/{version}
+DELETE /admin/config/{key}/versions/{version}
+POST   /admin/config/{key}/draft      {"payload_text": …} or {"version": …} or {}, "comment"
+POST   /admin/config/{key}/update     {"version", "payload_text", "comment"}
+POST   /admin/config/{key}/validate   {"version"}
+POST   /admin/config/{key}/dry-run    {"version", "language", "data"}
+POST   /admin/config/{key}/publish    {"version", "comment"}
+POST   /admin/config/{key}/rollback   {"comment"}
 
 The key is the doc_id. `If-Match` with a version's ETag, its hash, refuses what was made of an
 older content.
@@ -31,10 +33,10 @@ from makeready.documents.versions import Version
 from makeready.errors import Rejected
 from makeready.staff import Staff
 from makeready_http import admin_config_bodies as bodies
-from makeready_http.answers import Json
+from makeready_http.answers import Json, listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import prefer_wait
-from makeready_http.operations import DOC_ID, read_body
+from makeready_http.operations import DOC_ID, read_body, read_query
 from makeready_http.outcomes import OPEN, failed
 from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import services_of
@@ -49,22 +51,30 @@ _log = structlog.get_logger(__name__)
 
 
 async def list_versions(request: Request) -> Response:
-    """All versions of a type."""
+    """The versions of a type, newest first."""
     await current_staff(request, READ)
-    key = _key(request)
-    rows = await versions.versions(services_of(request).pool, key)
-    return Json({"ok": True, "key": key, "versions": [_item(row) for row in rows]})
+    key, asked = _key(request), read_query(request, bodies.PAGE)
+    pool, limit = services_of(request).pool, asked["limit"]
+    rows = await versions.versions(pool, key, limit=limit, older_than=asked["after"])
+    return listed("versions", [_item(row) for row in rows], limit, "version", key=key)
 
 
 async def show_version(request: Request) -> Response:
     """One version with its payload."""
     await current_staff(request, READ)
-    key, text = _key(request), request.path_params["version"]
-    if not re.fullmatch("[1-9][0-9]{0,8}", text):
-        raise not_found("document_not_found", "version", text)
-    row, design = await versions.version(services_of(request).pool, key, int(text))
+    key, number = _key(request), _number(request)
+    row, design = await versions.version(services_of(request).pool, key, number)
     body = {"ok": True, "key": key, "version": _item(row), "payload": design}
     return Json(body, headers=_etag(row))
+
+
+async def discard_draft(request: Request) -> Response:
+    """Deletes a version that was never in force."""
+    member = await current_staff(request, WRITE)
+    key, number = _key(request), _number(request)
+    async with acting(services_of(request), member, request) as connection:
+        await versions.discard(connection, key, number, expected=_expected(request))
+    return Json({"ok": True})
 
 
 async def make_draft(request: Request) -> Response:
@@ -235,6 +245,13 @@ def _key(request: Request) -> str:
         text = "A key is the doc_id of a document type that has a template."
         raise invalid_request(text, field="key", reason="unsupported_key")
     return key
+
+
+def _number(request: Request) -> int:
+    text: str = request.path_params["version"]
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise not_found("document_not_found", "version", text)
+    return int(text)
 
 
 def _expected(request: Request) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from makeready.documents.designs import PAYLOAD_LIMIT_BYTES
 from makeready.documents.wording import LANGUAGES
+from makeready_http import operations
 from makeready_http.operations import (
     ANYTHING,
     TEXT,
@@ -69,8 +70,12 @@ VERSION: Mapping[str, Schema] = {
     "trial_job_id": nullable(ID),
     "is_tried": TRUTH,
 }
+PAGE: Mapping[str, Schema] = {
+    "limit": operations.PAGE["limit"],
+    "after": {**_NUMBER, "description": "`next` of the page before."},
+}
 ONE_VERSION = done(key=TEXT, version=record(VERSION))
-ALL_VERSIONS = done(key=TEXT, versions=array(record(VERSION)))
+VERSIONS = done(key=TEXT, versions=array(record(VERSION)), next=nullable(TEXT))
 WITH_PAYLOAD = done(key=TEXT, version=record(VERSION), payload=ANYTHING)
 TRIAL = done(
     key=TEXT,

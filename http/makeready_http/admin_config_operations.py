@@ -7,7 +7,7 @@ from typing import Any
 from makeready_http import admin_config
 from makeready_http import admin_config_bodies as bodies
 from makeready_http.admin_config import READ, WRITE
-from makeready_http.operations import Answer, Operation, admin_operation
+from makeready_http.operations import Answer, Operation, admin_operation, done
 
 _UNKNOWN = ("invalid_request", "document_not_found")
 _ONE = Answer(
@@ -36,7 +36,8 @@ OPERATIONS = (
         endpoint=admin_config.list_versions,
         needs=READ,
         summary="lists the versions of a document type, newest first",
-        answers={200: Answer(description="All.", schema=bodies.ALL_VERSIONS)},
+        query=bodies.PAGE,
+        answers={200: Answer(description="A page.", schema=bodies.VERSIONS)},
         errors=_UNKNOWN,
     ),
     admin_operation(
@@ -53,6 +54,16 @@ OPERATIONS = (
             )
         },
         errors=_UNKNOWN,
+    ),
+    admin_operation(
+        method="DELETE",
+        path="/admin/config/{key}/versions/{version}",
+        endpoint=admin_config.discard_draft,
+        needs=WRITE,
+        summary="throws a draft away, unless `If-Match` names an older one; "
+        "what was in force once stays (409 `conflict`)",
+        answers={200: Answer(description="It is gone.", schema=done())},
+        errors=(*_UNKNOWN, "stale_version", "conflict"),
     ),
     _post(
         "draft",

@@ -33,10 +33,12 @@ class Json(JSONResponse):
         ).encode()
 
 
-def listed(name: str, items: Sequence[Mapping[str, Any]], limit: int, key: str) -> Response:
+def listed(
+    name: str, items: Sequence[Mapping[str, Any]], limit: int, by: str, **about: str
+) -> Response:
     """A page; `next` is what to pass as `after`, and null on the last one."""
-    following = str(items[-1][key]) if len(items) == limit else None
-    return Json({"ok": True, name: items, "next": following})
+    following = str(items[-1][by]) if len(items) == limit else None
+    return Json({"ok": True, **about, name: items, "next": following})
 
 
 async def link_to(services: Services, file_id: UUID, file: StoredFile) -> Response:

@@ -238,14 +238,45 @@ async def test_a_version_that_is_not_there_is_not_found(administrator: Member) -
         assert (answer.status_code, error_code(answer)) == (404, "document_not_found")
 
 
+async def test_versions_are_listed_by_pages_and_drafts_thrown_away_rnd_045(
+    administrator: Member,
+) -> None:
+    for place in range(4):
+        made = await drafted(administrator, titles={"ru": str(place), "en": str(place)})
+    seen: list[list[int]] = []
+    page: dict[str, Any] = {"next": "5"}
+    while page["next"] is not None:
+        asked = await administrator.get(f"{CONFIG}/versions?limit=2&after={page['next']}")
+        page = asked.json()
+        seen.append([row["version"] for row in page["versions"]])
+    assert seen == [[4, 3], [2, 1], []]
+
+    where = f"{CONFIG}/versions/4"
+    late = await administrator.client.delete(where, headers={"If-Match": '"0"'})
+    assert (late.status_code, error_code(late)) == (409, "stale_version")
+    gone = await administrator.client.delete(where, headers={"If-Match": f'"{made["hash"]}"'})
+    assert (gone.status_code, gone.json()) == (200, {"ok": True})
+    again = await administrator.client.delete(where)
+    assert (again.status_code, error_code(again)) == (404, "document_not_found")
+    page = (await administrator.get(f"{CONFIG}/versions")).json()
+    assert [row["version"] for row in page["versions"]] == [3, 2, 1]
+    assert page["next"] is None
+    audited = (await administrator.get("/admin/audit?action=document_discard")).json()["items"]
+    assert [row["target"] for row in audited] == ["parcel_label"]
+    assert audited[0]["actor"].startswith("admin via ")
+
+
 async def test_roles_decide_who_may_rnd_045(
     anna: Person, staff: Callable[..., Coroutine[Any, Any, Member]], administrator: Member
 ) -> None:
     await drafted(administrator)
     viewer = await staff("viewer")
     assert (await anna.get(f"{CONFIG}/versions")).status_code == 401
-    refused = await viewer.post(f"{CONFIG}/draft", json={})
-    assert (refused.status_code, error_code(refused)) == (403, "forbidden")
+    for refused in (
+        await viewer.post(f"{CONFIG}/draft", json={}),
+        await viewer.client.delete(f"{CONFIG}/versions/1"),
+    ):
+        assert (refused.status_code, error_code(refused)) == (403, "forbidden")
 
 
 async def test_a_trial_waits_and_tells_how_it_ended_rnd_045(

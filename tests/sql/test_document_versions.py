@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import asyncpg
 import pytest
 
+from makeready import printing
 from makeready.documents import register, versions
 from makeready.errors import Conflict, NotFound, Rejected
 from tests.support.database import Connect
@@ -111,6 +113,54 @@ async def test_what_was_in_force_never_changes(press: Press) -> None:
         assert raised.value.details["reason"] == "not_a_draft"
         await checked(press, "note", number, [{"code": "too late"}])
     assert [row[3] for row in await versions_of(press.db, "note")] == ["retired", "published"]
+
+
+async def test_a_draft_is_thrown_away_and_its_assets_with_it(press: Press) -> None:
+    digest = "ab" * 32
+    design = sample_design(assets={"a.png": {"sha256": digest}})
+    upload: dict[str, Any] = {"bucket": "bucket", "key": "types/note/a", "size_bytes": 1}
+    upload |= {"media_type": "image/png", "sha256": digest, "etag": "e"}
+    number = await versions.draft(press.db, "note", design, [upload])
+    other = await versions.draft(press.db, "note", design, [])
+    await versions.discard(press.db, "note", number, note="a mistake")
+    assert [row[0] for row in await versions_of(press.db, "note")] == [other]
+    unused = "select count(*) from makeready.files where unused_at is not null"
+    assert await press.db.fetchval(unused) == 0
+    with pytest.raises(Conflict):
+        await versions.discard(press.db, "note", other, expected="0" * 32)
+    await versions.discard(press.db, "note", other)
+    assert await press.db.fetchval(unused) == 1
+
+    audited = "select target, reason from makeready.audit_log where action = 'document_discard'"
+    rows = await press.db.fetch(audited)
+    assert [tuple(row) for row in rows] == [("note", "a mistake"), ("note", None)]
+    with pytest.raises(NotFound):
+        await versions.discard(press.db, "note", other)
+
+
+async def test_what_was_in_force_is_not_thrown_away(press: Press) -> None:
+    first = await publish(press, "note", sample_design(title="a"))
+    second = await publish(press, "note", sample_design(title="b"))
+    for number in (first, second):
+        with pytest.raises(Conflict) as raised:
+            await versions.discard(press.db, "note", number)
+        assert raised.value.details["reason"] == "not_a_draft"
+
+
+async def test_a_trial_of_a_draft_that_was_thrown_away_finds_nothing_to_print(
+    press: Press,
+) -> None:
+    number = await drafted(press, "note")
+    await checked(press, "note", number)
+    seen = await hash_of(press.db, "note", number)
+    await versions.trial(press.db, "note", number, seen=seen, language="en", data={})
+    await versions.discard(press.db, "note", number)
+    assert await versions_of(press.db, "note") == []
+    wanted = await printing.input_of(press.db, (await press.one()).job.id)
+    assert wanted is not None
+    assert (wanted.type_version, wanted.is_trial) == (seen, True)
+    design = "select count(*) from makeready.document_design('note', $1)"
+    assert await press.db.fetchval(design, seen) == 0
 
 
 async def test_rollbacks_go_back_step_by_step(press: Press) -> None:

@@ -61,9 +61,17 @@ class Trial:
     pages: int | None
 
 
-async def versions(db: Executor, doc_id: str) -> list[Version]:
-    """All of a type, newest first; NotFound when the type is unknown."""
-    rows = await db.fetch(f"select {_COLUMNS} from makeready.document_versions($1)", doc_id)  # noqa: S608
+async def versions(
+    db: Executor, doc_id: str, *, limit: int | None = None, older_than: int | None = None
+) -> list[Version]:
+    """Those of a type, newest first, a page or all; NotFound when the type is unknown."""
+    rows = await db.fetch(
+        f"select {_COLUMNS} from makeready.document_versions("  # noqa: S608
+        "$1, max_rows => $2, older_than => $3)",
+        doc_id,
+        limit,
+        older_than,
+    )
     if not rows and await db.fetchval("select 1 from makeready.document_list($1)", doc_id) is None:
         raise NotFound(f"there is no document {doc_id}", details=_unknown(doc_id))
     return [_version(row) for row in rows]
@@ -179,6 +187,20 @@ async def update(
         json.dumps(uploads),
         expected,
         note,
+    )
+
+
+async def discard(
+    db: Executor,
+    doc_id: str,
+    number: int,
+    *,
+    expected: str | None = None,
+    note: str | None = None,
+) -> None:
+    """Deletes a draft; NotFound, Conflict (it was in force, or has changed)."""
+    await db.execute(
+        "select makeready.document_discard($1, $2, $3, $4)", doc_id, number, expected, note
     )
 
 
