@@ -244,6 +244,10 @@ begin
          keep_dead     = case setting when 'keep_dead'     then new_value::interval else q.keep_dead     end,
          keep_request  = case setting when 'keep_request'  then new_value::interval else q.keep_request  end
    where q.queue = queue_name;
+  if setting = 'is_fair' and not new_value::boolean then
+    -- What comes from now on has turn 0: all that came before would wait until nothing comes any more.
+    update makeready.jobs j set turn = 0 where j.queue = queue_name and j.state in ('waiting', 'queued', 'running') and j.turn > 0;
+  end if;
   perform makeready.queue_gate(queue_name);
 exception when check_violation or not_null_violation or invalid_text_representation or invalid_datetime_format
             or numeric_value_out_of_range or datetime_field_overflow then

@@ -74,6 +74,16 @@ async def test_a_queue_that_is_not_fair_runs_by_age(core: Core) -> None:
     assert [job["id"] for job in await core.claim("free", 4)] == jobs
 
 
+async def test_what_waits_when_turns_are_given_up_runs_before_what_comes_then(core: Core) -> None:
+    waiting = await core.many("fair", 3, owner_key="first")
+    (running,) = await core.claim("fair")
+    await core.call("queue_set", queue_name="fair", setting="is_fair", new_value="false")
+    await core.fail(running, "interrupted")
+    late = await core.enqueue("fair", owner_key="late")
+    found = [(await core.claim("fair"))[0]["id"] for _ in range(4)]
+    assert found == [*waiting[1:], waiting[0], late]
+
+
 async def test_a_redriven_job_gets_a_turn_of_its_owner(core: Core) -> None:
     job = await core.running("fair", owner_key="first")
     await core.fail(job, "fatal")
