@@ -113,7 +113,7 @@ async def test_a_rung_that_does_not_hold_gives_way_to_the_next() -> None:
         assert browser.jail == good
     finally:
         await browser.close()
-    await until(lambda: not group(browser.pid), timeout_s=2.0, what="the end of its children")
+    await until(lambda: not group(browser.pid), what="the end of its children")
 
 
 async def test_no_rung_that_holds_is_an_error_that_costs_no_attempt_and_says_why() -> None:
@@ -172,18 +172,38 @@ async def test_a_browser_without_sandbox_is_logged_as_a_warning() -> None:
     ]
 
 
-def test_homes_of_dead_owners_are_swept_and_others_are_not() -> None:
+def test_homes_of_dead_owners_are_swept_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # no other process sweeps there
     alive = Home(None)
     dead = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
     (dead / "lock").touch()
     strange = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
-    assert sweep() >= 1
+    assert sweep() == 1
     assert alive.path.exists()
     assert not dead.exists()
     assert strange.exists(), "a folder without a lock is not ours"
     strange.rmdir()
     alive.remove()
     assert not alive.path.exists()
+
+
+def test_a_home_that_is_being_made_is_not_swept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    locked = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            sweep()  # of another process that starts just now
+        locked(descriptor, how)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", late)
+    home = Home(None)
+    assert home.profile.is_dir()
+    home.remove()
 
 
 @pytest.mark.parametrize("failing", ["os.open", "pathlib.Path.mkdir"])
@@ -224,4 +244,4 @@ async def test_nothing_is_left_when_the_owner_is_killed_in_the_middle_of_a_hang(
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    await until(lambda: not group(leader), timeout_s=5, what="the browser's end")
+    await until(lambda: not group(leader), what="the browser's end")

@@ -99,13 +99,15 @@ class Home:
         self.path = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
         self.profile = self.path / "profile"
         self.stderr = self.path / "stderr"
+        lock = self.path / "new"
         try:
-            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
             self.path.rmdir()  # without a lock nobody would ever sweep it
             raise
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+            lock.rename(self.path / "lock")  # held before another's sweep can find it
             self.profile.mkdir(mode=0o700)
             if uid is not None:
                 self.path.chmod(0o711)
