@@ -137,7 +137,7 @@ async def test_the_turns_of_others_do_not_count_as_ones_own_time(helper: Helper)
     await helper.ask(b"pid", timeout_s=10)
     naps = [asyncio.create_task(helper.ask(b"nap", timeout_s=10)) for _ in range(3)]
     await asyncio.sleep(0)
-    assert await helper.ask(b"ab", timeout_s=1.0) == b"ba"
+    assert await helper.ask(b"ab", timeout_s=1.4) == b"ba"
     assert await asyncio.gather(*naps) == [b"pan"] * 3
 
 
@@ -145,20 +145,19 @@ async def test_the_event_loop_does_not_wait_for_the_end_of_a_helper(
     helper: Helper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = int(await helper.ask(b"pid", timeout_s=10))
-    wait = subprocess.Popen.wait
+    wait, go_on = subprocess.Popen.wait, threading.Event()
 
     def slow(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-        time.sleep(0.5)
+        assert go_on.wait(10)
         return wait(process, timeout)
 
     monkeypatch.setattr(subprocess.Popen, "wait", slow)
     task = asyncio.create_task(helper.ask(b"hang", timeout_s=10))
     await until(lambda: helper._current is not None, what="the question")
-    began = time.perf_counter()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.perf_counter() - began < 0.25
+    go_on.set()
     await until(lambda: not is_alive(pid), what="the end of the helper")
     assert await helper.ask(b"ab", timeout_s=10) == b"ba"
 
@@ -179,7 +178,7 @@ async def test_the_helper_dies_with_its_owner() -> None:
     owner.wait()
     owner.stdout.close()
     try:
-        await until(lambda: not is_alive(pid), timeout_s=2.0)
+        await until(lambda: not is_alive(pid))
     finally:
         if is_alive(pid):
             os.kill(pid, signal.SIGKILL)

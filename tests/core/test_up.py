@@ -220,10 +220,9 @@ def _left(folder: Path) -> list[int]:
 
 def _child(parent: int, words: str) -> int:
     for pid in _pids():
-        stat = Path(f"/proc/{pid}/stat")
-        if words in command_of(pid) and stat.exists():
-            fields = stat.read_text("utf-8").rpartition(")")[2].split()
-            if int(fields[1]) == parent:
+        with suppress(OSError):  # it has ended meanwhile
+            fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+            if words in command_of(pid) and int(fields[1]) == parent:
                 return pid
     raise AssertionError(f"{parent} has no child {words}")
 

@@ -22,7 +22,6 @@ from makeready.embedded.chromium import find_chromium
 from makeready.pdf import inspect, text_of, verify
 from makeready.print_options import PrintOptions
 from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
-from makeready_workers.chromium.jail import HOME_PREFIX
 from tests.support.chromium import (
     BOTH,
     LOOSE,
@@ -326,7 +325,7 @@ async def test_an_idle_browser_is_stopped_and_the_next_document_starts_another()
     async with running_engine(limits=tight(idle_browser_s=0.0)) as engine:
         await show(engine, "<p>x")
         first = pid_of(engine)
-        await until(lambda: not group(first), timeout_s=8, what="the stop")
+        await until(lambda: not group(first), what="the stop")
         assert (await show(engine, "<p>y")).pages == 1
         assert engine.statistics().browsers_lost == 0
 
@@ -354,13 +353,24 @@ async def test_a_machine_without_fonts_prints_no_empty_pages() -> None:
         assert await engine.probe(), "our own fonts are enough"
 
 
-async def test_closing_leaves_no_process_no_folder_and_no_descriptor() -> None:
-    before, files = set(Path(tempfile.gettempdir()).glob(HOME_PREFIX + "*")), open_files()
+async def test_closing_leaves_no_process_no_folder_and_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Path] = []
+    make = tempfile.mkdtemp
+
+    def noted(*words: str | None, **options: str | None) -> str:
+        made.append(Path(make(*words, **options)))
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
+    files = open_files()
     async with running_engine() as engine:
         await show(engine, "<p>x", pack="a")
         leader = pid_of(engine)
     await until(lambda: not group(leader), what="the end")
-    assert not set(Path(tempfile.gettempdir()).glob(HOME_PREFIX + "*")) - before
+    assert made
+    assert not [folder for folder in made if folder.exists()]
     await until(lambda: open_files() <= files, what="closed descriptors")
 
 

@@ -90,7 +90,7 @@ async def test_every_pending_call_fails_at_once_when_the_browser_is_killed() -> 
         began = time.monotonic()
         os.killpg(pipe.pid, signal.SIGKILL)
         done = await asyncio.gather(*calls, return_exceptions=True)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 10  # they would have taken a minute
         assert all(isinstance(error, BrowserGone) for error in done)
         assert not pipe.is_open
         with pytest.raises(BrowserGone):
