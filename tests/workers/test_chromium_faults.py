@@ -92,6 +92,20 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
         True,
         {Fault.RENDER_TIMEOUT},
     ),
+    "closing": (
+        "<p>x<script>close(); onload = () => { print(); window.close() }</script>",
+        True,
+        {None},
+    ),
+    "closed": (
+        """<style>@font-face { font-family: a; src: url(data:font/ttf;base64,AAAA) }</style>
+        <p>x<script>
+        FontFace.prototype.load = () => new Promise(() => {});
+        const frame = document.body.appendChild(document.createElement('iframe'));
+        setTimeout(() => frame.contentWindow.close.call(window), 100)</script>""",
+        True,
+        {Fault.RENDER_CRASHED},
+    ),
     "chatter": (
         "<p>x<script>for (;;) console.log('я'.repeat(1e5))</script>",
         True,

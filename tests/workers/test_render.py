@@ -201,6 +201,25 @@ async def test_a_document_that_loses_the_browser_for_ever_is_counted_in_the_end(
     assert kinds == ["interrupted"] * BROWSER_LOSSES + ["retry"] * 2
 
 
+@pytest.mark.parametrize("place", ["printing", "checking"])
+async def test_a_document_that_is_late_twice_is_given_up_rnd_014(
+    room: Room, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    async def late(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    if place == "printing":
+        room.engine.fault = RenderError(Fault.RENDER_TIMEOUT, "late")
+    else:
+        monkeypatch.setattr(pdf, "finish_aside", late)
+    claimed = await room.claimed()
+    jobs = [dataclasses.replace(claimed.job, attempt=number) for number in (1, 2, 5)]
+    failures = [await room.failure(dataclasses.replace(claimed, job=job)) for job in jobs]
+
+    assert [failure.kind for failure in failures] == ["retry", "fatal", "fatal"]
+    assert {failure.code for failure in failures} == {"RENDER_TIMEOUT"}
+
+
 async def test_data_that_does_not_fit_is_fatal_with_every_problem(room: Room) -> None:
     await room.db.execute("update makeready.pack_contents set content = '{\"oops\": 1}'")
     failure = await room.failure()

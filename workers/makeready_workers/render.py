@@ -42,6 +42,7 @@ from makeready_workers.witness import Witness
 
 FONTS_AGAIN_S = 30.0
 BROWSER_LOSSES = 3  # of one job in this process; each further one counts as an attempt
+TIMEOUT_ATTEMPTS = 2  # the machine may have been busy once; later a slot is worth more than hope
 JOBS_REMEMBERED = 1000
 PROBLEMS_KEPT = 20
 START_PATIENCE_S = 30.0
@@ -125,6 +126,8 @@ class RenderHandler:
         kind: FailKind = "retry" if error.retryable else "fatal"
         if error.code is Fault.FONTS_MISSING:  # not of the document: this machine has no letters
             return JobFailed("snooze", error.code, str(error), retry_after=FONTS_AGAIN_S)
+        if error.code is Fault.RENDER_TIMEOUT and job.attempt >= TIMEOUT_ATTEMPTS:
+            kind = "fatal"
         if not error.counts and self._losses_of(job.id) <= BROWSER_LOSSES:
             kind = "interrupted"
         return JobFailed(kind, error.code, str(error), evidence=error.evidence)

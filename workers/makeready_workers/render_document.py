@@ -28,7 +28,7 @@ from makeready.print_options import PrintOptions
 from makeready.printing import RenderInput, Reusable
 from makeready.storage import ObjectFacts
 from makeready.storage_errors import ObjectMissing, StorageError
-from makeready_workers.chromium.records import Engine, Fault, RenderResult
+from makeready_workers.chromium.records import Engine, Fault, RenderError, RenderResult
 from makeready_workers.render_html import unpack
 from makeready_workers.render_store import AFTERWORK_S, Shelf
 from makeready_workers.witness import Witness
@@ -191,7 +191,7 @@ async def _finished(ready: Prepared, printed: RenderResult) -> tuple[bytes, pdf.
             printed.pdf, options, pages=printed.pages, needs_text=False
         )
     except TimeoutError:
-        raise JobFailed("retry", Fault.RENDER_TIMEOUT, "checking the PDF took too long") from None
+        raise RenderError(Fault.RENDER_TIMEOUT, "checking the PDF took too long") from None
     if not options.strict_assets:
         return body, checked
     if checked.lost_chars:  # it has the same fonts the next time

@@ -36,6 +36,7 @@ from makeready_workers.chromium.requests import Requests
 WAIT_FOR_STEP_S = 0.025
 LOOK_S = 0.25  # for the load event, before the document itself is asked
 CALM_LOOKS = 2
+STAYING = "window.close = () => {}"  # run before the document: many a page closes itself, printed
 FRAMES_DRAWN = 3  # the first ones of a page that never drew may show nothing
 _READ_BYTES = 1024 * 1024
 
@@ -107,7 +108,9 @@ class Page:
             page._call("Emulation.setEmulatedMedia", {"media": "print"}),
         )
         if scripts:
-            await asyncio.gather(page._call("Network.enable"), page._tell())
+            await asyncio.gather(
+                page._call("Network.enable"), page._tell(), page._evaluate(STAYING)
+            )
         return page
 
     async def dispose(self) -> None:
