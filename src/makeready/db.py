@@ -180,15 +180,23 @@ class Control:
     """One connection for small calls: beat, tick, wake, announce, claim, finish.
 
     It opens at the first call, breaks and comes back by itself; calls take turns. Commits wait for
-    the disk only if `flush` says so. Beside the pool it saves a claim the way through it.
+    the disk only if `flush` says so, and no call waits for a row longer than `lock_timeout_s`.
+    Beside the pool it saves a claim the way through it.
     """
 
     def __init__(
-        self, settings: Settings, role: Role, *, part: str = "control", flush: bool = False
+        self,
+        settings: Settings,
+        role: Role,
+        *,
+        part: str = "control",
+        flush: bool = False,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> None:
         self._dsn = settings.listener_url  # session state: not through a transaction pooler
         self._settings = session_settings(settings, role, part=part)
         self._settings["statement_timeout"] = _ms(CONTROL_STATEMENT_TIMEOUT_S)
+        self._settings["lock_timeout"] = _ms(lock_timeout_s)
         if not flush:
             self._settings["synchronous_commit"] = "off"
         self._connection: asyncpg.Connection | None = None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
 import pytest
 
 from makeready.config import Settings
-from makeready.jobs import Job, JobFailed, Outcome
+from makeready.db import LOCK_TIMEOUT_S
+from makeready.jobs import Done, Job, JobFailed, Outcome
 from makeready_workers.attempt import HeldLease
 from tests.support.core import Core, plain
 from tests.support.in_process import Scripted, working
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,25 @@ async def test_a_job_that_python_cannot_read_holds_up_no_other(
         await shop.until_ends(2)
     ended = await db.fetch("select id, state from makeready.jobs")
     assert dict(map(tuple, ended)) == {odd: end, plain_one: "done"}
+
+
+async def test_a_row_that_somebody_holds_keeps_no_neighbour_from_ending(
+    settings: Settings, core: Core, db: asyncpg.Connection
+) -> None:
+    """They share a call, and the session that holds it may be a forgotten one."""
+    may_end = asyncio.Event()
+
+    async def run(_: Job, __: HeldLease) -> Outcome:
+        await may_end.wait()
+        return Done()
+
+    held, *others = [await core.enqueue() for _ in range(4)]
+    handler = Scripted(run=run)
+    async with working(settings, handler) as shop:
+        await until(lambda: len(handler.jobs) == 4, what="all of them to run")
+        async with db.transaction():
+            await db.execute("select from makeready.jobs where id = $1 for update", held)
+            may_end.set()
+            ended = await shop.until_ends(3, timeout_s=LOCK_TIMEOUT_S * 0.9)
+            assert ended == {"done": len(others)}
+        assert await shop.until_ends(4) == {"done": 4}

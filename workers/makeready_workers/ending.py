@@ -25,6 +25,7 @@ CALL_TIMEOUT_S = 20.0  # of a queue's own finish, and of fail
 PATIENCE_S = 60.0
 """While the database is away nobody can take the job: a result is kept for at least so long."""
 BATCH = 64
+HELD_S = 0.1  # a row that somebody holds for longer is waited for apart: others want to end
 GAP_S = 0.005  # between notifications: under load many ends share one
 
 
@@ -38,7 +39,9 @@ class Endings:
     def __init__(self, settings: Settings, pool: asyncpg.Pool, control: Control) -> None:
         self._pool = pool
         self._control = control
-        self._finishes = Control(settings, "makeready_worker", part="finish", flush=True)
+        self._finishes = Control(
+            settings, "makeready_worker", part="finish", flush=True, lock_timeout_s=HELD_S
+        )
         self._finishing: list[tuple[Lease, Json | None, asyncio.Future[str]]] = []
         self._ended: dict[str, list[UUID]] = defaultdict(list)
         self._interrupted: set[str] = set()
@@ -104,7 +107,10 @@ class Endings:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._finishing.append((lease, result, answer))
         self._finish_kick.set()
-        return await answer
+        try:
+            return await answer
+        except asyncpg.LockNotAvailableError:
+            return await leases.finish(self._pool, lease, result)
 
     async def _finish_for_ever(self) -> None:
         while True:
@@ -130,8 +136,9 @@ class Endings:
                     ended = [(lease, result) for lease, result, _ in items]
                     verdicts = await leases.finish_many(self._finishes, queue, ended)
         except Exception as error:  # noqa: BLE001 -- handed to those who wait
-            if len(items) > 1 and not is_transient(error):
-                for item in items:  # one is refused, say for a result that is too big: which?
+            is_held = isinstance(error, asyncpg.LockNotAvailableError)
+            if len(items) > 1 and (is_held or not is_transient(error)):
+                for item in items:  # one is held, or refused for a result that is too big: which?
                     await self._finish_batch(queue, [item])
                 return
             for _, _, answer in items:
