@@ -16,6 +16,7 @@ from websockets.legacy.protocol import WebSocketCommonProtocol
 
 from makeready_workers.chromium import ChromiumEngine, Fault, RenderError
 from makeready_workers.chromium import supervisor as supervisor_module
+from makeready_workers.chromium.loading import FRAMES_AT_MOST
 from makeready_workers.chromium.records import MIB
 from tests.support.chromium import (
     BOTH,
@@ -106,6 +107,15 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
         True,
         {Fault.RENDER_CRASHED},
     ),
+    "frames": (
+        """<body><script>
+        for (let at = document;;) {
+          at.body.append(document.createElement('iframe'));
+          at = at.body.lastChild.contentDocument || document;
+        }</script>""",
+        True,
+        {Fault.TEMPLATE_ERROR, Fault.RENDER_TIMEOUT},
+    ),
     "chatter": (
         "<p>x<script>for (;;) console.log('я'.repeat(1e5))</script>",
         True,
@@ -172,6 +182,15 @@ async def test_a_hostile_document_ends_alone(engine: ChromiumEngine, animal: str
     assert printed >= 1
     assert (await show(engine, "<p>next", pack="zoo", timeout_s=5.0)).pages == 1
     assert (pid_of(engine), engine.statistics().browsers_lost) == (browser, before)
+
+
+async def test_a_document_has_a_bounded_number_of_frames(engine: ChromiumEngine) -> None:
+    most = "<p>x" + "<iframe srcdoc=y></iframe>" * FRAMES_AT_MOST
+    for _ in range(2):  # on one page
+        assert (await show(engine, most, pack="frames")).pages > 1
+    with pytest.raises(RenderError, match="more than 100 frames") as caught:
+        await show(engine, most + "<iframe></iframe>", pack="frames")
+    assert caught.value.code == Fault.TEMPLATE_ERROR
 
 
 async def test_the_renderer_of_a_hanging_page_is_gone_soon_after_its_deadline(

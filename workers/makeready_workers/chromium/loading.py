@@ -8,6 +8,7 @@ from typing import Any
 
 # Not scripts: a worker's arrives without a word to the page, and others hold up `readyState`.
 _AWAITED = frozenset({"Stylesheet", "Image", "Font"})
+FRAMES_AT_MOST = 100  # frames without end hold up the browser itself, and so the neighbours
 
 # Run in every frame after the load event, which no font holds up. Faces are asked to load, not
 # waited for: by themselves they load when something is laid out in them, on a page without frames
@@ -31,12 +32,19 @@ class Loading:
     def __init__(self) -> None:
         self.loaded = asyncio.Event()
         self.frames: set[str] = set()
+        self.frames_ever = 0
+        """Of this document, with those that it has taken away again."""
         self.awaited: set[str] = set()
         """Requests whose answer has not reached the document."""
         self.world = 0
         """Where scripts of the page itself run; known when it was asked for."""
         self.is_gone = False
         """Whether the document has left its page. No request tells of the way to about:blank."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the document has more frames than it may have."""
+        return self.frames_ever > FRAMES_AT_MOST
 
     def hear(self, name: str, params: Mapping[str, Any]) -> None:
         """Takes note of one event."""
@@ -49,6 +57,7 @@ class Loading:
                 self.world = params["context"]["id"]
             case "Page.frameAttached":
                 self.frames.add(params["frameId"])
+                self.frames_ever += 1
             case "Page.frameDetached" if params.get("reason") != "swap":
                 self.frames.discard(params["frameId"])
             case "Network.requestWillBeSent" if params.get("type") in _AWAITED:

@@ -28,7 +28,7 @@ from makeready_workers.chromium.evidence import (
     screenshot_call,
 )
 from makeready_workers.chromium.link import CallRefused, Link, LinkError, SessionGone
-from makeready_workers.chromium.loading import SETTLED, Loading
+from makeready_workers.chromium.loading import FRAMES_AT_MOST, SETTLED, Loading
 from makeready_workers.chromium.printing import print_fault, print_params
 from makeready_workers.chromium.records import SCREENSHOT_BYTES, EngineLimits, Fault, RenderError
 from makeready_workers.chromium.requests import Requests
@@ -127,7 +127,7 @@ class Page:
     ) -> Printed:
         """Prints one document; the caller holds the deadline. Raises RenderError or LinkError."""
         self._requests, self._evidence = Requests(assets, self._target), Evidence()
-        self._loading.is_gone = False
+        self._loading.is_gone, self._loading.frames_ever = False, 0
         self.documents += 1
         async with self._within("load", options.load_timeout_s):
             await self._load(html, ask=options.scripts or _may_load_late(html))
@@ -165,6 +165,10 @@ class Page:
         except TimeoutError as error:
             text = f"the document did not {phase} within {limit_s:g} seconds"
             raise RenderError(Fault.RENDER_TIMEOUT, text) from error
+        except SessionGone as error:
+            if self._loading.is_crowded:
+                raise RenderError(Fault.TEMPLATE_ERROR, str(error)) from error
+            raise
         finally:
             self._evidence.timings[phase] = (time.perf_counter() - began) * 1e3
 
@@ -306,6 +310,8 @@ class Page:
                 self._lost(params["reason"])
             case _:
                 self._loading.hear(name, params)
+                if self._loading.is_crowded:
+                    self._lost(f"the document has more than {FRAMES_AT_MOST} frames")
 
     def _lost(self, reason: str) -> None:
         self.reusable = False
