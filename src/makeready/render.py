@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -113,7 +113,8 @@ async def sync_types(
     db: Executor, types: Iterable[ShippedType], *, release: str = __version__
 ) -> int:
     """Enters what a release ships, unless a later one has; returns how many types changed."""
-    shipped = json.dumps([asdict(shipped) for shipped in types])
+    names = [field.name for field in fields(ShippedType)]  # asdict would copy every design whole
+    shipped = json.dumps([{name: getattr(each, name) for name in names} for each in types])
     numbers = [int(number) for number in re.findall(r"\d+", release)][:3]
     return int(
         await db.fetchval(

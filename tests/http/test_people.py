@@ -15,7 +15,7 @@ from makeready import people
 from makeready.config import Settings
 from makeready.hiring import DOCUMENTS
 from tests.support.rendering import Press
-from tests.support.service import Person, Service, error_code, fetch, pack_body
+from tests.support.service import NO_TLS, Person, Service, error_code, fetch, pack_body
 
 
 @pytest.fixture
@@ -24,7 +24,9 @@ async def vera(service: Service, db: asyncpg.Connection) -> AsyncIterator[Person
     user = await db.fetchval("select makeready.user_add('Вера', '+79001234567', false)")
     secret = (await people.token_create(db, user)).reveal()
     headers = {"Authorization": f"Bearer {secret}"}
-    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=15) as client:
+    async with httpx2.AsyncClient(
+        base_url=service.url, headers=headers, verify=NO_TLS, timeout=15
+    ) as client:
         yield Person(id=user, secret=secret, client=client)
 
 
@@ -134,7 +136,9 @@ async def test_no_header_names_a_user(anna: Person, boris: Person, press: Press)
     ):
         assert (await anna.get(path)).status_code == 200
         assert (await boris.get(path, headers=heads)).status_code == 404
-        async with httpx2.AsyncClient(base_url=boris.client.base_url, headers=heads) as client:
+        async with httpx2.AsyncClient(
+            base_url=boris.client.base_url, headers=heads, verify=NO_TLS
+        ) as client:
             assert (await client.get(path)).status_code == 401
     assert (await boris.get("/me/files", headers=heads)).json()["files"] == []
     assert (await boris.get("/me", headers=heads)).json()["user_id"] == str(boris.id)
