@@ -116,6 +116,28 @@ end
 $$;
 comment on function makeready.file_adopt(uuid, uuid) is 'Adds a reference to a stored file. MR409 when it is being deleted: store the bytes anew.';
 
+create or replace function makeready.file_keep_found(stored jsonb, reference uuid)
+  returns uuid
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_file uuid;
+begin
+  -- Whoever found the object did so a while ago: what has been purged since must not be entered without it.
+  select f.id into v_file from makeready.files f where f.bucket = stored ->> 'bucket' and f.object_key = stored ->> 'key';
+  if not found then
+    perform makeready.refuse_purging(stored ->> 'bucket', stored ->> 'key');
+  end if;
+  perform makeready.file_adopt(v_file, reference);
+  return v_file;
+end
+$$;
+comment on function makeready.file_keep_found(jsonb, uuid) is
+  'file_adopt of an object that was found stored, as file_keep takes it. MR409 when it is being deleted, or is by now.';
+
 create or replace function makeready.refuse_purging(bucket_name text, object_name text)
   returns void language plpgsql volatile security definer set search_path = ''
 as $$

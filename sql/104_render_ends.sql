@@ -51,9 +51,12 @@ begin
       using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),
             hint = 'Enqueue renders by makeready.render_enqueue, render_pack or render_document.';
   end if;
-  v_stored := makeready.file_keep(stored, v_file);
-  if picture is not null then
-    v_thumb := makeready.file_keep(picture, v_file);
+  if facts -> 'reused' = 'true' then
+    v_stored := makeready.file_keep_found(stored, v_file);
+    v_thumb := case when picture is not null then makeready.file_keep_found(picture, v_file) end;
+  else
+    v_stored := makeready.file_keep(stored, v_file);
+    v_thumb := case when picture is not null then makeready.file_keep(picture, v_file) end;
   end if;
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
   select v_product, p.session_id, v_row.doc_id || '_pdf', 'pdf',
@@ -80,7 +83,7 @@ begin
 end
 $$;
 comment on function makeready.render_finish(uuid, uuid, jsonb, jsonb, jsonb) is
-  'Ends a render: the job, its artifact and file, the document''s state and the pack''s count in one transaction; whoever ends the last one of a bundled pack asks for its bundle. stored and picture, a thumbnail, as in file_keep. ok, or repeat when this lease has done so before. MR001: the lease is lost, nothing is published.';
+  'Ends a render: the job, its artifact and file, the document''s state and the pack''s count in one transaction; whoever ends the last one of a bundled pack asks for its bundle. stored and picture, a thumbnail, as in file_keep. ok, or repeat when this lease has done so before. With reused in facts they were found stored: MR409 when they are being deleted. MR001: the lease is lost, nothing is published.';
 
 create or replace function makeready.render_problem(turned makeready.jobs)
   returns jsonb language sql immutable security definer set search_path = ''

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from makeready import library, printing, render
-from makeready.errors import Gone, Rejected
+from makeready.errors import Conflict, Gone, Rejected
 from tests.sql.test_render_contents import archive
 from tests.support.clock import Clock
 from tests.support.rendering import Press, stored
@@ -177,6 +177,26 @@ async def test_equal_content_of_the_same_user_is_used_again_rnd_025(press: Press
     assert len(await library.files(press.db, user, limit=9)) == 2
     assert await press.db.fetchval("select count(*) from makeready.files") == 1
     assert not await reusable(press, job, "0" * 64)
+
+
+async def test_what_was_deleted_meanwhile_is_not_published_again(press: Press) -> None:
+    """Found, then let go and purged before the job ends: its row must not come back without it."""
+    user = await press.user()
+    await printed(press, user)
+    job = await queued(press, user)
+    found = await printing.reusable(press.db, job, FINGERPRINT)
+    assert found is not None
+    await press.db.execute(
+        "select makeready.render_file_release(id) from makeready.artifact_files"
+    )
+    assert await purged(press) == {found.stored.key}
+    await press.db.execute("select makeready.files_purged(array_agg(id)) from makeready.files")
+    claimed = await press.one()
+    facts = {"pages": 1, "reused": True}
+    with pytest.raises(Conflict):
+        await printing.publish(press.db, claimed.lease, found.stored, facts)
+    assert await press.db.fetchval("select count(*) from makeready.files") == 0
+    assert await printing.publish(press.db, claimed.lease, stored(claimed), PRINT) == "ok"
 
 
 async def test_what_others_had_printed_is_never_used(press: Press) -> None:

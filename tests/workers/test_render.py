@@ -20,7 +20,7 @@ from makeready.aside import HelperLost
 from makeready.config import Secret, Settings
 from makeready.db import open_pool, pool_opened
 from makeready.documents import shipped
-from makeready.errors import LeaseLost
+from makeready.errors import LeaseLost, NotFound
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
 from makeready.pdf import text_of
@@ -30,6 +30,7 @@ from makeready_workers.attempt import Attempt
 from makeready_workers.chromium.records import (
     Fault,
     RenderError,
+    RenderResult,
 )
 from makeready_workers.handler import Context
 from makeready_workers.render import BROWSER_LOSSES, RenderHandler, _warm_up, open_handler
@@ -242,6 +243,28 @@ async def test_a_job_without_a_document_is_fatal(room: Room) -> None:
     failure = await room.failure(await room.press.one())
 
     assert (failure.kind, failure.code) == ("fatal", "NO_DOCUMENT")
+
+
+async def test_what_was_printed_of_a_pack_that_is_deleted_meanwhile_does_not_stay(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(*args: Any, **options: Any) -> RenderResult:
+        await room.db.execute("delete from makeready.packs")
+        return await PaperEngine.render(room.engine, *args, **options)
+
+    monkeypatch.setattr(room.engine, "render", late)
+    with pytest.raises(NotFound):
+        await room.attempt(await room.claimed())
+    assert [facts.key async for facts in room.storage.listing()] == []
+
+
+async def test_a_job_whose_pack_was_deleted_is_nobody_s_failure(room: Room) -> None:
+    made = await render.pack_create(room.db, room.user, {"invoice": {}}, language="ru")
+    await render.render_document(room.db, room.user, made.pack_id, "invoice")
+    await room.db.execute("delete from makeready.packs where id = $1", made.pack_id)
+    failure = await room.failure(await room.press.one())
+
+    assert (failure.kind, failure.code) == ("cancelled", "NO_DOCUMENT")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"%PDF-1.7\nnothing"])

@@ -136,3 +136,11 @@ async def test_a_lost_lease_leaves_no_evidence(scene: Scene) -> None:
     await scene.db.execute("select makeready.job_evict('render', $1)", scene.claimed.job.id)
     assert await scene.keep(Witness(html="x"), failed()) == ["evidence_lost"]
     assert await scene.count() == 0
+    assert [facts.key async for facts in scene.storage.listing()] == []
+
+
+async def test_of_a_pack_that_was_deleted_no_evidence_stays(scene: Scene) -> None:
+    await scene.db.execute("delete from makeready.packs")
+    assert await scene.keep(Witness(html="x"), failed()) == ["evidence_lost"]
+    assert await scene.count() == 0
+    assert [facts.key async for facts in scene.storage.listing()] == []

@@ -85,7 +85,7 @@ class RenderHandler:
                 facts: Mapping[str, Any] = {}
             else:
                 made = await make_document(self._shop, shelf, witness)
-                outcome, facts = _published(made, lease), _told(made)
+                outcome, facts = _published(made, shelf), _told(made)
         except JobFailed as error:
             _tell_failure(log, job, error)
             await witness.keep(self._shop.pool, self._storage, job, lease, error)
@@ -180,11 +180,16 @@ async def _warm_up(engine: Engine) -> None:
         _log.warning("render_warm_up_failed", error=f"{type(error).__name__}: {error}")
 
 
-def _published(made: Made, lease: HeldLease) -> Outcome:
+def _published(made: Made, shelf: Shelf) -> Outcome:
     async def commit(connection: Connection, _: Job, /) -> str:
-        verdict = await printing.publish(
-            connection, lease, made.stored, made.facts, made.thumbnail
-        )
+        try:
+            verdict = await printing.publish(
+                connection, shelf.lease, made.stored, made.facts, made.thumbnail
+            )
+        except NotFound:  # its pack was deleted meanwhile
+            if not made.facts.get("reused", False):
+                await shelf.forget([each for each in (made.stored, made.thumbnail) if each])
+            raise
         _log.info("file_created", key=made.stored.key, verdict=verdict)
         return verdict
 

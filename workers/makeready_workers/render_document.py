@@ -87,6 +87,8 @@ class Workshop:
 async def make_document(shop: Workshop, shelf: Shelf, witness: Witness) -> Made:
     """Prints a document, or finds what was printed of an equal one."""
     wanted = await printing.input_of(shop.pool, shelf.job.id)
+    if wanted is None and "pack_id" in shelf.job.payload:
+        raise JobFailed("cancelled", "NO_DOCUMENT", "its pack was deleted")
     if wanted is None:
         raise JobFailed("fatal", "NO_DOCUMENT", "the job renders no document of a pack")
     ready = await prepare(shop, shelf, wanted, witness)

@@ -21,6 +21,7 @@ import structlog
 from anyio import to_thread
 
 from makeready import evidence
+from makeready.errors import LeaseLost, NotFound
 from makeready.jobs import Job, JobFailed
 from makeready.log import mask
 from makeready.storage import Storage
@@ -63,7 +64,11 @@ class Witness:
                 stored = await storage.put(
                     f"evidence/{job.id}/{lease.token}.zip", body, media_type="application/zip"
                 )
-                await evidence.keep(pool, lease, failure.code, stored)
+                try:
+                    await evidence.keep(pool, lease, failure.code, stored)
+                except (LeaseLost, NotFound):  # somebody else's by now, or its pack was deleted
+                    await storage.delete([stored.key])
+                    raise
         except Exception as error:  # noqa: BLE001 -- the attempt ends as it would have
             _log.warning("evidence_lost", reason=type(error).__name__)
         else:
