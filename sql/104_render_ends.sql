@@ -30,14 +30,14 @@ create or replace function makeready.render_finish(job uuid, token uuid, stored 
   set search_path = ''
 as $$
 declare
-  v_now     timestamptz;
-  v_verdict text;
-  v_row     makeready.pack_documents;
-  v_file    uuid := makeready.uuid7();
-  v_stored  uuid;
-  v_thumb   uuid;
-  v_product uuid := makeready.uuid7();
-  v_pack    makeready.packs;
+  v_now      timestamptz;
+  v_verdict  text;
+  v_row      makeready.pack_documents;
+  v_file     uuid := makeready.uuid7();
+  v_stored   uuid;
+  v_thumb    uuid;
+  v_artifact uuid := makeready.uuid7();
+  v_pack     makeready.packs;
 begin
   v_verdict := makeready.finish('render', job, token, facts || jsonb_build_object('file_id', v_file, 'bucket', stored -> 'bucket',
                                                                                   'key', stored -> 'key', 'size_bytes', stored -> 'size_bytes'));
@@ -59,12 +59,12 @@ begin
     v_thumb := case when picture is not null then makeready.file_keep(picture, v_file) end;
   end if;
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
-  select v_product, p.session_id, v_row.doc_id || '_pdf', 'pdf',
+  select v_artifact, p.session_id, v_row.doc_id || '_pdf', 'pdf',
          facts || jsonb_build_object('render_job_id', job, 'pack_id', p.id, 'doc_id', v_row.doc_id, 'language', p.lang, 'layout', v_row.layout,
                                      'type_version', coalesce(facts ->> 'type_version', v_row.type_version)), v_now
     from makeready.packs p where p.id = v_row.pack_id;
   insert into makeready.artifact_files (id, artifact_id, stored_id, thumbnail_id, filename, created_at)
-  values (v_file, v_product, v_stored, v_thumb,
+  values (v_file, v_artifact, v_stored, v_thumb,
           coalesce((select o.title from makeready.render_contents o where o.id = v_row.content_id), v_row.doc_id) || '.pdf', v_now);
   update makeready.packs p set open_count = p.open_count - 1 where p.id = v_row.pack_id returning * into v_pack;
   update makeready.pack_documents d

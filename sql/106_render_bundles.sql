@@ -175,15 +175,15 @@ create or replace function makeready.render_bundle_file(of_pack makeready.packs,
   set search_path = ''
 as $$
 declare
-  v_now     timestamptz := makeready.now();
-  v_file    uuid := makeready.uuid7();
-  v_product uuid := makeready.uuid7();
-  v_stored  uuid := makeready.file_keep(stored, v_file);
+  v_now      timestamptz := makeready.now();
+  v_file     uuid := makeready.uuid7();
+  v_artifact uuid := makeready.uuid7();
+  v_stored   uuid := makeready.file_keep(stored, v_file);
 begin
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
-  values (v_product, of_pack.session_id, 'pack_' || sort, sort, facts || jsonb_build_object('pack_id', of_pack.id, 'language', of_pack.lang), v_now);
+  values (v_artifact, of_pack.session_id, 'pack_' || sort, sort, facts || jsonb_build_object('pack_id', of_pack.id, 'language', of_pack.lang), v_now);
   insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)
-  values (v_file, v_product, v_stored, 'pack.' || sort, v_now);
+  values (v_file, v_artifact, v_stored, 'pack.' || sort, v_now);
   return v_file;
 end
 $$;

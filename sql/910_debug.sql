@@ -9,11 +9,11 @@ create or replace function makeready.debug_file_publish(person uuid, in_session 
   set search_path = ''
 as $$
 declare
-  v_now     timestamptz := makeready.now();
-  v_session uuid := in_session;
-  v_file    uuid := makeready.uuid7();
-  v_stored  uuid;
-  v_product uuid := makeready.uuid7();
+  v_now      timestamptz := makeready.now();
+  v_session  uuid := in_session;
+  v_file     uuid := makeready.uuid7();
+  v_stored   uuid;
+  v_artifact uuid := makeready.uuid7();
 begin
   if v_session is null then
     v_session := makeready.session_create(person, 'test file');
@@ -24,10 +24,10 @@ begin
   end if;
   v_stored := makeready.file_store(bucket_name, object_name, media_type, byte_count, hash_sha256, etag_value, v_file);
   insert into makeready.artifacts (id, session_id, kind, format, meta, created_at)
-  values (v_product, v_session, 'test_pdf', 'pdf', '{"test": true}', v_now);
+  values (v_artifact, v_session, 'test_pdf', 'pdf', '{"test": true}', v_now);
   insert into makeready.artifact_files (id, artifact_id, stored_id, filename, created_at)
-  values (v_file, v_product, v_stored, 'test.pdf', v_now);
-  return query select v_product, v_file;
+  values (v_file, v_artifact, v_stored, 'test.pdf', v_now);
+  return query select v_artifact, v_file;
 end
 $$;
 comment on function makeready.debug_file_publish(uuid, uuid, text, text, text, bigint, bytea, text) is

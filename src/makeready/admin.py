@@ -14,8 +14,9 @@ from uuid import UUID
 
 from makeready.db import Executor, one
 from makeready.errors import unknown
+from makeready.jobs import json_value
 from makeready.library import StoredFile
-from makeready.render import PackRender
+from makeready.render import PackRender, pack_render
 
 Row: TypeAlias = Mapping[str, Any]
 STATES = ("queued", "rendering", "ready", "failed")
@@ -76,7 +77,7 @@ async def render(db: Executor, job: UUID) -> Row:
     return {
         **row,
         "artifacts": [dict(each) for each in files],
-        "attempt_list": [{**each, "error": _parsed(each["error"])} for each in attempts],
+        "attempt_list": [{**each, "error": json_value(each["error"])} for each in attempts],
         "latest_file_id": row["file_id"],
     }
 
@@ -104,12 +105,7 @@ async def requeue_failed(db: Executor, limit: int) -> RequeueCounts:
 async def render_pack(db: Executor, pack: UUID) -> PackRender:
     """Renders what anybody's pack lacks; NotFound, Conflict when nothing is enabled."""
     row = await one(db, "select * from makeready.admin_render_pack($1)", pack)
-    return PackRender(
-        jobs_created=row["jobs_created"],
-        jobs_skipped=row["jobs_skipped"],
-        job_ids=tuple(row["job_ids"]),
-        is_new=row["verdict"] == "created",
-    )
+    return pack_render(row)
 
 
 async def packs(
@@ -165,7 +161,7 @@ async def audit(
         after,
     )
     parsed = ("before", "after")
-    return [{**row, **{name: _parsed(row[name]) for name in parsed}} for row in found]
+    return [{**row, **{name: json_value(row[name]) for name in parsed}} for row in found]
 
 
 async def log(
@@ -189,14 +185,10 @@ async def log(
         before,
         below,
     )
-    return [{**row, "facts": _parsed(row["facts"])} for row in found]
+    return [{**row, "facts": json_value(row["facts"])} for row in found]
 
 
 async def overview(db: Executor) -> Row:
     """Queues, workers, open alerts, failures by code, failing chores."""
     found: Row = json.loads(await db.fetchval("select makeready.admin_overview()::text"))
     return found
-
-
-def _parsed(text: str | None) -> Any:
-    return None if text is None else json.loads(text)

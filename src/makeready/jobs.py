@@ -103,9 +103,6 @@ class Done:
     """In place of the plain finish."""
 
 
-Outcome: TypeAlias = Done
-
-
 class JobFailed(Exception):
     """What a handler raises: the attempt failed, and how to go on.
 
@@ -248,15 +245,12 @@ async def give_up(
     return None if row is None else _ended(queue, job, *row)
 
 
-async def peek(
-    db: Executor, queue: str, jobs: Iterable[UUID], *, timeout_s: float = 5.0
-) -> list[Ended]:
+async def peek(db: Executor, queue: str, jobs: Iterable[UUID]) -> list[Ended]:
     """Those of the jobs that have ended, and how: one read for all who wait."""
     rows = await db.fetch(
         "select job_id, job_state, outcome::text, problem::text from makeready.peek($1, $2)",
         queue,
         list(jobs),
-        timeout=timeout_s,
     )
     return [_ended(queue, *row) for row in rows]
 

@@ -53,7 +53,7 @@ class WorkerFacts:
     stale_s: float = 10.0
     """Without a beat for so long it counts as lost."""
     locks_session: bool = True
-    """Whether its listener holds the session lock."""
+    """Whether it has a listener, which is to hold the session lock."""
 
 
 async def register(control: Control, facts: WorkerFacts) -> int:

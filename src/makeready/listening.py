@@ -94,7 +94,7 @@ class Listener:
         self._sweeps.append(callback)
 
     def lock_for(self, worker: uuid.UUID) -> None:
-        """From the next connection on the session holds the lock of this worker."""
+        """Has the session hold the lock of this worker, some seconds from now at the latest."""
         self._worker = worker
 
     async def wait_hearing(self, timeout_s: float) -> bool:

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
-
 from makeready.db import Executor, one
 from makeready.errors import unknown
 from makeready.values import Secret
 
 TOKEN_VALID = timedelta(days=30)
 CODE_DIGITS = 6
+_USER = "id, name, phone_e164 as phone, offer_accepted_at, disabled_at, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,16 +126,12 @@ async def user_of_token(db: Executor, secret: str) -> UUID | None:
 
 async def tokens(db: Executor, user: UUID) -> Sequence[Token]:
     """The tokens of a user that count, newest first."""
-    rows = await db.fetch("select * from makeready.tokens_of($1)", user)
-    return [
-        Token(
-            id=row["token"],
-            label=row["purpose"],
-            created_at=row["made_at"],
-            expires_at=row["ends_at"],
-        )
-        for row in rows
-    ]
+    rows = await db.fetch(
+        "select token as id, purpose as label, made_at as created_at, ends_at as expires_at"
+        " from makeready.tokens_of($1)",
+        user,
+    )
+    return [Token(**row) for row in rows]
 
 
 async def token_revoke_of(db: Executor, user: UUID, token: UUID) -> bool:
@@ -200,18 +195,16 @@ async def session_topic(db: Executor, user: UUID, session: UUID) -> str:
 
 async def user(db: Executor, user_id: UUID) -> User | None:
     """One user."""
-    row = await db.fetchrow("select * from makeready.user_show($1)", user_id)
-    return None if row is None else _user(row)
+    row = await db.fetchrow(f"select {_USER} from makeready.user_show($1)", user_id)  # noqa: S608
+    return None if row is None else User(**row)
 
 
 async def users(
     db: Executor, *, limit: int, older_than: UUID | None = None, phone: str | None = None
 ) -> Sequence[User]:
     """A page of all users, newest first; with a number only its owner."""
-    rows = await db.fetch(
-        "select * from makeready.user_list($1, $2, $3)", limit, older_than, phone
-    )
-    return [_user(row) for row in rows]
+    text = f"select {_USER} from makeready.user_list($1, $2, $3)"  # noqa: S608
+    return [User(**row) for row in await db.fetch(text, limit, older_than, phone)]
 
 
 async def user_set_disabled(db: Executor, user_id: UUID, *, disabled: bool) -> bool:
@@ -227,14 +220,3 @@ async def user_sign_out(db: Executor, user_id: UUID) -> int:
 async def throttle(db: Executor, rule: str, client: str) -> None:
     """Counts one try under a rule of `throttle_rules`; Busy (`rate_limited`) after too many."""
     await db.execute("select makeready.throttle_take($1, $2)", rule, client)
-
-
-def _user(row: asyncpg.Record) -> User:
-    return User(
-        id=row["id"],
-        name=row["name"],
-        phone=row["phone_e164"],
-        offer_accepted_at=row["offer_accepted_at"],
-        disabled_at=row["disabled_at"],
-        created_at=row["created_at"],
-    )

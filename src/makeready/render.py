@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from makeready import __version__
 from makeready.db import Executor, one
 from makeready.documents import wording
@@ -163,6 +165,11 @@ async def render_pack(
         pack,
         request_key,
     )
+    return pack_render(row)
+
+
+def pack_render(row: asyncpg.Record) -> PackRender:
+    """What the functions of SQL that render a pack return."""
     return PackRender(
         jobs_created=row["jobs_created"],
         jobs_skipped=row["jobs_skipped"],

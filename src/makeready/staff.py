@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
 from makeready.db import Executor
 from makeready.staff_tokens import StaffToken
 
@@ -69,8 +67,9 @@ async def credentials(db: Executor, name: str, *, client: str) -> Credentials | 
 
     Raises Busy (`rate_limited`) after too many tries.
     """
-    row = await db.fetchrow("select * from makeready.staff_credentials($1, $2)", name, client)
-    return None if row is None else Credentials(account=row["account"], digest=row["digest"])
+    text = "select account, digest from makeready.staff_credentials($1, $2)"
+    row = await db.fetchrow(text, name, client)
+    return None if row is None else Credentials(**row)
 
 
 async def signed_in(
@@ -157,16 +156,10 @@ async def accounts(
     db: Executor, *, limit: int = 200, after: UUID | None = None
 ) -> Sequence[Account]:
     """A page of all accounts, oldest first."""
-    rows = await db.fetch("select * from makeready.staff_list($1, $2)", limit, after)
-    return [_account(row) for row in rows]
-
-
-def _account(row: asyncpg.Record) -> Account:
-    return Account(
-        id=row["id"],
-        name=row["name"],
-        role=row["role"],
-        created_at=row["created_at"],
-        signed_in_at=row["signed_in_at"],
-        disabled_at=row["disabled_at"],
+    rows = await db.fetch(
+        "select id, name, role, created_at, signed_in_at, disabled_at"
+        " from makeready.staff_list($1, $2)",
+        limit,
+        after,
     )
+    return [Account(**row) for row in rows]

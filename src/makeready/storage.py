@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -89,15 +89,8 @@ class Storage:
         last hour, count as stored: a lost answer makes the client repeat what had succeeded.
         """
         digest = hashlib.sha256(body).digest()
-        log = _log.bind(bucket=self.bucket, key=key, size_bytes=len(body))
-        started = time.monotonic()
-        log.info("s3_upload_start")
-        try:
+        with upload_logged(self.bucket, key, len(body)):
             etag = await self._put(key, body, media_type, digest, only_new=only_new)
-        except StorageError as error:
-            log.warning("s3_upload_error", reason=type(error).__name__, ms=_ms_since(started))
-            raise
-        log.info("s3_upload_ok", ms=_ms_since(started))
         return ObjectFacts(
             bucket=self.bucket,
             key=key,
@@ -299,6 +292,20 @@ def _client(settings: Settings, endpoint: str | None) -> Any:
             response_checksum_validation="when_required",
         ),
     )
+
+
+@contextmanager
+def upload_logged(bucket: str, key: str, byte_count: int) -> Iterator[None]:
+    """Writes down that an upload begins, and how it ends."""
+    log = _log.bind(bucket=bucket, key=key, size_bytes=byte_count)
+    started = time.monotonic()
+    log.info("s3_upload_start")
+    try:
+        yield
+    except StorageError as error:
+        log.warning("s3_upload_error", reason=type(error).__name__, ms=_ms_since(started))
+        raise
+    log.info("s3_upload_ok", ms=_ms_since(started))
 
 
 def _stated_digest(metadata: Mapping[str, str]) -> bytes | None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, Any
 
 import anyio
-import structlog
 from anyio import to_thread
 from anyio.lowlevel import RunVar
 
-from makeready.storage import SLOWEST_BYTES_PER_S, ObjectFacts, Storage
+from makeready.storage import SLOWEST_BYTES_PER_S, ObjectFacts, Storage, upload_logged
 from makeready.storage_errors import CALL_TIMEOUT_S, StorageError, answered
 
 PIECE_BYTES = 8 << 20  # S3 takes pieces of 5 MiB at least
@@ -22,7 +20,6 @@ PIECES_AT_ONCE = 6  # of all files of a process: each is in memory, and again on
 TURN_S = 60.0  # to wait for one of them while storage takes the others
 
 _turns: RunVar[anyio.Semaphore] = RunVar("makeready_upload_turns")
-_log = structlog.get_logger(__name__)
 
 
 async def put_file(
@@ -37,17 +34,10 @@ async def put_file(
         async with _turn(key):
             body = await to_thread.run_sync(file.read, size)
             return await storage.put(key, body, media_type=media_type)
-    log = _log.bind(bucket=storage.bucket, key=key, size_bytes=size)
-    started = time.monotonic()
-    log.info("s3_upload_start")
-    try:
+    with upload_logged(storage.bucket, key, size):
         etag = await _put_pieces(
             storage, key, file, size=size, sha256=sha256, media_type=media_type
         )
-    except StorageError as error:
-        log.warning("s3_upload_error", reason=type(error).__name__, ms=_ms_since(started))
-        raise
-    log.info("s3_upload_ok", ms=_ms_since(started))
     return ObjectFacts(
         bucket=storage.bucket,
         key=key,
@@ -109,7 +99,3 @@ async def _turn(key: str) -> AsyncIterator[None]:
         yield
     finally:
         turns.release()
-
-
-def _ms_since(started: float) -> float:
-    return round((time.monotonic() - started) * 1000, 1)

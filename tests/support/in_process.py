@@ -13,14 +13,14 @@ import asyncpg
 
 from makeready.config import Settings
 from makeready.db import Control, pool_opened
-from makeready.jobs import Done, Job, Outcome
+from makeready.jobs import Done, Job
 from makeready.listening import Listener
 from makeready.upkeep import Upkeep
 from makeready_workers.attempt import HeldLease
 from makeready_workers.loop import Worker
 from tests.support.waiting import until
 
-Run = Callable[[Job, HeldLease], Awaitable[Outcome]]
+Run = Callable[[Job, HeldLease], Awaitable[Done]]
 
 
 class Scripted:
@@ -33,7 +33,7 @@ class Scripted:
         self.at_once = self.most_at_once = 0
         self._run = run
 
-    async def run(self, job: Job, lease: HeldLease) -> Outcome:
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         self.jobs.append(job)
         self.leases.append(lease)
         self.at_once += 1

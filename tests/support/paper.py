@@ -56,8 +56,5 @@ class PaperEngine:
             pdf=self.pdf, pages=1, warnings=(), timings=timings, engine_version="paper 1"
         )
 
-    async def probe(self) -> str:
-        return "paper 1"
-
     def statistics(self) -> EngineStatistics:
         return cast("EngineStatistics", SimpleNamespace(engine_version="paper 1"))

@@ -12,7 +12,7 @@ from makeready import jobs
 from makeready.config import Settings
 from makeready.db import Connection
 from makeready.errors import MakereadyError, Rejected
-from makeready.jobs import Done, Job, JobFailed, Outcome
+from makeready.jobs import Done, Job, JobFailed
 from makeready_workers.attempt import HeldLease
 from makeready_workers.loop import POLL_HEARING_S, POLL_S
 from tests.support.core import Core, plain, seconds
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 async def test_a_job_runs_and_its_result_is_kept(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         return Done(result={"twice": job.payload["number"] * 2})
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -51,7 +51,7 @@ async def test_a_handler_sees_the_whole_job(settings: Settings, core: Core) -> N
 async def test_a_process_runs_as_many_jobs_at_a_time_as_it_has_tasks(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await asyncio.sleep(0.05)
         return Done()
 
@@ -64,7 +64,7 @@ async def test_a_process_runs_as_many_jobs_at_a_time_as_it_has_tasks(
 
 
 async def test_one_claim_takes_a_job_for_each_free_task(settings: Settings, core: Core) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await asyncio.sleep(0.2)
         return Done()
 
@@ -80,7 +80,7 @@ async def test_one_claim_takes_a_job_for_each_free_task(settings: Settings, core
 
 
 async def test_a_limit_holds_with_more_tasks_than_seats(settings: Settings, core: Core) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await asyncio.sleep(0.01)
         return Done()
 
@@ -132,7 +132,7 @@ async def test_work_starts_at_the_next_poll_without_a_notification(
 async def test_a_failure_is_retried_with_the_pause_of_the_queue(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         if job.attempt == 1:
             raise JobFailed("retry", "too_wet", "ink not dry", evidence={"drops": 3})
         return Done()
@@ -150,7 +150,7 @@ async def test_a_failure_is_retried_with_the_pause_of_the_queue(
 async def test_a_retry_waits_at_least_as_long_as_the_handler_asks(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise JobFailed("retry", "busy", "come back later", retry_after=120)
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -169,7 +169,7 @@ async def test_a_retry_waits_at_least_as_long_as_the_handler_asks(
 async def test_a_handler_says_how_to_go_on(
     settings: Settings, core: Core, *, kind: jobs.FailKind, state: str, attempt: int
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise JobFailed(kind, "told", "so", retry_after=60)
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -183,7 +183,7 @@ async def test_a_handler_says_how_to_go_on(
 async def test_an_unknown_error_is_a_retry_that_tells_no_secret(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise ValueError("password=hunter2")
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -202,7 +202,7 @@ async def test_an_error_of_the_contract_keeps_its_code_and_text(
     class StoreAway(MakereadyError):
         code = "storage_unavailable"
 
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise StoreAway("no answer from the store")
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -214,7 +214,7 @@ async def test_an_error_of_the_contract_keeps_its_code_and_text(
 
 
 async def test_bad_input_is_not_tried_again(settings: Settings, core: Core) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise Rejected("the data has no total")
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -225,7 +225,7 @@ async def test_bad_input_is_not_tried_again(settings: Settings, core: Core) -> N
 async def test_an_error_inside_a_task_group_of_the_handler_is_understood(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise ExceptionGroup("unhandled errors in a TaskGroup", [JobFailed("fatal", "a", "b")])
 
     async with working(settings, Scripted(run=run)) as shop:
@@ -236,7 +236,7 @@ async def test_an_error_inside_a_task_group_of_the_handler_is_understood(
 async def test_a_handler_that_cancels_itself_is_retried_and_hurts_nobody(
     settings: Settings, core: Core
 ) -> None:
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         if job.attempt == 1:
             raise asyncio.CancelledError
         return Done()
@@ -250,7 +250,7 @@ async def test_a_handler_that_cancels_itself_is_retried_and_hurts_nobody(
 async def test_a_result_that_is_too_big_fails_its_own_job_only(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         text = "".join(chr(32 + (i * 7919) % 90) for i in range(job.payload["size"]))
         return Done(result={"text": text})
 
@@ -268,7 +268,7 @@ async def test_a_result_that_is_too_big_fails_its_own_job_only(
 async def test_a_queue_writes_its_rows_in_the_transaction_of_its_finish(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def run(_: Job, lease: HeldLease) -> Outcome:
+    async def run(_: Job, lease: HeldLease) -> Done:
         async def commit(connection: Connection, job: Job) -> str:
             statement = "select makeready.drill_finish($1, $2, '{}')"
             return str(await connection.fetchval(statement, job.id, lease.token))
@@ -287,7 +287,7 @@ async def test_a_commit_whose_answer_was_lost_is_asked_again_and_counts_once(
 ) -> None:
     calls = []
 
-    async def run(_: Job, lease: HeldLease) -> Outcome:
+    async def run(_: Job, lease: HeldLease) -> Done:
         async def commit(connection: Connection, job: Job) -> str:
             statement = "select makeready.drill_finish($1, $2, '{}')"
             verdict = str(await connection.fetchval(statement, job.id, lease.token))

@@ -21,7 +21,7 @@ import pytest
 
 from makeready.config import Settings
 from makeready.db import Connection
-from makeready.jobs import Done, Job, JobFailed, Outcome
+from makeready.jobs import Done, Job, JobFailed
 from makeready_workers.attempt import HeldLease
 from tests.support.core import Core
 from tests.support.database import Connect
@@ -87,7 +87,7 @@ def _committed(lease: HeldLease) -> Done:
     return Done(commit=commit)
 
 
-async def _tells(_: Job, lease: HeldLease) -> Outcome:
+async def _tells(_: Job, lease: HeldLease) -> Done:
     """As `_committed`, with an update of the job's domain row, if there is one, before it."""
     finished = _committed(lease).commit
     assert finished is not None
@@ -136,7 +136,7 @@ async def test_a_server_that_takes_no_more_connections_loses_no_job(
     go_on = asyncio.Event()
     refusals: list[UUID] = []
 
-    async def run(job: Job, lease: HeldLease) -> Outcome:
+    async def run(job: Job, lease: HeldLease) -> Done:
         await go_on.wait()
         try:
             async with shop.pool.acquire():
@@ -184,7 +184,7 @@ async def test_handlers_that_use_up_the_pool_stop_no_beat_and_no_other_job(
     """H5: pool exhaustion: slow handlers hold every connection of the process's pool."""
     hoarding, release = asyncio.Event(), asyncio.Event()
 
-    async def run(job: Job, lease: HeldLease) -> Outcome:
+    async def run(job: Job, lease: HeldLease) -> Done:
         async with AsyncExitStack() as held:
             for _ in range(shop.pool.get_max_size() if "hoards" in job.payload else 0):
                 await held.enter_async_context(shop.pool.acquire())
@@ -216,7 +216,7 @@ async def test_a_storm_of_retries_is_bounded_and_stops_no_other_queue(
     other = Core(await connect())
     rare: list[UUID] = []
 
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         if len(stormy.jobs) == 100:
             rare.extend(await other.many("limited", 9))  # in the middle of it
         if job.attempt < 3 or job.payload["doomed"]:
@@ -248,9 +248,9 @@ async def test_a_storm_of_retries_is_bounded_and_stops_no_other_queue(
 def _noted(runs: list[str], run: Any = None) -> Any:
     """A handler's function that also keeps which queue it was for."""
 
-    async def noted(job: Job, lease: HeldLease) -> Outcome:
+    async def noted(job: Job, lease: HeldLease) -> Done:
         runs.append(job.queue)
-        outcome: Outcome = Done() if run is None else await run(job, lease)
+        outcome: Done = Done() if run is None else await run(job, lease)
         return outcome
 
     return noted
@@ -265,7 +265,7 @@ async def test_urgent_jobs_without_end_hold_up_their_own_queue_only(
     other = Core(await connect())
     urgent, patient = [await core.enqueue("fair", owner_key="press", rank=0)], []
 
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         if job.priority == 0 and (len(calm.jobs) < 3 or len(urgent) < 20):
             urgent.append(await other.enqueue("fair", owner_key="press", rank=0))
         if job.priority == 0 and len(urgent) == 10:
@@ -302,7 +302,7 @@ async def test_a_lane_keeps_urgent_jobs_without_end_from_taking_every_seat(
     enough = asyncio.Event()
     streaming: list[UUID] = []
 
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         if job.lane == "urgent":
             streaming.append(job.id)
             assert streaming == [job.id]

@@ -11,7 +11,7 @@ import pytest
 
 from makeready.config import Settings
 from makeready.db import Connection
-from makeready.jobs import Done, Job, Outcome
+from makeready.jobs import Done, Job
 from makeready_workers.attempt import HeldLease
 from tests.support.core import Core
 from tests.support.database import Connect
@@ -43,7 +43,7 @@ async def _counted(db: asyncpg.Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
-async def _finishes_apart(job: Job, lease: HeldLease) -> Outcome:
+async def _finishes_apart(job: Job, lease: HeldLease) -> Done:
     async def commit(connection: Connection, _: Job) -> str:
         statement = "select makeready.drill_finish($1, $2, '{}')"
         return str(await connection.fetchval(statement, job.id, lease.token))
@@ -121,7 +121,7 @@ async def test_a_claim_whose_answer_was_lost_costs_seconds_not_the_attempts_limi
 async def test_a_handler_that_was_hit_by_the_fault_runs_again_uncounted(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def asks(_: Job, __: HeldLease) -> Outcome:
+    async def asks(_: Job, __: HeldLease) -> Done:
         async with shop.pool.acquire() as connection:
             pid = await connection.fetchval("select pg_backend_pid()")
             if len(handler.jobs) == 1:

@@ -10,7 +10,7 @@ import pytest
 
 from makeready.config import Settings
 from makeready.db import LOCK_TIMEOUT_S
-from makeready.jobs import Done, Job, JobFailed, Outcome
+from makeready.jobs import Done, Job, JobFailed
 from makeready_workers.attempt import HeldLease
 from tests.support.core import Core, plain
 from tests.support.in_process import Scripted, working
@@ -33,7 +33,7 @@ async def test_a_failure_that_cannot_be_stored_is_counted_all_the_same(
     failure: JobFailed,
     code: str,
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         raise failure
 
     await core.set("free", max_attempts=1)
@@ -88,7 +88,7 @@ async def test_a_row_that_somebody_holds_keeps_no_neighbour_from_ending(
     """They share a call, and the session that holds it may be a forgotten one."""
     may_end = asyncio.Event()
 
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await may_end.wait()
         return Done()
 

@@ -14,7 +14,7 @@ from makeready import jobs, leases
 from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import Conflict
-from makeready.jobs import Done, Job, Outcome
+from makeready.jobs import Done, Job
 from makeready_workers import heartbeat
 from makeready_workers.attempt import HeldLease
 from tests.support.core import Core, plain
@@ -23,7 +23,7 @@ from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 
 
-async def _sleeps(_: Job, __: HeldLease) -> Outcome:
+async def _sleeps(_: Job, __: HeldLease) -> Done:
     await asyncio.sleep(60)
     return Done()
 
@@ -46,7 +46,7 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_counted_as_failed(
 async def test_a_handler_that_raises_while_it_is_stopped_for_its_time_was_too_slow(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         try:
             await asyncio.sleep(60)
         finally:
@@ -65,7 +65,7 @@ async def test_a_handler_that_raises_while_it_is_stopped_for_its_time_was_too_sl
 async def test_progress_gives_an_attempt_its_full_time_again(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, lease: HeldLease) -> Outcome:
+    async def run(_: Job, lease: HeldLease) -> Done:
         for step in range(4):
             await until(lambda: lease.seconds_left < 1.4)
             left = lease.seconds_left
@@ -84,7 +84,7 @@ async def test_progress_gives_an_attempt_its_full_time_again(
 async def test_the_next_attempt_sees_the_progress_of_the_last(
     settings: Settings, core: Core
 ) -> None:
-    async def run(job: Job, lease: HeldLease) -> Outcome:
+    async def run(job: Job, lease: HeldLease) -> Done:
         if job.progress is None:
             await lease.report({"cards": 12})
             raise RuntimeError("paper jam")
@@ -102,7 +102,7 @@ async def test_the_next_attempt_sees_the_progress_of_the_last(
 async def test_no_report_carries_an_attempt_past_its_deadline(
     settings: Settings, core: Core, db: asyncpg.Connection
 ) -> None:
-    async def run(_: Job, lease: HeldLease) -> Outcome:
+    async def run(_: Job, lease: HeldLease) -> Done:
         while True:
             await asyncio.sleep(0.1)
             await lease.report({})
@@ -150,7 +150,7 @@ async def test_a_handler_that_reports_under_a_lost_lease_is_stopped(
 ) -> None:
     go_on = asyncio.Event()
 
-    async def run(_: Job, lease: HeldLease) -> Outcome:
+    async def run(_: Job, lease: HeldLease) -> Done:
         await go_on.wait()
         await lease.report({"too": "late"})
         raise AssertionError("report must have raised")
@@ -167,7 +167,7 @@ async def test_a_handler_that_reports_under_a_lost_lease_is_stopped(
 async def test_a_result_that_comes_after_the_lease_was_lost_is_refused(
     settings: Settings, core: Core
 ) -> None:
-    async def run(job: Job, _: HeldLease) -> Outcome:
+    async def run(job: Job, _: HeldLease) -> Done:
         await core.give_up("free", job.id)
         return Done(result={"late": True})
 
@@ -182,7 +182,7 @@ async def test_a_result_that_comes_after_the_lease_was_lost_is_refused(
 async def test_a_handler_that_blocks_the_loop_loses_no_lease(
     settings: Settings, core: Core
 ) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         time.sleep(3)  # noqa: ASYNC251 -- what a handler must not do
         return Done()
 
@@ -196,7 +196,7 @@ async def test_a_handler_that_blocks_the_loop_loses_no_lease(
 
 
 async def test_stopping_lets_running_jobs_end(settings: Settings, core: Core) -> None:
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await asyncio.sleep(0.5)
         return Done()
 
@@ -244,7 +244,7 @@ async def test_a_worker_that_was_struck_off_registers_again_and_keeps_its_work(
 ) -> None:
     release = asyncio.Event()
 
-    async def run(_: Job, __: HeldLease) -> Outcome:
+    async def run(_: Job, __: HeldLease) -> Done:
         await release.wait()
         return Done()
 

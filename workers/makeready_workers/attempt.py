@@ -13,7 +13,7 @@ import asyncpg
 from makeready import leases
 from makeready.errors import LeaseLost
 from makeready.faults import again
-from makeready.jobs import JobFailed, Json, Lease, Outcome
+from makeready.jobs import Done, JobFailed, Json, Lease
 from makeready.leases import Claimed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Attempt:
         """Until the database may give the job to somebody else."""
         return self.work_seconds_left + self._margin_s
 
-    async def work(self, handler: Handler) -> Outcome | None:
+    async def work(self, handler: Handler) -> Done | None:
         """Runs the handler; None when it was stopped first, `stopped` says why."""
         lease = HeldLease(
             queue=self.lease.queue,
@@ -101,7 +101,7 @@ class Attempt:
                     text = f"its payload or progress cannot be read: {self._unreadable}"
                     raise JobFailed("fatal", "job_unreadable", text)
                 outcome: object = await handler.run(self.job, lease)
-                if not isinstance(outcome, Outcome):  # None would look like a lost lease
+                if not isinstance(outcome, Done):  # None would look like a lost lease
                     raise TypeError(f"the handler returned {type(outcome).__name__}")
                 return outcome
         except asyncio.CancelledError:

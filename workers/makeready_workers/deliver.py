@@ -20,7 +20,7 @@ import structlog
 
 from makeready import webhooks
 from makeready.db import Connection
-from makeready.jobs import Done, Job, JobFailed, Outcome
+from makeready.jobs import Done, Job, JobFailed
 from makeready.log import mask
 from makeready.webhooks import Message
 from makeready_workers.attempt import HeldLease
@@ -46,7 +46,7 @@ class DeliverHandler:
         self._guarded = guarded
         self._trusted = trusted
 
-    async def run(self, job: Job, lease: HeldLease) -> Outcome:
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         """Sends one message; raises JobFailed when it was not taken."""
         kind = job.payload.get("kind")
         if kind == "webhook":
@@ -55,7 +55,7 @@ class DeliverHandler:
             return await self._alert(_id_in(job, "alert_id"), job, lease)
         raise JobFailed("fatal", "UNKNOWN_MESSAGE", "the job names no kind of message")
 
-    async def _webhook(self, delivery: UUID, lease: HeldLease) -> Outcome:
+    async def _webhook(self, delivery: UUID, lease: HeldLease) -> Done:
         message = await webhooks.message_of(self._pool, delivery)
         if message is None:
             return Done(result={"skipped": "it has ended, or its endpoint was deleted"})
@@ -94,7 +94,7 @@ class DeliverHandler:
     async def _note(self, delivery: UUID, **facts: Any) -> None:
         await webhooks.note_failure(self._pool, delivery, **facts)
 
-    async def _alert(self, alert: UUID, job: Job, lease: HeldLease) -> Outcome:
+    async def _alert(self, alert: UUID, job: Job, lease: HeldLease) -> Done:
         row = await self._pool.fetchrow(
             "select how_severe as severity, what as event, from_request as request_id,"
             " recorded_at as ts, facts::text as context from makeready.deliver_alert($1)",

@@ -55,10 +55,6 @@ class Engines:
         engine = await self.take(options.engine or DEFAULT)
         return await engine.render(html, assets, options, timeout_s=timeout_s, pack=pack)
 
-    async def probe(self) -> str:
-        """Probes the default engine."""
-        return await (await self.take(DEFAULT)).probe()
-
     def statistics(self) -> EngineStatistics:
         """Of the default engine, which is open from the start."""
         return self._opened[DEFAULT].result().statistics()

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import asyncpg
 
 from makeready.config import Settings
-from makeready.jobs import Job, Outcome
+from makeready.jobs import Done, Job
 from makeready.storage import Storage
 from makeready_workers.attempt import HeldLease
 
@@ -31,7 +31,7 @@ class Handler(Protocol):
     def queue(self) -> str:
         """Name of the queue it serves."""
 
-    async def run(self, job: Job, lease: HeldLease) -> Outcome:
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         """Does the work of one attempt. What it stores is named after `lease.token`."""
 
 

@@ -22,7 +22,7 @@ from makeready.documents.catalogue import Catalogue, TypeUnusable
 from makeready.documents.typesetting import TemplateFailed
 from makeready.errors import MakereadyError, NotFound, Rejected
 from makeready.faults import again
-from makeready.jobs import Done, FailKind, Job, JobFailed, Outcome
+from makeready.jobs import Done, FailKind, Job, JobFailed
 from makeready.print_options import PrintOptions
 from makeready.storage import Storage
 from makeready.storage_errors import StorageError
@@ -42,7 +42,7 @@ from makeready_workers.witness import Witness
 
 FONTS_AGAIN_S = 30.0
 BROWSER_LOSSES = 3  # of one job in this process; each further one counts as an attempt
-TIMEOUT_ATTEMPTS = 2  # the machine may have been busy once; later a slot is worth more than hope
+TIMEOUT_ATTEMPTS = 2  # the machine may have been busy once; later another document is worth more
 JOBS_REMEMBERED = 1000
 PROBLEMS_KEPT = 20
 START_PATIENCE_S = 30.0
@@ -68,7 +68,7 @@ class RenderHandler:
         )
         self._losses: OrderedDict[UUID, int] = OrderedDict()
 
-    async def run(self, job: Job, lease: HeldLease) -> Outcome:
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         """Makes one document or one bundle; raises JobFailed by the table below."""
         started = time.monotonic()
         log = _log.bind(
@@ -109,9 +109,7 @@ class RenderHandler:
             return JobFailed("fatal", "DATA_INVALID", str(error), evidence={"problems": problems})
         if isinstance(error, TemplateFailed):
             return JobFailed("fatal", Fault.TEMPLATE_ERROR, str(error))
-        if isinstance(
-            error, NotFound | TypeUnusable
-        ):  # a worker of an older version; another may know it
+        if isinstance(error, NotFound | TypeUnusable):  # a worker of a later version may know it
             return JobFailed("retry", "DOCUMENT_UNKNOWN", str(error))
         if isinstance(error, StorageError):
             return JobFailed("retry", Fault.STORAGE_ERROR, str(error))
@@ -180,7 +178,7 @@ async def _warm_up(engine: Engine) -> None:
         _log.warning("render_warm_up_failed", error=f"{type(error).__name__}: {error}")
 
 
-def _published(made: Made, shelf: Shelf) -> Outcome:
+def _published(made: Made, shelf: Shelf) -> Done:
     async def commit(connection: Connection, _: Job, /) -> str:
         try:
             verdict = await printing.publish(

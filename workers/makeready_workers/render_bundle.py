@@ -21,7 +21,7 @@ from anyio import to_thread
 
 from makeready import pdf, printing
 from makeready.db import Connection
-from makeready.jobs import Done, Job, JobFailed, Outcome
+from makeready.jobs import Done, Job, JobFailed
 from makeready.printing import BundlePart
 from makeready.storage import ObjectFacts
 from makeready_workers.render_store import Shelf
@@ -41,7 +41,7 @@ class _Bundle:
     facts: dict[str, Any]
 
 
-async def make_bundle(pool: asyncpg.Pool, shelf: Shelf) -> Outcome:
+async def make_bundle(pool: asyncpg.Pool, shelf: Shelf) -> Done:
     """Runs the job of a bundle."""
     parts = await printing.bundle_parts(pool, shelf.job.id)
     if not parts:

@@ -9,7 +9,7 @@ import structlog
 
 from makeready.errors import LeaseLost, MakereadyError, Rejected
 from makeready.faults import is_away, is_transient
-from makeready.jobs import Done, JobFailed, Outcome
+from makeready.jobs import Done, JobFailed
 from makeready_workers.attempt import Attempt
 from makeready_workers.ending import Endings
 from makeready_workers.handler import Handler
@@ -44,7 +44,7 @@ async def run_attempt(
 
 async def _work(
     attempt: Attempt, handler: Handler, heartbeat: Heartbeat
-) -> tuple[Outcome | None, JobFailed | None]:
+) -> tuple[Done | None, JobFailed | None]:
     """The handler's outcome, or how it failed; neither when the lease is lost."""
     try:
         outcome = await attempt.work(handler)

@@ -60,7 +60,7 @@ class ChromiumEngine:
         self._supervisor = supervisor
         self._pages = pages
         self._limits = limits
-        self._seats = asyncio.Semaphore(limits.parallel)
+        self._room = asyncio.Semaphore(limits.parallel)
         self._active = 0
         self._documents = 0
         self._failures: Counter[str] = Counter()
@@ -81,7 +81,7 @@ class ChromiumEngine:
         """
         try:
             self._check_size(html, assets)
-            async with self._seats:
+            async with self._room:
                 self._active += 1
                 try:
                     result = await self._render(html, assets, options, timeout_s, pack)
@@ -92,12 +92,6 @@ class ChromiumEngine:
             raise
         self._documents += 1
         return result
-
-    async def probe(self) -> str:
-        """Prints some letters, reads them back, returns the engine's version; or RenderError."""
-        result = await self.render(PROBE, {}, PrintOptions(), timeout_s=PROBE_TIMEOUT_S)
-        await check_letters(result.pdf)
-        return result.engine_version
 
     def statistics(self) -> EngineStatistics:
         """Facts of this moment."""

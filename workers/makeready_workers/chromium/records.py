@@ -152,10 +152,6 @@ class Engine(Protocol):
         """
         ...
 
-    async def probe(self) -> str:
-        """Prints some letters, reads them back, returns the engine's version; or RenderError."""
-        ...
-
     def statistics(self) -> EngineStatistics:
         """Facts of this moment."""
         ...
