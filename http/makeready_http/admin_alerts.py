@@ -18,6 +18,7 @@ from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
     ANYTHING,
+    ID,
     TEXT,
     TIME,
     Answer,
@@ -29,7 +30,6 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.operations import UUID as ID
 from makeready_http.services import services_of
 
 READ = "queues:read"

@@ -9,6 +9,7 @@ from makeready.documents.wording import LANGUAGES
 from makeready_http import operations
 from makeready_http.operations import (
     ANYTHING,
+    ID,
     TEXT,
     TIME,
     TRUTH,
@@ -19,7 +20,6 @@ from makeready_http.operations import (
     nullable,
     record,
 )
-from makeready_http.operations import UUID as ID
 
 _NUMBER: Schema = {
     "type": "integer",

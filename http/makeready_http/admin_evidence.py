@@ -14,6 +14,7 @@ from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
+    ID,
     TEXT,
     TIME,
     WHOLE,
@@ -23,7 +24,6 @@ from makeready_http.operations import (
     done,
     record,
 )
-from makeready_http.operations import UUID as ID
 from makeready_http.services import services_of
 
 READ = "render:read"

@@ -25,6 +25,7 @@ from makeready_http.inputs import path_uuid, prefer_wait
 from makeready_http.items import DOCUMENT, STATUS, document_item
 from makeready_http.operations import (
     ANYTHING,
+    ID,
     TEXT,
     TIME,
     WHOLE,
@@ -38,7 +39,6 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import OPEN, ended_render, pack_outcome
 from makeready_http.services import services_of
 

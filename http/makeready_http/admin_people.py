@@ -26,7 +26,9 @@ from makeready_http.answers import Json, listed
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
+    ID,
     PAGE,
+    SMALL_BODY_MAX_BYTES,
     TEXT,
     TIME,
     TRUTH,
@@ -43,12 +45,9 @@ from makeready_http.operations import (
     read_page,
     record,
 )
-from makeready_http.operations import (
-    UUID as ID,
-)
 from makeready_http.people import TOKEN, token_item
 from makeready_http.services import services_of
-from makeready_http.sign_in import BODY_MAX_BYTES, phone_of
+from makeready_http.sign_in import phone_of
 from makeready_http.staff import hashed
 
 READ, WRITE = "people:read", "people:write"
@@ -151,7 +150,7 @@ async def list_staff(request: Request) -> Response:
 async def add_staff(request: Request) -> Response:
     """Makes an account."""
     member = await current_staff(request, WRITE)
-    body = await read_body(request, _NEW_ACCOUNT, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _NEW_ACCOUNT, max_bytes=SMALL_BODY_MAX_BYTES)
     services = services_of(request)
     digest = await hashed(services, body["password"])
     async with acting(services, member, request) as connection:
@@ -162,7 +161,7 @@ async def add_staff(request: Request) -> Response:
 async def set_staff_role(request: Request) -> Response:
     """Gives an account another role."""
     member = await current_staff(request, WRITE)
-    body = await read_body(request, _NEW_ROLE, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _NEW_ROLE, max_bytes=SMALL_BODY_MAX_BYTES)
     account = path_uuid(request, "staff_id", "user_not_found")
     async with acting(services_of(request), member, request) as connection:
         await staff.set_role(connection, account, body["role"], reason=body.get("reason"))
@@ -172,7 +171,7 @@ async def set_staff_role(request: Request) -> Response:
 async def set_staff_password(request: Request) -> Response:
     """Gives an account another password; its log-ins end."""
     member = await current_staff(request, WRITE)
-    body = await read_body(request, _NEW_PASSWORD, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _NEW_PASSWORD, max_bytes=SMALL_BODY_MAX_BYTES)
     account = path_uuid(request, "staff_id", "user_not_found")
     services = services_of(request)
     digest = await hashed(services, body["password"])

@@ -12,6 +12,7 @@ import structlog
 from starlette.responses import JSONResponse, Response
 
 from makeready.library import StoredFile
+from makeready.render import PackMade
 from makeready_http.operations import TEXT, WHOLE, done
 from makeready_http.services import Services
 
@@ -39,6 +40,16 @@ def listed(
     """A page; `next` is what to pass as `after`, and null on the last one."""
     following = str(items[-1][by]) if len(items) == limit else None
     return Json({"ok": True, **about, name: items, "next": following})
+
+
+def pack_made(made: PackMade, documents: int, facts: Mapping[str, Any]) -> Response:
+    """201 for a pack that was made now, or by the same request before."""
+    _log.info("pack_created", pack_id=str(made.pack_id), documents=documents)
+    return Json(
+        {"ok": True, "pack_id": made.pack_id, **facts},
+        status_code=201,
+        headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
+    )
 
 
 async def link_to(services: Services, file_id: UUID, file: StoredFile) -> Response:

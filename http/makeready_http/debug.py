@@ -14,8 +14,7 @@ from starlette.responses import Response
 from makeready import debug_files
 from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import current_user, refuse_unless_debug
-from makeready_http.operations import TEXT, Answer, Operation, done, read_query
-from makeready_http.operations import UUID as ID
+from makeready_http.operations import ID, TEXT, Answer, Operation, done, read_query
 from makeready_http.services import services_of
 
 PDF = "application/pdf"

@@ -31,8 +31,7 @@ from makeready.storage_upload import put_file
 from makeready_http.answers import Json, replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, parse_json, prefer_wait
-from makeready_http.operations import LANGUAGE, TEXT, Answer, Operation, done, record
-from makeready_http.operations import UUID as ID
+from makeready_http.operations import ID, LANGUAGE, TEXT, Answer, Operation, done, record
 from makeready_http.outcomes import OPEN, ended_render
 from makeready_http.problems import invalid_request
 from makeready_http.services import Services, services_of

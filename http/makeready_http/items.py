@@ -7,8 +7,7 @@ from typing import Any
 from makeready import library
 from makeready.config import Settings
 from makeready.documents.register import Access, access_of
-from makeready_http.operations import TEXT, TIME, TRUTH, WHOLE, array, nullable, record
-from makeready_http.operations import UUID as ID
+from makeready_http.operations import ID, TEXT, TIME, TRUTH, WHOLE, array, nullable, record
 
 STATUS = {"type": "string", "enum": ["none", "queued", "rendering", "ready", "failed"]}
 ACCESS = record({"tier": TEXT, "enabled": TRUTH, "is_locked": TRUTH, "reason": nullable(TEXT)})

@@ -34,6 +34,7 @@ from makeready_http.items import (
     pack_item,
 )
 from makeready_http.operations import (
+    ID,
     PAGE,
     Answer,
     Operation,
@@ -41,9 +42,6 @@ from makeready_http.operations import (
     done,
     page_of,
     read_page,
-)
-from makeready_http.operations import (
-    UUID as ID,
 )
 from makeready_http.problems import not_found
 from makeready_http.services import services_of

@@ -33,12 +33,13 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer"}
 TRUTH: Schema = {"type": "boolean"}
-UUID: Schema = {"type": "string", "format": "uuid"}
+ID: Schema = {"type": "string", "format": "uuid"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 ANYTHING: Schema = {"type": "object", "additionalProperties": True, "properties": {}}
 LANGUAGE: Schema = {"type": "string", "enum": list(LANGUAGES), "default": LANGUAGES[0]}
 DOC_ID: Schema = {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}
 JSON = "application/json"
+SMALL_BODY_MAX_BYTES = 4 << 10  # for what strangers send, and passwords
 BODY_MAX_BYTES = 64 << 10
 LARGE_BODY_MAX_BYTES = 8 << 20
 PAGE_DEFAULT = 50
@@ -87,7 +88,7 @@ PAGE: Mapping[str, Schema] = {
         "default": PAGE_DEFAULT,
         "description": "Entries of a page.",
     },
-    "after": {**UUID, "description": "`next` of the page before."},
+    "after": {**ID, "description": "`next` of the page before."},
 }
 
 

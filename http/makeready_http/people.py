@@ -22,6 +22,8 @@ from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import bearer, current_user, unauthorized
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
+    ID,
+    SMALL_BODY_MAX_BYTES,
     TEXT,
     TIME,
     TRUTH,
@@ -33,11 +35,7 @@ from makeready_http.operations import (
     read_body,
     record,
 )
-from makeready_http.operations import (
-    UUID as ID,
-)
 from makeready_http.services import services_of
-from makeready_http.sign_in import BODY_MAX_BYTES
 
 DAYS_DEFAULT = 30
 TOKEN = record({"token_id": ID, "label": TEXT, "created_at": TIME, "expires_at": TIME})
@@ -83,7 +81,7 @@ async def list_tokens(request: Request) -> Response:
 async def make_token(request: Request) -> Response:
     """Makes another token of the user, for a program of theirs."""
     user = await current_user(request)
-    body = await read_body(request, _NEW_TOKEN, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _NEW_TOKEN, max_bytes=SMALL_BODY_MAX_BYTES)
     made = await people.token_derive(
         services_of(request).pool,
         bearer(request),

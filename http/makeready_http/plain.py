@@ -29,6 +29,7 @@ from makeready_http.items import JOB_FIELDS
 from makeready_http.operations import (
     ANYTHING,
     DOC_ID,
+    ID,
     LANGUAGE,
     TEXT,
     Answer,
@@ -38,7 +39,6 @@ from makeready_http.operations import (
     large_body,
     record,
 )
-from makeready_http.operations import UUID as ID
 from makeready_http.outcomes import document_outcome
 from makeready_http.services import services_of
 

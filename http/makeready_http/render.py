@@ -23,7 +23,7 @@ from makeready import render
 from makeready.documents import foreign
 from makeready.errors import NotFound, Rejected
 from makeready.shapes import MAX_PROBLEMS, cut, problem
-from makeready_http.answers import Json, replayed
+from makeready_http.answers import Json, pack_made, replayed
 from makeready_http.auth import current_user
 from makeready_http.inputs import (
     idempotency_key,
@@ -37,6 +37,7 @@ from makeready_http.items import (
 from makeready_http.operations import (
     ANYTHING,
     DOC_ID,
+    ID,
     LANGUAGE,
     TEXT,
     WHOLE,
@@ -47,9 +48,6 @@ from makeready_http.operations import (
     large_body,
     nullable,
     record,
-)
-from makeready_http.operations import (
-    UUID as ID,
 )
 from makeready_http.outcomes import document_outcome, pack_outcome
 from makeready_http.problems import Problem, not_found
@@ -67,12 +65,7 @@ async def create_pack(request: Request) -> Response:
     async with large_body(request, _PACK_BODY) as body:
         made = await _made(services_of(request), user, body, key)
     documents = sorted(body["documents"])
-    _log.info("pack_created", pack_id=str(made.pack_id), documents=len(documents))
-    return Json(
-        {"ok": True, "pack_id": made.pack_id, "documents": documents},
-        status_code=201,
-        headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
-    )
+    return pack_made(made, len(documents), {"documents": documents})
 
 
 async def render_pack(request: Request) -> Response:

@@ -19,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from makeready import hiring, people, render
-from makeready_http.answers import Json, replayed
+from makeready_http.answers import Json, pack_made, replayed
 from makeready_http.auth import current_user
 from makeready_http.clients import client_of
 from makeready_http.inputs import idempotency_key
 from makeready_http.operations import (
     ANYTHING,
+    ID,
     LANGUAGE,
     TEXT,
     Answer,
@@ -32,9 +33,6 @@ from makeready_http.operations import (
     done,
     read_body,
     record,
-)
-from makeready_http.operations import (
-    UUID as ID,
 )
 from makeready_http.services import services_of
 
@@ -80,12 +78,7 @@ async def create_job(request: Request) -> Response:
             db, user, data, language=language, session=session, request_key=key
         )
     )
-    _log.info("pack_created", pack_id=str(made.pack_id), documents=len(data))
-    return Json(
-        {"ok": True, "pack_id": made.pack_id, "session_id": session},
-        status_code=201,
-        headers={"Location": f"/packs/{made.pack_id}/documents"} | replayed(made.is_new),
-    )
+    return pack_made(made, len(data), {"session_id": session})
 
 
 async def note_event(request: Request) -> Response:

@@ -26,6 +26,8 @@ from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import bearer, current_user, refuse_unless_debug
 from makeready_http.clients import client_of
 from makeready_http.operations import (
+    ID,
+    SMALL_BODY_MAX_BYTES,
     TEXT,
     TRUTH,
     WHOLE,
@@ -35,13 +37,9 @@ from makeready_http.operations import (
     read_body,
     record,
 )
-from makeready_http.operations import (
-    UUID as ID,
-)
 from makeready_http.problems import Problem, invalid_request, retry_after
 from makeready_http.services import Services, services_of
 
-BODY_MAX_BYTES = 4096
 NOT_SET_UP_RETRY_S = 60
 
 _FILLING = re.compile(r"[\s().\-]")
@@ -59,7 +57,7 @@ _log = structlog.get_logger(__name__)
 
 async def request_code(request: Request) -> Response:
     """Sends a one-time code; the answer is the same whoever has the number."""
-    body = await read_body(request, _REQUEST, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _REQUEST, max_bytes=SMALL_BODY_MAX_BYTES)
     phone = phone_of(body["phone"])
     services = services_of(request)
     key, sender = _means(services)
@@ -73,7 +71,7 @@ async def request_code(request: Request) -> Response:
 
 async def verify_code(request: Request) -> Response:
     """Takes a code and gives a token; the first time makes the user known."""
-    body = await read_body(request, _VERIFY, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _VERIFY, max_bytes=SMALL_BODY_MAX_BYTES)
     phone = phone_of(body["phone"])
     services = services_of(request)
     key, _ = _means(services)

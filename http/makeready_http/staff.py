@@ -27,6 +27,8 @@ from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.clients import client_of
 from makeready_http.operations import (
+    ID,
+    SMALL_BODY_MAX_BYTES,
     TEXT,
     TIME,
     TRUTH,
@@ -39,12 +41,9 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.operations import (
-    UUID as ID,
-)
 from makeready_http.problems import Problem, retry_after
 from makeready_http.services import Services, services_of
-from makeready_http.sign_in import BODY_MAX_BYTES, not_set_up
+from makeready_http.sign_in import not_set_up
 
 PASSWORD_TIMEOUT_S = 5.0  # in line for one of the threads that compare passwords
 
@@ -56,7 +55,7 @@ _log = structlog.get_logger(__name__)
 
 async def log_in(request: Request) -> Response:
     """Takes the password of an account and gives a token."""
-    body = await read_body(request, _LOGIN, max_bytes=BODY_MAX_BYTES)
+    body = await read_body(request, _LOGIN, max_bytes=SMALL_BODY_MAX_BYTES)
     services = services_of(request)
     secret = services.settings.jwt_secret
     if secret is None:

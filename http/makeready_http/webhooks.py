@@ -28,6 +28,7 @@ from makeready_http.auth import current_user
 from makeready_http.inputs import idempotency_key, path_uuid
 from makeready_http.operations import (
     ANYTHING,
+    ID,
     PAGE,
     TEXT,
     TIME,
@@ -43,7 +44,6 @@ from makeready_http.operations import (
     read_page,
     record,
 )
-from makeready_http.operations import UUID as ID
 from makeready_http.services import services_of
 
 _EVENTS = {
