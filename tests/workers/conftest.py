@@ -15,8 +15,10 @@ from tests.support.clock import Clock
 from tests.support.cluster import TEMPLATE, Cluster
 from tests.support.core import QUEUES_SQL
 from tests.support.drill import SQL
+from tests.support.objectstore import S3
 from tests.support.posting import Post, posting
 from tests.support.receiver import Receiver, receiving
+from tests.support.room import Room, furnished
 
 WORK_TEMPLATE = f"{TEMPLATE}_work"
 _NUMBERS = itertools.count(1)
@@ -64,3 +66,10 @@ async def post(
     )
     async with posting(db, settings, clock, receiver) as running:
         yield running
+
+
+@pytest.fixture
+async def room(db: asyncpg.Connection, settings: Settings, s3: S3) -> AsyncIterator[Room]:
+    assert settings.s3_bucket == s3.bucket
+    async with furnished(db, settings) as made:
+        yield made

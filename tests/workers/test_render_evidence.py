@@ -23,14 +23,14 @@ from makeready_workers.chromium.records import Fault, RenderError
 from makeready_workers.handler import Context
 from makeready_workers.render import RenderHandler
 from tests.support.hooks import alerts
-from tests.workers.test_render import Room, room  # noqa: F401 -- a fixture
+from tests.support.room import Room
 
 
-async def ended(room: Room, claimed: Claimed, failure: JobFailed) -> str:  # noqa: F811
+async def ended(room: Room, claimed: Claimed, failure: JobFailed) -> str:
     return await leases.fail(room.db, claimed.lease, failure.kind, failure.problem())
 
 
-async def test_a_document_that_fails_leaves_what_was_printed_and_seen(room: Room) -> None:  # noqa: F811
+async def test_a_document_that_fails_leaves_what_was_printed_and_seen(room: Room) -> None:
     error = RenderError(Fault.RENDER_TIMEOUT, "so", evidence={"console": ["x is not defined"]})
     error.screenshot = b"\xff\xd8 a picture"
     room.engine.fault = error
@@ -49,14 +49,14 @@ async def test_a_document_that_fails_leaves_what_was_printed_and_seen(room: Room
     assert "evidence_kept" in [line["event"] for line in logs]
 
 
-async def test_a_document_that_succeeds_leaves_none(room: Room) -> None:  # noqa: F811
+async def test_a_document_that_succeeds_leaves_none(room: Room) -> None:
     claimed = await room.claimed()
     assert await room.attempt(claimed) == "ok"
     assert await evidence.of_job(room.db, claimed.job.id) == []
 
 
 async def test_an_upload_that_fails_alerts_once_and_is_retried_rnd_048(
-    room: Room,  # noqa: F811
+    room: Room,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -80,7 +80,7 @@ async def test_an_upload_that_fails_alerts_once_and_is_retried_rnd_048(
 
 
 async def test_an_alert_that_cannot_be_recorded_changes_no_failure_rnd_048(
-    room: Room,  # noqa: F811
+    room: Room,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
