@@ -5,10 +5,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
 
 from makeready import __version__
 from makeready.__main__ import COMMANDS
 from makeready.config import PREFIX, RESERVED_PREFIXES, Settings, Variable, variables
+from makeready.documents.templating import TemplateSandbox
+from makeready.shapes import _FORMATS
 from makeready.values import as_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,3 +96,15 @@ def test_the_change_log_begins_with_this_version() -> None:
 
     assert versions
     assert next(one for one in versions if one != "Unreleased") == __version__
+
+
+def test_the_page_of_document_types_names_all_that_templates_see() -> None:
+    text = (ROOT / "docs" / "document-types.md").read_text("utf-8")
+    sandbox = TemplateSandbox({}, "en")
+    usual = Environment(autoescape=True)
+    names = {"data", "t", "asset", *sandbox.globals, *sandbox.filters.keys() - usual.filters}
+    formats = re.search(r"`format` \((.*?)\)", text)
+
+    assert names - set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text)) == set()
+    assert formats
+    assert set(re.findall(r"[\w-]+", formats[1])) == set(_FORMATS)
