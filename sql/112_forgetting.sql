@@ -145,7 +145,7 @@ begin
   delete from makeready.requests r where r.scope = 'user:' || person;
   -- That something was done to somebody stays written; who that was does not.
   update makeready.audit_log l set before = l.before - '{name,label}'::text[], after = l.after - '{name,label}'::text[]
-   where l.target = person::text or l.target in (select t.id::text from makeready.tokens t where t.user_id = person);
+   where l.target = any (array(select t.id::text from makeready.tokens t where t.user_id = person) || person::text);
   delete from makeready.users u where u.id = person;
   perform makeready.audit('user_forget', person::text, null, jsonb_build_object('packs', v_count), because);
   return v_count;
