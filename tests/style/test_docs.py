@@ -9,10 +9,13 @@ from jinja2 import Environment
 
 from makeready import __version__
 from makeready.__main__ import COMMANDS
+from makeready.aside import HelperLost
 from makeready.config import PREFIX, RESERVED_PREFIXES, Settings, Variable, variables
 from makeready.documents.templating import TemplateSandbox
+from makeready.pdf import InvalidPdf
 from makeready.shapes import _FORMATS
 from makeready.values import as_text
+from makeready_workers.chromium.records import Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -108,3 +111,17 @@ def test_the_page_of_document_types_names_all_that_templates_see() -> None:
     assert names - set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text)) == set()
     assert formats
     assert set(re.findall(r"[\w-]+", formats[1])) == set(_FORMATS)
+
+
+def test_the_page_of_printing_names_every_way_in_which_a_render_fails() -> None:
+    text = (ROOT / "docs" / "printing.md").read_text("utf-8")
+    parts = ("attempt", "render", "render_bundle", "render_document", "running")
+    folder = ROOT / "workers" / "makeready_workers"
+    calls = "".join((folder / f"{part}.py").read_text("utf-8") for part in parts)
+    raised = set(re.findall(r'JobFailed\(\s*"\w+",\s*"(\w+)"', calls))
+    named = {
+        code for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for code in row.split("`")
+    }
+
+    assert len(raised) > 5
+    assert {*raised, *Fault, InvalidPdf.code, HelperLost.code} - named == set()
