@@ -93,20 +93,6 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
         True,
         {Fault.RENDER_TIMEOUT},
     ),
-    "closing": (
-        "<p>x<script>close(); onload = () => { print(); window.close() }</script>",
-        True,
-        {None},
-    ),
-    "closed": (
-        """<style>@font-face { font-family: a; src: url(data:font/ttf;base64,AAAA) }</style>
-        <p>x<script>
-        FontFace.prototype.load = () => new Promise(() => {});
-        const frame = document.body.appendChild(document.createElement('iframe'));
-        setTimeout(() => frame.contentWindow.close.call(window), 100)</script>""",
-        True,
-        {Fault.RENDER_CRASHED},
-    ),
     "frames": (
         """<body><script>
         for (let at = document;;) {
@@ -133,6 +119,12 @@ ZOO: dict[str, tuple[str, bool, set[Fault | None]]] = {
         {Fault.RENDER_TIMEOUT, Fault.RENDER_OUT_OF_MEMORY, None},
     ),
 }  # fmt: skip
+
+CLOSED = """<style>@font-face { font-family: a; src: url(data:font/ttf;base64,AAAA) }</style>
+<p>x<script>
+  FontFace.prototype.load = () => new Promise(() => {});
+  const frame = document.body.appendChild(document.createElement('iframe'));
+  setTimeout(() => frame.contentWindow.close.call(window), 100)</script>"""
 
 
 @pytest.fixture(scope="module", params=BOTH)
@@ -191,6 +183,19 @@ async def test_a_document_has_a_bounded_number_of_frames(engine: ChromiumEngine)
     with pytest.raises(RenderError, match="more than 100 frames") as caught:
         await show(engine, most + "<iframe></iframe>", pack="frames")
     assert caught.value.code == Fault.TEMPLATE_ERROR
+
+
+async def test_a_page_that_prints_and_closes_itself_is_printed(engine: ChromiumEngine) -> None:
+    html = "<p>x<script>close(); onload = () => { print(); window.close() }</script>"
+    assert (await show(engine, html, options=SCRIPTS)).pages == 1
+
+
+async def test_a_page_that_is_closed_all_the_same_fails_before_its_deadline(
+    engine: ChromiumEngine,
+) -> None:
+    began = time.monotonic()
+    assert await fault_of(engine, CLOSED, options=SCRIPTS) == Fault.TEMPLATE_ERROR
+    assert time.monotonic() - began < SCRIPTS.load_timeout_s
 
 
 async def test_the_renderer_of_a_hanging_page_is_gone_soon_after_its_deadline(
@@ -270,6 +275,22 @@ async def test_a_killed_browser_costs_no_attempt_and_the_next_document_gets_anot
         await until(lambda: not group(first), what="the end of the killed browser")
     gc.collect()
     assert complaints == [], "an error that nobody looked at"
+
+
+@pytest.mark.parametrize("name", BOTH)
+async def test_a_browser_that_is_told_to_end_costs_no_attempt_either(name: str) -> None:
+    async with running_engine(name=name) as engine:
+        await show(engine, "<p>x", pack="a")
+        first = pid_of(engine)
+        options = replace(SCRIPTS, wait_for="window.never")
+        tasks = [
+            asyncio.create_task(fault_of(engine, html, options=options))
+            for html in ("<p>x", ENDLESS)
+        ]
+        await until(lambda: len(renderers(first)) >= 3, what="two pages at work")
+        os.kill(first, signal.SIGTERM)
+        assert await asyncio.gather(*tasks) == [Fault.BROWSER_LOST] * 2
+        assert (await show(engine, "<p>again", pack="a")).pages == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionClosedError(None, None), BrokenPipeError()])

@@ -66,6 +66,12 @@ class Browser:
             return False
         return True
 
+    async def wait_for_end(self, limit_s: float) -> None:
+        """Returns when the browser process is gone, at the latest after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await asyncio.shield(self.link.exited)
+
     def measure(self, limits: EngineLimits) -> Sequence[int]:
         """Notes the private memory of the tree; returns the pids above a document's limit."""
         processes = memory.tree(self.pid)

@@ -47,6 +47,7 @@ from makeready_workers.chromium.supervisor import Supervisor, explains_crash
 
 SWEEP_STEP_S = 5.0
 PROBE_TIMEOUT_S = 10.0
+CLOSING_S = 2.0  # a browser that was told to end closes its pages first
 LINKS: Mapping[str, type[Link]] = {"chromium": Pipe, "pyppeteer": PyppeteerLink}
 """The engines by name: those of `print_options.ENGINES`."""
 
@@ -145,6 +146,8 @@ class ChromiumEngine:
                 printed = await page.print(html, assets, options, self._limits)
         except (TimeoutError, LinkError, RenderError) as error:
             stuck = page is None and isinstance(error, TimeoutError)
+            if isinstance(error, LinkError) and (page is None or page.was_closed):
+                await browser.wait_for_end(CLOSING_S)
             failure = _failure(browser, page, error, timeout_s)
             failure.evidence["engine"] = browser.version
             if page is not None:
@@ -317,6 +320,8 @@ def _failure(
         return RenderError(Fault.RENDER_OUT_OF_MEMORY, str(error))
     if isinstance(error, BrowserGone) or not browser.is_alive:
         return RenderError(Fault.BROWSER_LOST, str(error))
+    if page is not None and page.was_closed and page.has_scripts:
+        return RenderError(Fault.TEMPLATE_ERROR, "a script of the document closed its page")
     # Also a print that fails because its helper was killed.
     is_crash = isinstance(error, LinkError) or getattr(error, "code", "") == Fault.RENDER_CRASHED
     if is_crash and explains_crash(browser):

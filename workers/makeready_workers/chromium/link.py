@@ -143,12 +143,13 @@ class Link(asyncio.SubprocessProtocol):
             future.set_result(answer)
 
     def _happened(self, session: str | None, name: str, params: Mapping[str, Any]) -> None:
-        if name == "Target.detachedFromTarget":  # told to nobody else: its calls stay unanswered
-            session, name = params["sessionId"], "Inspector.detached"
-            params = {"reason": "the page was closed"}
         handler = self._handlers.get(session)
         if handler is not None:
             handler(name, params)
+
+    def _closed(self, session: str) -> None:
+        """A page went without a crash: what it was asked stays unanswered."""
+        self._happened(session, "Makeready.pageClosed", {"reason": "the page was closed"})
 
     def _end(self, reason: str) -> None:
         if self._ended is not None:

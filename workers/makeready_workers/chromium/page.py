@@ -64,9 +64,11 @@ class Page:
         self.context = context
         self.documents = 0
         self.used_at = time.monotonic()
+        self.was_closed = False
+        """Whether the page was closed under its document: by a script, or with the browser."""
+        self.has_scripts = scripts
         self.reusable = not scripts
         """A script could outlive its document and rewrite the next one."""
-        self._scripts = scripts
         self._still = still
         self._link = link
         self._target = target
@@ -194,7 +196,7 @@ class Page:
                 async with asyncio.timeout(LOOK_S):
                     await self._loading.loaded.wait()
                 return
-            if not self._scripts:
+            if not self.has_scripts:
                 await self._evaluate("document.documentElement?.offsetHeight")
                 continue
             is_complete = await self._evaluate("document.readyState === 'complete'")
@@ -306,6 +308,9 @@ class Page:
                 self._notify("Page.handleJavaScriptDialog", {"accept": False})
             case "Inspector.targetCrashed" | "Inspector.detached":
                 self._lost(str(params.get("reason", "the renderer crashed")))
+            case "Makeready.pageClosed":
+                self.was_closed = True
+                self._lost(params["reason"])
             case "Makeready.browserGone":
                 self._lost(params["reason"])
             case _:

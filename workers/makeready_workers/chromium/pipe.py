@@ -103,7 +103,10 @@ class Pipe(Link):
     def _dispatch(self, message: Mapping[str, Any]) -> None:
         if "id" not in message:
             session, name = message.get("sessionId"), message["method"]
-            self._happened(session, name, message.get("params", {}))
+            params = message.get("params", {})
+            self._happened(session, name, params)
+            if name == "Target.detachedFromTarget":
+                self._closed(params["sessionId"])
             return
         call_id = message["id"]
         if "error" not in message:

@@ -117,6 +117,13 @@ class PyppeteerLink(Link):
         name = session._sessionId  # noqa: SLF001 (it has no other)
         # Its emitter wants a handler an event; this one hands over all of them.
         session.emit = functools.partial(self._happened, name)
+        fail_calls = session._on_closed  # noqa: SLF001 (nobody else is told)
+
+        def on_closed() -> None:
+            self._closed(name)
+            fail_calls()
+
+        session._on_closed = on_closed  # noqa: SLF001 (as above)
         self._sessions[name] = session
         return {"sessionId": name}
 
