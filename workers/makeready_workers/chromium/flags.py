@@ -6,14 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-SHARED_MEMORY_FLOOR_BYTES = (
-    512 * 1024 * 1024
-)  # containers often give 64 MiB, which Chromium overruns
+SHARED_MEMORY_FLOOR_BYTES = 512 << 20  # containers often give 64 MiB, which Chromium overruns
 
 # Four locks that together let nothing out, also where no network namespace is to be had. The proxy
 # is a name that never resolves, so that not even a port of this machine is tried; `<-loopback>`
 # sends loopback through it too; the resolver rule covers what ignores proxies, literal addresses
-# included; the last one stops WebRTC's own UDP.
+# included; the last, under its old name and its new one, stops WebRTC's own UDP.
 NO_NETWORK = (
     "--proxy-server=http://blocked.invalid:1",
     "--proxy-bypass-list=<-loopback>",

@@ -12,9 +12,8 @@ from makeready.documents.typesetting import ASSET_ORIGIN, Asset
 MAX_REMEMBERED = 20  # addresses of each kind
 _ADDRESS_LENGTH = 200
 _OPAQUE = frozenset({"data", "blob", "javascript"})
-_VISIBLE = frozenset(
-    {"Image", "Font", "Stylesheet", "Media"}
-)  # a reader would notice their absence
+# A reader would notice their absence.
+_VISIBLE = frozenset({"Image", "Font", "Stylesheet", "Media"})
 
 
 class Requests:
