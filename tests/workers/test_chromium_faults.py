@@ -168,11 +168,11 @@ async def test_a_hostile_document_ends_alone(engine: ChromiumEngine, animal: str
     guilty = asyncio.create_task(attempt(engine, html, scripts=scripts))
     printed = 0
     while not guilty.done():
-        await show(engine, "<p>neighbour", pack="neighbour", timeout_s=5.0)
+        await show(engine, "<p>neighbour", pack="neighbour")
         printed += 1
     assert await guilty in ends
     assert printed >= 1
-    assert (await show(engine, "<p>next", pack="zoo", timeout_s=5.0)).pages == 1
+    assert (await show(engine, "<p>next", pack="zoo")).pages == 1
     assert (pid_of(engine), engine.statistics().browsers_lost) == (browser, before)
 
 
