@@ -23,7 +23,7 @@ from makeready.config import Settings
 from makeready.documents import shipped
 from tests.support.waiting import until
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of plain HTTP: each would read the machine's certificates, which takes 50 ms."""
 NO_PASSWORD = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAA"

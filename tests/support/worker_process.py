@@ -16,6 +16,7 @@ from tests.support.drill import environment
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 30.0
 
 
 class WorkerProcess:
@@ -85,7 +86,7 @@ async def worker_process(
         )
     worker = WorkerProcess(process, log, skip)
     try:
-        await worker.until_event("worker_start")
+        await worker.until_event("worker_start", timeout_s=START_TIMEOUT_S)
         yield worker
     finally:
         if worker.is_alive:
