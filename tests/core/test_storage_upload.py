@@ -112,7 +112,6 @@ async def test_few_pieces_are_in_memory_however_many_files_are_stored(
     async with anyio.create_task_group() as group:
         for _ in range(PIECES_AT_ONCE):
             group.start_soon(put, storage, b"x")
-        await anyio.wait_all_tasks_blocked()
         await until(lambda: held == PIECES_AT_ONCE, what="the first pieces")
         with pytest.raises(StorageUnavailable):
             await put(storage, b"x")
