@@ -300,12 +300,14 @@ async def test_a_send_that_finds_the_websocket_closed_first_is_a_lost_browser_to
     async def closed(*_: object) -> None:
         raise error
 
+    before = asyncio.all_tasks()
     async with running_engine(name="pyppeteer") as engine:
         await show(engine, "<p>x")
         with monkeypatch.context() as socket:
             socket.setattr(WebSocketCommonProtocol, "send", closed)
             assert await fault_of(engine, "<p>y") == Fault.BROWSER_LOST
         assert (await show(engine, "<p>z")).pages == 1
+    await until(lambda: asyncio.all_tasks() <= before, what="the end of every send")
     gc.collect()
     assert complaints == [], "an error that nobody looked at"
 

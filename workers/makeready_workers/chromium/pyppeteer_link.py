@@ -179,7 +179,12 @@ def _connection(url: str, task_ended: Callable[[asyncio.Task[Any]], None]) -> An
         made: Any = module.Connection(url, _Loop(task_ended))
     finally:
         module.ws_connect = usual
-    send = made.send
+    send, transmit = made.send, made._async_send  # noqa: SLF001 (it has no other)
+
+    async def transmit_if_open(message: str, call_id: int) -> None:
+        # Nobody sends before the connection is made; after its end this would turn for ever.
+        if made._connected:  # noqa: SLF001 (as above)
+            await transmit(message, call_id)
 
     def send_and_look(method: str, params: dict[str, Any] | None = None) -> asyncio.Future[Any]:
         # A page's message is wrapped in one of the connection's, whose answer nobody looks at.
@@ -187,7 +192,7 @@ def _connection(url: str, task_ended: Callable[[asyncio.Task[Any]], None]) -> An
         sending.add_done_callback(_look_at)
         return sending
 
-    made.send = send_and_look
+    made.send, made._async_send = send_and_look, transmit_if_open  # noqa: SLF001 (as above)
     return made
 
 
