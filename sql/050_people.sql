@@ -134,6 +134,25 @@ $$;
 comment on function makeready.person_may_order(uuid) is
   'Raises MR403 for a user who has not accepted the offer. What is ordered for nobody needs no offer. Internal.';
 
+create or replace function makeready.person_stays(person uuid)
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  perform from makeready.users u where u.id = person for key share;
+  if not found and person is not null then
+    raise exception 'there is no user %', person
+      using errcode = 'MR404', detail = json_build_object('code', 'user_not_found', 'user_id', person),
+            hint = 'select id, name from makeready.users lists them; makeready.user_create makes one.';
+  end if;
+end
+$$;
+comment on function makeready.person_stays(uuid) is
+  'Locks a user against being forgotten; MR404 for one who is. Nobody stays, too. Call it before what is theirs is locked. Internal.';
+
 create or replace function makeready.token_add(person uuid, purpose text, valid_for interval)
   returns table (token uuid, secret text, ends_at timestamptz)
   language plpgsql
@@ -283,6 +302,7 @@ begin
   end if;
   if v_verdict = 'created' then
     v_new := coalesce(v_new, makeready.uuid7());
+    perform makeready.person_stays(person);
     insert into makeready.sessions (id, user_id, topic, created_at) values (v_new, person, about, makeready.now());
   end if;
   return query select v_verdict, v_new;

@@ -106,6 +106,7 @@ declare
   v_pack    makeready.packs;
   v_session uuid := in_session;
 begin
+  perform makeready.person_stays(person);
   perform makeready.person_may_order(person);
   if language is null or language not in ('ru', 'en') then
     raise exception 'a pack needs a language, ru or en'

@@ -46,6 +46,8 @@ begin
   end if;
   v_now := makeready.now();
   select * into v_row from makeready.pack_documents d where d.job_id = job and d.state = 'queued';      -- only who holds the job changes it
+  -- The pack before its session and files: whoever forgets it holds it and wants those.
+  perform 1 from makeready.packs p where p.id = v_row.pack_id for no key update;
   if not found then
     raise exception 'job % renders no document of a pack', job
       using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job),

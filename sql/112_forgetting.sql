@@ -4,7 +4,7 @@
 -- lose the references of deleted rows and are purged once nobody else has one, and with its renders a pack loses their
 -- artifacts and evidence. Other people's files are theirs, even where the stored bytes are the same.
 --
--- Operators call `render_pack_forget` and `user_forget`. Locks are taken as everywhere: jobs, then packs.
+-- Operators call `render_pack_forget` and `user_forget`. Locks are taken as everywhere: keys and codes, users, jobs, packs.
 
 create or replace trigger artifact_files_let_go
   after delete on makeready.artifact_files referencing old table as gone
@@ -89,9 +89,10 @@ begin
   perform 1 from makeready.jobs j where j.queue = 'render' and j.batch = any (pack_ids) order by j.id for no key update;
   delete from makeready.packs p where p.id = any (pack_ids);
   get diagnostics v_count = row_count;
-  select array_agg(j.id order by j.id) into v_jobs from makeready.jobs j where j.queue = 'render' and j.batch = any (pack_ids);
+  -- One that was asked for since, and is being ended already, waits for its pack and will not find it.
+  v_jobs := array(select j.id from makeready.jobs j where j.queue = 'render' and j.batch = any (pack_ids) order by j.id for no key update skip locked);
   -- What is queued ends, what runs is told to stop, and finds nothing to publish to. Nobody is told of it any more.
-  foreach v_job in array coalesce(v_jobs, '{}') loop
+  foreach v_job in array v_jobs loop
     perform makeready.cancel('render', v_job, because);
   end loop;
   -- Errors and results may name what was printed; what runs is pruned in its time.
@@ -133,7 +134,8 @@ declare
   v_user  makeready.users;
   v_count integer;
 begin
-  -- Codes first, as whoever brings one locks them; and then nobody signs in as them any more.
+  -- Keys and codes first, as whoever brings one locks them; and then nobody signs in as them any more.
+  delete from makeready.requests k where k.scope = 'user:' || person;
   delete from makeready.otp_codes c using makeready.users u where u.id = person and c.phone_e164 = u.phone_e164;
   select * into v_user from makeready.users u where u.id = person for update;
   if not found then
@@ -142,7 +144,7 @@ begin
             hint = 'select id, name from makeready.users lists them.';
   end if;
   v_count := makeready.render_packs_drop(array(select p.id from makeready.packs p where p.user_id = person), because);
-  delete from makeready.requests r where r.scope = 'user:' || person;
+  delete from makeready.requests r where r.scope = 'user:' || person;      -- brought while this waited for the user
   -- That something was done to somebody stays written; who that was does not.
   update makeready.audit_log l set before = l.before - '{name,label}'::text[], after = l.after - '{name,label}'::text[]
    where l.target = any (array(select t.id::text from makeready.tokens t where t.user_id = person) || person::text);

@@ -12,12 +12,13 @@ from makeready.errors import NotFound
 from makeready.leases import Claimed
 from makeready.storage import ObjectFacts
 from tests.sql.conftest import Session
-from tests.sql.interleave import BOTH, begin, step
+from tests.sql.interleave import BOTH, Open, Step, begin, step
 from tests.sql.test_render_contents import archive
 from tests.sql.test_render_evidence import archive as seen
 from tests.support.core import Core, plain
 from tests.support.hooks import endpoint
 from tests.support.rendering import Press, stored
+from tests.support.waiting import until
 
 PHONE = "+79161234567"
 NAME = "Анна Петрова"
@@ -239,6 +240,77 @@ async def test_what_is_published_while_its_owner_is_forgotten_waits_and_is_refus
     else:
         assert await call == "ok"
     assert await references(press) == (0 if how == "commit" else 1)
+
+
+async def half_forgotten(
+    press: Press, session: Session, user: UUID, asked: Open | None = None
+) -> tuple[Open, Step]:
+    """A user whose packs are gone, but not their files: those are held until this is ended.
+
+    `asked` ends once it is waited for.
+    """
+    holder, forgetter = await session(), await session()
+    held = await begin(holder)
+    await holder.db.execute("select from makeready.files for update")
+    call = await step(press.db, forgetter, forgetter.call("user_forget", person=user))
+    assert call.waits
+    if asked is not None:
+        await asked.end("commit")
+
+    async def waits_for_files() -> bool:
+        blocked: bool = await press.db.fetchval(
+            "select $1 = any (pg_blocking_pids($2))",
+            holder.db.get_server_pid(),
+            forgetter.db.get_server_pid(),
+        )
+        return blocked
+
+    await until(waits_for_files, what="a user who is being forgotten")
+    return held, call
+
+
+@pytest.mark.parametrize("how", ["again", "in a session", "anew", "a session"])
+async def test_what_is_asked_for_while_its_user_is_forgotten_waits_and_is_refused(
+    press: Press, session: Session, how: str
+) -> None:
+    user = await press.user()
+    begun, _ = await people.session_begin(press.db, user, "")
+    pack, _ = await printed(press, user)
+    await render.render_pack(press.db, user, pack, request_key="k")
+    held, forgetting = await half_forgotten(press, session, user)
+    asker = await session()
+    other = Press(asker.db)
+    asking = {
+        "again": lambda: render.render_pack(other.db, user, pack, request_key="k"),
+        "in a session": lambda: other.pack(user, "invoice", session=begun),
+        "anew": lambda: other.pack(user, "invoice"),
+        "a session": lambda: people.session_begin(other.db, user, "", request_key="s"),
+    }
+    call = await step(press.db, asker, asking[how]())
+    assert call.waits
+    await held.end("commit")
+    assert await forgetting == 1
+    with pytest.raises(NotFound):
+        await call
+
+
+async def test_what_was_asked_for_just_before_and_ends_just_now_is_refused(
+    press: Press, session: Session
+) -> None:
+    user = await press.user()
+    pack, _ = await printed(press, user)
+    asker, ender = await session(), await session()
+    asked = await begin(asker)
+    await render.render_document(asker.db, user, pack, "invoice", request_key="k")
+    held, forgetting = await half_forgotten(press, session, user, asked)
+    claimed = await press.one()
+    call = await step(press.db, ender, Press(ender.db).publish(claimed))
+    assert call.waits
+    await held.end("commit")
+    assert await forgetting == 1
+    with pytest.raises(NotFound):
+        await call
+    assert await press.db.fetchval("select count(*) from makeready.requests") == 0
 
 
 @pytest.mark.parametrize("what", ["user", "pack"])
