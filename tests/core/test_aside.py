@@ -133,12 +133,23 @@ async def test_an_asker_that_leaves_while_its_answer_comes_spoils_no_other_quest
         await asyncio.to_thread(helper.stop)
 
 
-async def test_the_turns_of_others_do_not_count_as_ones_own_time(helper: Helper) -> None:
+async def test_the_turns_of_others_do_not_count_as_ones_own_time(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work: list[bool] = []
+
+    class Alarm(threading.Timer):
+        def start(self) -> None:
+            at_work.append(helper._current is not None)
+            super().start()
+
     await helper.ask(b"pid", timeout_s=10)
-    naps = [asyncio.create_task(helper.ask(b"nap", timeout_s=10)) for _ in range(3)]
-    await asyncio.sleep(0)
-    assert await helper.ask(b"ab", timeout_s=1.4) == b"ba"
-    assert await asyncio.gather(*naps) == [b"pan"] * 3
+    monkeypatch.setattr(threading, "Timer", Alarm)
+    nap = asyncio.create_task(helper.ask(b"nap", timeout_s=10))
+    await until(lambda: helper._current is not None, what="the turn of another")
+    assert await helper.ask(b"ab", timeout_s=10) == b"ba"
+    assert await nap == b"pan"
+    assert at_work == [False, False], "the time of a question begins with its turn"
 
 
 async def test_the_event_loop_does_not_wait_for_the_end_of_a_helper(

@@ -71,6 +71,7 @@ async def test_every_process_ticks_once_a_second(settings: Settings) -> None:
         started = time.monotonic()
         await until(lambda: keeper.statistics().ticks == 4)
         assert 2.7 <= time.monotonic() - started <= 6
+    assert max(upkeep_module.TICK_S) <= 1.1  # whatever a busy machine adds to it
 
 
 async def test_a_tick_takes_back_what_a_lost_worker_held(settings: Settings, core: Core) -> None:

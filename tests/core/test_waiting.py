@@ -84,8 +84,11 @@ async def test_an_end_before_the_wait_is_not_missed(core: Core, settings: Settin
 
 
 async def test_an_end_that_nobody_announced_is_found_by_the_poll(
-    core: Core, settings: Settings
+    core: Core, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert (waiting_module.POLL_S, waiting_module.POLL_DEAF_S) == (1.0, 0.2)
+    other = "POLL_DEAF_S" if settings.listen else "POLL_S"
+    monkeypatch.setattr(waiting_module, other, 60.0)
     row = await core.running()
     async with waiting_room(settings) as waiting:
         with waiting.expect("free", row["id"]) as expected:

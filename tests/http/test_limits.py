@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from makeready.documents import foreign
-from makeready_http import inputs, protocol
+from makeready_http import inputs, operations, protocol
 from makeready_http import render as render_routes
-from makeready_http.services import HEAVY
+from makeready_http.services import HEAVY, Services, services_of
 from tests.support.service import Person, Service, pack_body
 from tests.support.waiting import until
 
@@ -268,6 +269,7 @@ async def test_others_are_served_while_a_large_body_is_checked(
 ) -> None:
     under_way: list[int] = []
     most = [0]
+    asked: list[Services] = []
     has_begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -278,13 +280,19 @@ async def test_others_are_served_while_a_large_body_is_checked(
         assert go_on.wait(10)
         under_way.pop()
 
+    def services_noted(request: Request) -> Services:
+        asked.append(services_of(request))
+        return asked[-1]
+
     monkeypatch.setattr(foreign, "check_data", check)
+    monkeypatch.setattr(operations, "services_of", services_noted)
     async with asyncio.TaskGroup() as tasks:
         heavy = [tasks.create_task(anna.pack("invoice")) for _ in range(6)]
         await has_begun.wait()
         assert (await service.client.get("/health/live")).status_code == 200
         assert not any(task.done() for task in heavy)
         await until(lambda: most[0] == 2, what="the second check")
+        await until(lambda: asked[0].bodies.statistics().tasks_waiting == 4, what="the others")
         go_on.set()
 
     assert most[0] == 2

@@ -9,17 +9,17 @@ import pytest
 
 from tests.support.core import Core
 
-TRIGGERS = {
+ON_ENDS = {"deliver_jobs_reach_the_delivery", "render_jobs_reach_the_document"}
+"""The end of a job reaches its domain row; nothing runs when it is claimed or done."""
+ON_DELETES = {
     "artifact_files_let_go",
-    "deliver_jobs_reach_the_delivery",
     "document_type_versions_let_go",
     "pack_documents_take_their_results",
     "render_bundles_take_their_results",
     "render_contents_let_go",
     "render_evidence_lets_go",
-    "render_jobs_reach_the_document",
 }
-"""The end of a job reaches its domain row; nothing runs when it is claimed or done."""
+"""Once a statement: files and results of deleted rows go too."""
 CLOCK_READERS = {
     "now": "it is the clock",
     "uuid7": "an id carries real time, whatever a test does to the clock",
@@ -150,9 +150,18 @@ async def test_an_index_begins_with_the_name_of_its_table(core: Core) -> None:
 
 async def test_there_is_no_trigger_that_is_not_known(core: Core) -> None:
     text = """
-        select tgname::text from pg_trigger t join pg_class c on c.oid = tgrelid
-         where not tgisinternal and c.relnamespace = 'makeready'::regnamespace"""
-    assert set(await column(core, text)) <= TRIGGERS
+        select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = tgrelid
+         where not tgisinternal and tgparentid = 0
+           and c.relnamespace = 'makeready'::regnamespace"""
+    kinds: dict[str, set[str]] = {}
+    for line in await column(core, text):
+        words = re.fullmatch(r"CREATE TRIGGER (\w+) (.+) ON .* (FOR EACH \w+) .*", line)
+        assert words
+        kinds.setdefault(f"{words[2]} {words[3]}", set()).add(words[1])
+    assert kinds == {
+        "AFTER UPDATE OF state FOR EACH ROW": ON_ENDS,
+        "AFTER DELETE FOR EACH STATEMENT": ON_DELETES,
+    }
 
 
 async def test_no_function_puts_a_statement_together(core: Core) -> None:

@@ -12,9 +12,8 @@ from makeready.config import Settings
 from makeready.db import Connection
 from makeready.errors import MakereadyError, Rejected
 from makeready.jobs import Done, Job, JobFailed
-from makeready_workers import loop
 from makeready_workers.attempt import HeldLease
-from makeready_workers.loop import POLL_HEARING_S, POLL_S
+from makeready_workers.loop import POLL_HEARING_S, POLL_S, Worker
 from tests.support.core import Core, plain, seconds
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
@@ -110,10 +109,16 @@ async def test_work_starts_at_once_when_it_is_notified(
     """B1: LISTEN wakes before the poll."""
     if not settings.listen:
         pytest.skip("needs notifications")
-    monkeypatch.setattr(loop, "POLL_S", (60.0, 60.0))
-    monkeypatch.setattr(loop, "POLL_HEARING_S", (60.0, 60.0))
+    idle = asyncio.Event()
+
+    def pause_s(_: Worker) -> float:
+        idle.set()  # nothing was found; it waits from here on
+        return 60.0
+
+    monkeypatch.setattr(Worker, "_poll_s", pause_s)
     handler = Scripted()
     async with working(settings, handler):
+        await idle.wait()
         await core.enqueue(wake=True)
         await until(lambda: handler.jobs)
 
