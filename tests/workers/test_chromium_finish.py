@@ -103,6 +103,14 @@ async def test_a_heading_at_the_edge_of_a_page_is_said_once_in_its_bookmark(
     assert titles[:4] == ["Production and orders", "In brief", "Contents", "Revenue"]
 
 
+async def test_a_heading_that_stands_on_each_page_is_said_once_in_its_bookmark(
+    engine: ChromiumEngine,
+) -> None:
+    row = "<tr><td style='height: 150mm'>x"
+    html = f"<h1 style='position: fixed'>Тара</h1><table><thead><tr><th><h2>Сумма</h2>{row * 4}"
+    assert await bookmarks(engine, html, {}) == ["Тара", "Сумма"]
+
+
 async def test_links_bookmarks_and_tags_of_chromium_survive_a_merge(
     engine: ChromiumEngine,
 ) -> None:

@@ -1,9 +1,9 @@
 """Bookmarks made of headings say each heading once.
 
 Chromium gathers a bookmark's words while it draws. A heading at the edge of a page, whose letters
-may reach over it, is drawn on both pages, and its bookmark says everything twice; where nothing of
-it is to be seen, a text object without letters is left. What was drawn where is told by the tags,
-which Chromium always writes with bookmarks.
+may reach over it, is drawn on both pages, and its bookmark says everything twice; one that stands
+on each page is said as often. Where nothing of it is to be seen, a text object without letters is
+left. What was drawn where is told by the tags, which Chromium always writes with bookmarks.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pikepdf
 from pikepdf import Array, Dictionary, Name, Pdf, String
 
 _BOOKMARKS = 10_000
-_LONGEST = 300  # characters that are looked at, twice the heading
-_TEXTS = 3  # of one heading: with markup in it there are several, and each is said twice
+_LONGEST = 300  # characters that are looked at, the heading as often as it is said
+_TEXTS = 3  # of one heading: with markup in it there are several, and each is said again
 _PARTS = 100
 _OPERATORS = "BDC BMC EMC BT Tj TJ ' \""
 
@@ -46,9 +46,10 @@ def _said_once(
     title: str, texts: list[list[_Place]], unseen: dict[tuple[int, int], set[int]]
 ) -> str:
     """The title without what was drawn again; as it is, if that is not certain."""
-    if 0 < len(texts) <= _TEXTS and all(len({page for page, _ in text}) == 2 for text in texts):
-        twice = "".join(rf"(.+)\{number}" for number in range(1, len(texts) + 1))
-        found = re.fullmatch(twice, title)
+    times = [len({page for page, _ in text}) for text in texts]
+    if 0 < len(texts) <= _TEXTS and min(times) > 1:
+        said = "".join(rf"(.+)(?:\{place}){{{count - 1}}}" for place, count in enumerate(times, 1))
+        found = re.fullmatch(said, title)
         if found:
             return "".join(found.groups())
     if texts and texts[0][0][1] in unseen[texts[0][0][0]]:  # of several lines, the first one
