@@ -172,6 +172,8 @@ async def test_bytes_of_an_asset_are_sent_once(
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
+        ('{"schema": 1e999}', "bad_json"),
+        (r'{"schema": "\ud800"}', "bad_json"),
         ("{", "bad_json"),
         ("[]", "wrong_type"),
         ('{"tier": NaN}', "bad_json"),

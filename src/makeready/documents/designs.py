@@ -16,6 +16,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def read_payload(text: str) -> Payload:
     What the design says is not judged here: a draft may be unfinished.
     """
     try:
-        design = json.loads(text, parse_constant=_refuse_constant)
+        design = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(design, ensure_ascii=False).encode()  # not of half a surrogate pair
     except (ValueError, RecursionError) as error:
         raise _rejected(
             [problem("bad_json", "", f"the payload is not JSON: {error}", "")]
@@ -212,3 +214,10 @@ def _rejected(problems: list[Problem]) -> Rejected:
 
 def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{cut(text)} is too large")
+    return number
