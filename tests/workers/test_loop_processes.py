@@ -111,11 +111,11 @@ async def test_a_restarted_process_gets_its_predecessors_jobs_back_at_once(
     async with worker_process(dsn, tmp_path, "press", tasks=1) as old:
         job = await core.enqueue("drill", body={"do": "sleep", "seconds": 1.5}, wake=True)
         await _started(db, job)
+        await db.execute("update makeready.workers set stale_after = interval '1 hour'")
         old.send(signal.SIGKILL)
         await old.ended()
-    async with worker_process(dsn, tmp_path, "press", tasks=1) as new:
-        (registered,) = [line for line in new.log() if line["event"] == "worker_registered"]
-        assert registered["jobs_taken_back"] == 1
+    # Its first tick may be faster than its registration: either takes them back.
+    async with worker_process(dsn, tmp_path, "press", tasks=1):
         await _started(db, job, 2)
         await _until_state(core, job, "done")
 
