@@ -231,7 +231,14 @@ async def test_a_document_of_too_many_pages_is_told_so() -> None:
     html = "<style>p { break-after: page }</style>" + "<p>страница" * 30_000
     async with running_engine(limits=tight(renderer_bytes=200 * MIB)) as engine:
         assert await fault_of(engine, html) == Fault.RENDER_OUT_OF_MEMORY
-        assert (await show(engine, "<p>next")).pages == 1
+        # Chromium 153 ends with a renderer that is killed while it prints, 156 does not. Then the
+        # next document finds it gone, which costs that document no attempt.
+        try:
+            again = await show(engine, "<p>next")
+        except RenderError as error:
+            assert (error.code, error.counts) == (Fault.BROWSER_LOST, False)
+            again = await show(engine, "<p>next")
+        assert again.pages == 1
 
 
 async def test_a_killed_renderer_fails_its_own_document_at_once(engine: ChromiumEngine) -> None:
