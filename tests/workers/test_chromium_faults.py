@@ -236,7 +236,8 @@ async def test_a_document_of_too_many_pages_is_told_so() -> None:
         try:
             again = await show(engine, "<p>next")
         except RenderError as error:
-            assert (error.code, error.counts) == (Fault.BROWSER_LOST, False)
+            if error.code is not Fault.BROWSER_LOST or error.counts:
+                raise
             again = await show(engine, "<p>next")
         assert again.pages == 1
 
