@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
 
+import anyio
 import anyio.to_thread
 
 from makeready.errors import MakereadyError
@@ -77,6 +79,12 @@ class Helper:
         if process is not None:
             _end(process)
 
+    async def close(self) -> None:
+        """Ends the helper for good, without keeping the loop waiting."""
+        atexit.unregister(self.stop)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.stop)
+
     def _ask(self, mine: _Turn, question: bytes, timeout_s: float) -> bytes:
         with self._turns:
             alarm = threading.Timer(timeout_s, self._end_turn, [mine])
@@ -127,6 +135,27 @@ class Helper:
             mine.is_over = True
             if self._current is mine and self._process is not None:
                 self._process.kill()
+
+
+def packed(head: Mapping[str, Any], files: Sequence[bytes] = ()) -> bytes:
+    """A message: a line of JSON, then the files it speaks of, one after the other.
+
+    The line gives their lengths. Nothing is pickled, for the files may be hostile.
+    """
+    line = json.dumps({**head, "lengths": [len(file) for file in files]})
+    return b"".join([line.encode(), b"\n", *files])
+
+
+def unpacked(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Its line and its files; raises ValueError when they do not fit together."""
+    line, _, rest = message.partition(b"\n")
+    head, files, at = json.loads(line), [], 0
+    for length in head.pop("lengths"):
+        files.append(rest[at : at + length])
+        at += length
+    if at != len(rest):
+        raise ValueError(f"a message of {len(rest)} bytes that speaks of {at}")
+    return head, files
 
 
 def serve(answer: Callable[[bytes], bytes]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from makeready.aside import Helper
+from makeready.aside import Helper, packed, unpacked
 from makeready.pdf_work.facts import (
     SIZE_LIMIT_BYTES,
     FontFacts,
@@ -26,7 +26,6 @@ from makeready.pdf_work.facts import (
     unfinishable,
     verify,
 )
-from makeready.pdf_work.program import packed, unpacked
 from makeready.pdf_work.thumbs import WIDEST_PX
 from makeready.print_options import PrintOptions
 

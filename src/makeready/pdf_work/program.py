@@ -1,38 +1,15 @@
-"""What the helper process of `makeready.pdf` runs: one question, one answer.
-
-A message is a line of JSON, then the files it speaks of, one after the other; the line gives
-their lengths. Nothing is pickled, for the files may be hostile.
-"""
+"""What the helper process of `makeready.pdf` runs: one question, one answer."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from makeready.aside import serve
+from makeready.aside import packed, serve, unpacked
 from makeready.pdf_work.facts import InvalidPdf, Unfinishable, unfinishable, verify
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
-
-
-def packed(head: Mapping[str, Any], files: Sequence[bytes] = ()) -> bytes:
-    """A message."""
-    line = json.dumps({**head, "lengths": [len(file) for file in files]})
-    return b"".join([line.encode(), b"\n", *files])
-
-
-def unpacked(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Its line and its files; raises ValueError when they do not fit together."""
-    line, _, rest = message.partition(b"\n")
-    head, files, at = json.loads(line), [], 0
-    for length in head.pop("lengths"):
-        files.append(rest[at : at + length])
-        at += length
-    if at != len(rest):
-        raise ValueError(f"a message of {len(rest)} bytes that speaks of {at}")
-    return head, files
 
 
 def main() -> None:
