@@ -1,9 +1,27 @@
-"""What is put on a template, and where: the settings as records."""
+"""What is put on a template, and where: the settings as records, and how they are read.
+
+`read` looks at the settings alone and finds all that is wrong in their form; whether they fit a
+template and the tables' data is judged by `checks`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from makeready.cards import schema, values
+from makeready.cards.problems import CardsRefused, Problem
+from makeready.shapes import shown
+from makeready.validation import find_problems
+
+SCHEMA = schema.SCHEMA
+MIN_MODULE_MM = 0.40
+MIN_MODULE_ERROR_MM = 0.30
+USUAL_SIZE, USUAL_MIN_SIZE = 12, 6
+"""Points."""
+USUAL_NAME = "{table.number}.pdf"
 
 Align: TypeAlias = Literal["left", "center", "right"]
 VAlign: TypeAlias = Literal["top", "middle", "bottom"]
@@ -77,8 +95,8 @@ class TextField(_Placed):
     font: str = "noto-sans"
     """A shipped family, or sha256:… of an uploaded font."""
     weight: Literal["regular", "bold"] = "regular"
-    size: float = 12
-    min_size: float = 6
+    size: float = USUAL_SIZE
+    min_size: float = USUAL_MIN_SIZE
     fit: Literal["shrink", "none"] = "shrink"
     max_lines: int = 1
     line_height: float = 1.15
@@ -107,6 +125,8 @@ class Sheet:
 
     width: float
     height: float
+    is_named: bool = False
+    """A format such as A4, upright here: it is turned where only so the cards find room."""
     cols: int
     rows: int
     gutter: float = 0
@@ -127,11 +147,162 @@ class CardSettings:
 
     fields: tuple[Field, ...]
     origin: Literal["trim", "crop", "media"] = "trim"
-    min_module_mm: float = 0.40
-    min_module_error_mm: float = 0.30
-    name: str = "{table.number}.pdf"
+    min_module_mm: float = MIN_MODULE_MM
+    min_module_error_mm: float = MIN_MODULE_ERROR_MM
+    name: str = USUAL_NAME
     """Of a card's file: literals and values."""
+    print_pdf: bool = True
     sheet: Sheet | None = None
     cold_every: int = 50
     """Each how-manieth card is verified from its final bytes alone."""
     check_text: bool = True
+
+
+def read_settings(raw: Any) -> CardSettings:
+    """Reads settings from JSON; raises CardsRefused with all that is wrong in their form."""
+    found, problems = read(raw)
+    if problems or not found:
+        raise CardsRefused(problems)
+    return found
+
+
+def read(raw: Any) -> tuple[CardSettings | None, list[Problem]]:
+    """The settings as far as they can be read, and all that is wrong in their form.
+
+    A value that cannot be read is empty, so that the rest can be judged at once; None: the JSON
+    does not fit the schema.
+    """
+    wrong = find_problems(SCHEMA, raw)
+    if wrong:
+        return None, [_misshapen(each, raw) for each in wrong]
+    reader = _Reader(raw)
+    return reader.settings(), reader.problems
+
+
+def _misshapen(found: Mapping[str, str], raw: Any) -> Problem:
+    about, _, expected = found["hint"].rpartition("expected ")
+    keyword, _, wanted = expected.partition(": ")
+    facts: dict[str, Any] = {"case": found["code"], "found": shown(_at(raw, found["path"]))}
+    if found["code"] == "unknown_field":
+        known = found["hint"].partition(": ")[2].split(", ")
+        name = found["path"].rpartition(".")[2]
+        facts |= {"found": name, "known": known, "nearest": values.nearest(name, known)}
+    elif found["code"] == "missing_field":
+        facts |= {"found": found["path"].rpartition(".")[2]}
+    elif about or keyword:
+        facts |= {"keyword": keyword, "wanted": wanted, "about": about.rstrip("; ")}
+    return Problem(code="settings_schema", path=found["path"], facts=facts)
+
+
+def _at(raw: Any, path: str) -> Any:
+    for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            raw = raw[name] if name else raw[int(place)]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return raw
+
+
+class _Reader:
+    """Makes records of JSON that fits the schema."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self._defaults = raw.get("defaults", {})
+        self.problems: list[Problem] = []
+
+    def settings(self) -> CardSettings:
+        output, limits = self._raw.get("output", {}), self._raw.get("limits", {})
+        verify, impose = self._raw.get("verify", {}), output.get("impose")
+        least = limits.get("min_module_error_mm", MIN_MODULE_ERROR_MM)
+        return CardSettings(
+            fields=tuple(
+                self._field(each, f"fields[{place}]")
+                for place, each in enumerate(self._raw["fields"])
+            ),
+            origin=self._raw.get("origin", {}).get("box", "trim"),
+            min_module_mm=max(limits.get("min_module_mm", MIN_MODULE_MM), least),
+            min_module_error_mm=least,
+            name=self._value(output.get("name", USUAL_NAME), "output.name"),
+            print_pdf=output.get("print_pdf", True),
+            sheet=_sheet(impose) if impose else None,
+            cold_every=verify.get("sample_cold_every", 50),
+            check_text=verify.get("check_text", True),
+        )
+
+    def _field(self, raw: Mapping[str, Any], path: str) -> Field:
+        placed = {name: raw[name] for name in ("id", "x", "y", "width", "height")}
+        pages = raw.get("pages", [1])
+        placed["pages"] = pages if isinstance(pages, str) else tuple(int(page) for page in pages)
+        placed["rotate"] = raw.get("rotate", 0)
+        placed["condition"] = self._value(raw.get("if", ""), f"{path}.if")
+        kind = raw["kind"]
+        if kind == "image":
+            return ImageField(asset=raw["asset"], fit=raw.get("fit", "contain"), **placed)
+        placed["value"] = self._value(raw["value"], f"{path}.value")
+        color = raw.get("color", self._defaults.get("color", "black"))
+        placed["color"] = self._colour(color, f"{path}.color")
+        return self._qr(raw, path, placed) if kind == "qr" else self._text(raw, path, placed)
+
+    def _qr(self, raw: Mapping[str, Any], path: str, placed: Mapping[str, Any]) -> QrField:
+        given = _given(raw, "ecc", "boost", "quiet_zone", "align", "valign", "scan_distance_mm")
+        for name in ("version", "mask"):
+            chosen = raw.get(name, "auto")
+            given[name] = None if chosen == "auto" else int(chosen)
+        paper = raw.get("background", "white")
+        is_clear = paper is None or paper == "none"
+        given["background"] = None if is_clear else self._colour(paper, f"{path}.background")
+        logo = raw.get("logo")
+        given["logo"] = Logo(**logo) if logo else None
+        return QrField(**placed, **given)
+
+    def _text(self, raw: Mapping[str, Any], path: str, placed: Mapping[str, Any]) -> TextField:
+        given = _given(
+            raw, "weight", "size", "min_size", "fit", "max_lines", "line_height",
+            "letter_spacing", "align", "valign", "case",
+        )  # fmt: skip
+        given["font"] = raw.get("font", self._defaults.get("font", "noto-sans"))
+        given["max_lines"] = int(given.get("max_lines", 1))
+        size = given.setdefault("size", USUAL_SIZE)
+        if given.setdefault("min_size", min(size, USUAL_MIN_SIZE)) > size:
+            facts = {"case": "min_size", "min_size": given["min_size"], "size": size}
+            self._note("settings_schema", f"{path}.min_size", facts)
+        return TextField(**placed, **given)
+
+    def _colour(self, raw: Any, path: str) -> Colour:
+        if isinstance(raw, str):
+            return Colour(space="white" if raw == "white" else "black")
+        if len(raw) != 1:
+            self._note("settings_schema", path, {"case": "colour", "found": sorted(raw)})
+            return Colour()
+        ((space, ink),) = raw.items()
+        if space == "spot":
+            inks = tuple(map(float, ink["cmyk"]))
+            return Colour(space="spot", parts=inks, name=ink["name"], tint=ink.get("tint", 1.0))
+        if space == "rgb":
+            parts = tuple(part / 255 for part in bytes.fromhex(ink[1:]))
+            return Colour(space="rgb", parts=parts)
+        return Colour(space=space, parts=tuple(map(float, [ink] if space == "gray" else ink)))
+
+    def _value(self, text: str, path: str) -> str:
+        try:
+            return values.parse(text).source
+        except values.BadValue as error:
+            self._note(error.code, path, error.facts)
+            return ""
+
+    def _note(self, code: str, path: str, facts: Mapping[str, Any]) -> None:
+        self.problems.append(Problem(code=code, path=path, facts=facts))
+
+
+def _given(raw: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: raw[name] for name in names if name in raw}
+
+
+def _sheet(raw: Mapping[str, Any]) -> Sheet:
+    sheet = raw["sheet"]
+    is_named = isinstance(sheet, str)
+    width, height = schema.SHEETS_MM[sheet] if is_named else (sheet["width"], sheet["height"])
+    given = _given(raw, "bleed", "gutter", "crop_marks", "duplex", "order", "fold")
+    given |= {name: int(raw[name]) for name in ("cols", "rows", "start") if name in raw}
+    return Sheet(width=width, height=height, is_named=is_named, **given)
