@@ -32,7 +32,7 @@ COMMANDS = {
     "staff": "look after the accounts of staff: add, password, role, disable, enable, list",
     "rerun": "repeat a render here, and look at what comes of it",
     "token": "print a bearer token for the HTTP service",
-    "demo": "print two hiring packs on a system of its own, and check them",
+    "demo": "print packs and table cards on a system of its own, and check them",
     "smoke": "go end to end through a service that runs, or a fresh one",
     "bench": "measure, beside other job systems",
 }

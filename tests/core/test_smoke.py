@@ -53,10 +53,10 @@ class Keen(Client):
 
     secrets: set[str] = field(default_factory=set)
 
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    async def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
-        found = await Client._call(self, method, path, body)
+        found = await Client.call(self, method, path, body, **more)
         self.secrets.update(str(found[name]) for name in SECRET_FIELDS & found.keys())
         return found
 

@@ -1,8 +1,8 @@
-"""Prints two hiring packs, one in Russian and one in English, on a system of its own.
+"""Shows the queues on a system of its own: two hiring packs, and cards for a restaurant's tables.
 
 It starts Postgres, S3, the HTTP service and a worker on free ports, under var/demo; works through
-HTTP as any client would; opens every PDF again; and takes the system away. The documents and the
-logs stay.
+HTTP as any client would; opens every PDF again and reads
+every code; and takes the system away. The documents and the logs stay.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 from makeready.commands import INTERRUPTED
-from makeready.commands.isolated import on_own_system, remove_whole
+from makeready.commands.isolated import as_staff, as_user, on_own_system, remove_whole
 from makeready.commands.machine import data_folder
 from makeready.commands.packs import Printed, made_table, print_packs
 from makeready.commands.service import Client
+from makeready.commands.table_cards import CardsMade, cards_table, make_cards
 from makeready.config import Settings
 from makeready.embedded.processes import EmbeddedError, Locked, locked
 from makeready.log import configure_logging
@@ -50,16 +51,17 @@ def _shown(settings: Settings, folder: Path, started: float, *, keep: bool) -> i
             sys.stdout.write("\r\033[K")
         print(f"[{time.perf_counter() - started:5.1f} s] {text}", flush=True)
 
-    async def work(client: Client) -> Printed:
-        return await print_packs(client, folder, say)
+    async def work(client: Client, own: Settings) -> tuple[Printed, CardsMade]:
+        printed = await print_packs(await as_user(client, own, "demo"), folder, say)
+        return printed, await make_cards(await as_staff(client, own, "demo"), folder, say)
 
     made = on_own_system(settings, folder, work, say, keep=keep)
     if made is None:
         return INTERRUPTED
-    _report(made, folder, time.perf_counter() - started)
+    _report(*made, folder, time.perf_counter() - started)
     return 0
 
 
-def _report(made: Printed, folder: Path, seconds: float) -> None:
-    print(f"\n{made_table(made)}")
+def _report(packs: Printed, cards: CardsMade, folder: Path, seconds: float) -> None:
+    print(f"\n{made_table(packs)}\n\n{cards_table(cards)}")
     print(f"They lie in {folder}, with the logs http.log and work.log. {seconds:.1f} s in all.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from makeready import people
+import asyncpg
+
+from makeready import passwords, people, staff
 from makeready.commands.faults import database_told
 from makeready.commands.machine import Equipment, equipped, with_signing_secret
 from makeready.commands.migrate import brought_up, connected
@@ -18,15 +21,18 @@ from makeready.commands.service import Client, ServiceError, new_session, wait_r
 from makeready.commands.supervisor import Child, Supervisor
 from makeready.config import Settings
 from makeready.embedded.processes import ROOT_STATE, EmbeddedError, free_ports
+from makeready.errors import NotFound
 
 DRAIN_GRACE_S = 5.0
 T = TypeVar("T")
+Work: TypeAlias = Callable[[Client, Settings], Awaitable[T]]
+"""Works as whoever signs in on the client; the settings name the database to do that in."""
 
 
 def on_own_system(
     settings: Settings,
     folder: Path,
-    work: Callable[[Client], Awaitable[T]],
+    work: Work[T],
     say: Say,
     *,
     keep: bool = False,
@@ -66,14 +72,34 @@ def on_own_system(
         clean()
 
 
-async def token_for(settings: Settings, name: str) -> str:
-    """A bearer token of a new user, made in the database."""
+async def as_user(client: Client, settings: Settings, name: str) -> Client:
+    """The client of a new user, made in the database."""
+    async with _database(settings) as connection:
+        user = await people.user_create(connection, name)
+        token = await people.token_create(connection, user, purpose=name)
+    return replace(client, token=token.reveal())
+
+
+async def as_staff(client: Client, settings: Settings, name: str) -> Client:
+    """The client of an operator, whose account is made in the database, or gets a new password."""
+    password = passwords.generated()
+    digest = passwords.hashed(password)
+    async with _database(settings) as connection:
+        try:
+            await staff.set_password(connection, await staff.named(connection, name), digest)
+        except NotFound:
+            await staff.add(connection, name, digest, "operator")
+    told = await client.post("/api/login", {"username": name, "password": password})
+    return replace(client, token=told["access_token"])
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     if settings.database_url is None:
-        raise EmbeddedError("no database to make a token in: set DATABASE_URL, or give a token")
+        raise EmbeddedError("no database to sign in with: set DATABASE_URL, or give a token")
     with database_told(settings):
         async with connected(settings.database_url) as connection:
-            user = await people.user_create(connection, name)
-            return (await people.token_create(connection, user, purpose=name)).reveal()
+            yield connection
 
 
 def remove_whole(folder: Path) -> None:
@@ -87,7 +113,7 @@ def remove_whole(folder: Path) -> None:
 async def _supervised(
     found: Equipment,
     folder: Path,
-    work: Callable[[Client], Awaitable[T]],
+    work: Work[T],
     say: Say,
     clean: Callable[[], None],
 ) -> T | None:
@@ -104,10 +130,10 @@ async def _supervised(
     async def beside() -> None:
         url = f"http://{settings.http_host}:{settings.http_port}"
         async with new_session() as session:
-            await wait_ready(Client(session=session, base_url=url))
+            client = Client(session=session, base_url=url)
+            await wait_ready(client)
             say(f"the service answers on {url}")
-            token = await token_for(settings, "demo")
-            results.append(await work(Client(session=session, base_url=url, token=token)))
+            results.append(await work(client, settings))
 
     supervisor = Supervisor(children, settings, at_exit=at_exit)
     try:

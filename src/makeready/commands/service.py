@@ -34,11 +34,23 @@ class Client:
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON answer; ServiceError unless it is a success."""
-        return await self._call("GET", path)
+        return await self.call("GET", path)
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """As `get`, for a POST."""
-        return await self._call("POST", path, body)
+        return await self.call("POST", path, body)
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """As `get`, for a PUT."""
+        return await self.call("PUT", path, body)
+
+    async def fetch(self, path: str) -> bytes:
+        """The bytes that the service answers with; ServiceError unless it is a success."""
+        async with self.session.get(self.base_url + path, headers=self._bearer()) as answer:
+            data = await answer.read()
+            if answer.status != 200:
+                raise ServiceError(f"GET {path} answered {answer.status}: {data[:500]!r}")
+            return data
 
     async def download(self, url: str) -> bytes:
         """The bytes behind a presigned link."""
@@ -48,18 +60,31 @@ class Client:
                 raise ServiceError(f"the link answered {answer.status}")
             return data
 
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        form: aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        """The JSON answer to a body of JSON or a form; ServiceError unless it is a success."""
         async with self.session.request(
-            method, self.base_url + path, json=body, headers=headers
+            method,
+            self.base_url + path,
+            json=body,
+            data=form,
+            headers={**self._bearer(), **(headers or {})},
         ) as answer:
             text = await answer.text()
             if answer.status >= 400:
                 raise ServiceError(f"{method} {path} answered {answer.status}: {text[:500]}")
             found: dict[str, Any] = json.loads(text)
             return found
+
+    def _bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
 def new_session() -> aiohttp.ClientSession:

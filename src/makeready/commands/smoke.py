@@ -1,9 +1,10 @@
-"""Goes end to end through a service as its users do, and opens every PDF again.
+"""Goes end to end through a service as its users do, opens every PDF and reads every code again.
 
-First the way of a new user: code, offer, test file, session. Then packs in two languages. With
---base-url it is a service that runs: where it sends no codes, a token is given, or made in the
-configured database. Without, it is a fresh system of its own, which is gone afterwards.
-Prints `[smoke] OK`.
+render: the way of a new user, by code, offer, test file, session; then packs in two languages.
+posm: as an operator: a restaurant, a template, a generation of cards, all downloads.
+With --base-url it is a service that runs: a token is given (TOKEN), or made in the configured
+database where no code can be had. Without, it is a fresh system of its own, which is gone
+afterwards. Prints `[smoke] OK`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import argparse
 import asyncio
 import os
 import tempfile
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from makeready.commands import INTERRUPTED
-from makeready.commands.isolated import on_own_system, token_for
+from makeready.commands.isolated import as_staff, as_user, on_own_system
 from makeready.commands.machine import running
 from makeready.commands.options import option
-from makeready.commands.packs import Printed, made_table, print_packs
+from makeready.commands.packs import made_table, print_packs
 from makeready.commands.service import Client, new_session, wait_ready
+from makeready.commands.table_cards import cards_table, make_cards
 from makeready.commands.walk import has_codes, walk
 from makeready.config import Settings
 from makeready.log import configure_logging
@@ -29,7 +31,7 @@ from makeready.log import configure_logging
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("queue", choices=["render"], help="which queue to go through")
+    parser.add_argument("queue", choices=["render", "posm"], help="which queue to go through")
     parser.add_argument("--base-url", type=option(_url), metavar="URL", help="a service that runs")
     parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
 
@@ -46,38 +48,51 @@ def _url(text: str) -> str:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """0 when every document came back and is what it should be."""
+    """0 when everything came back and is what it should be."""
     configure_logging(settings.log_format, "warning")
+    through = _WAYS[options.queue]
     with tempfile.TemporaryDirectory(prefix="makeready-smoke-") as name:
         folder = Path(name)
         if options.base_url:
-            made: Printed | None = asyncio.run(_there(settings, options, folder))
+            table: str | None = asyncio.run(_there(settings, options, folder, through))
         else:
             folder.chmod(0o755)  # the servers of a root process run as another user
 
-            async def work(client: Client) -> Printed:
-                return await _through(replace(client, token=None), folder)
+            async def work(client: Client, own: Settings) -> str:
+                return await through(client, own, folder)
 
-            made = on_own_system(settings, folder, work, _say)
-    if made is None:
+            table = on_own_system(settings, folder, work, _say)
+    if table is None:
         return INTERRUPTED
-    print(f"{made_table(made)}\n[smoke] OK")
+    print(f"{table}\n[smoke] OK")
     return 0
 
 
-async def _there(settings: Settings, options: argparse.Namespace, folder: Path) -> Printed:
+async def _there(
+    settings: Settings, options: argparse.Namespace, folder: Path, through: _Way
+) -> str:
     async with new_session() as session:
-        client = Client(session=session, base_url=options.base_url)
-        await wait_ready(client)
         token = options.token or os.environ.get("TOKEN")
-        if not token and not await has_codes(client):
-            token = await token_for(running(settings), "smoke")
-        return await _through(replace(client, token=token), folder)
+        client = Client(session=session, base_url=options.base_url, token=token)
+        await wait_ready(client)
+        return await through(client, running(settings), folder)
 
 
-async def _through(client: Client, folder: Path) -> Printed:
-    return await print_packs(await walk(client, _say), folder, _say)
+async def _render(client: Client, settings: Settings, folder: Path) -> str:
+    if not client.token and not await has_codes(client):
+        client = await as_user(client, settings, "smoke")
+    return made_table(await print_packs(await walk(client, _say), folder, _say))
+
+
+async def _posm(client: Client, settings: Settings, folder: Path) -> str:
+    if not client.token:
+        client = await as_staff(client, settings, "smoke")
+    return cards_table(await make_cards(client, folder, _say))
 
 
 def _say(text: str) -> None:
     print(f"[smoke] {text}", flush=True)
+
+
+_Way = Callable[[Client, Settings, Path], Awaitable[str]]
+_WAYS: Mapping[str, _Way] = {"render": _render, "posm": _posm}
