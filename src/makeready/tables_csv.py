@@ -14,7 +14,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -71,6 +71,8 @@ class TableLine:
     seats: int | None = None
     url: str | None = None
     uuid: UUID | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    """What stands in columns that nobody knows, by their names in small letters, with `_`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ def read_tables(raw: bytes) -> TableSheet:
     known = {name for name in columns if name}
     if "number" not in known:
         raise SheetRefused([*faults, _no_number(at, head)])
-    lines = _lines(records, columns, separator, faults)
+    lines = _lines(records, list(zip(head, columns, strict=True)), separator, faults)
     if not lines and not faults:
         faults.append(Fault(code="no_tables"))
     faults += _twice(lines)
@@ -207,7 +209,7 @@ def _no_number(at: int, head: Sequence[str]) -> Fault:
 
 def _lines(
     records: Iterator[tuple[int, list[str]]],
-    columns: Sequence[str | None],
+    columns: Sequence[tuple[str, str | None]],
     separator: str,
     faults: list[Fault],
 ) -> list[TableLine]:
@@ -227,7 +229,7 @@ def _lines(
 def _line(
     at: int,
     cells: Sequence[str],
-    columns: Sequence[str | None],
+    columns: Sequence[tuple[str, str | None]],
     separator: str,
     faults: list[Fault],
 ) -> TableLine | None:
@@ -240,13 +242,16 @@ def _line(
         faults.append(Fault(code="other_separator", line=at, facts={"found": others[0]}))
         return None
     values: dict[str, Any] = {}
+    others: dict[str, str] = {}
     before = len(faults)
-    for name, cell in zip(columns, cells, strict=False):
+    for (title, name), cell in zip(columns, cells, strict=False):
         if name is not None and cell:
             values[name] = _value(at, name, cell, faults)
+        elif name is None and title:
+            others[_word(title).replace(" ", "_")] = cell
     if "number" not in values:
         faults.append(Fault(code="number_missing", line=at, column="number"))
-    return None if len(faults) > before else TableLine(line=at, **values)
+    return None if len(faults) > before else TableLine(line=at, others=others, **values)
 
 
 def _value(at: int, name: str, cell: str, faults: list[Fault]) -> Any:
