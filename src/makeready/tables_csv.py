@@ -237,9 +237,9 @@ def _line(
         facts = {"found": len(cells), "expected": len(columns)}
         faults.append(Fault(code="too_many_cells", line=at, facts=facts))
         return None
-    others = [mark for mark in SEPARATORS if mark != separator and mark in cells[0]]
-    if len(cells) == 1 < len(columns) and others:
-        faults.append(Fault(code="other_separator", line=at, facts={"found": others[0]}))
+    marks = [mark for mark in SEPARATORS if mark != separator and mark in cells[0]]
+    if len(cells) == 1 < len(columns) and marks:
+        faults.append(Fault(code="other_separator", line=at, facts={"found": marks[0]}))
         return None
     values: dict[str, Any] = {}
     others: dict[str, str] = {}
