@@ -162,7 +162,7 @@ SCHEMA: Mapping[str, Any] = {
                 "maxItems": MAX_FIELDS,
                 "items": {
                     "type": "object",
-                    "required": list(_REQUIRED),
+                    "required": ["kind"],
                     "properties": {"kind": _PLACED["kind"]},
                     "allOf": [_kind("qr"), _kind("text"), _kind("image")],
                 },

@@ -190,7 +190,7 @@ def _misshapen(found: Mapping[str, str], raw: Any) -> Problem:
     elif found["code"] == "missing_field":
         facts |= {"found": found["path"].rpartition(".")[2]}
     elif about or keyword:
-        facts |= {"keyword": keyword, "wanted": wanted, "about": about.rstrip("; ")}
+        facts |= {"keyword": keyword, "wanted": wanted.split(", "), "about": about.rstrip("; ")}
     return Problem(code="settings_schema", path=found["path"], facts=facts)
 
 
