@@ -25,10 +25,11 @@ from makeready.tables_faults import Fault
 
 MAX_LINES = 5000
 MAX_COLUMNS = 50
-NUMBER_LENGTH = 50
-TEXT_LENGTH = 200
+NUMBER_LENGTH = 40
+NAME_LENGTH = 200
+SECTION_LENGTH = 100
 URL_LENGTH = 2000
-SEATS_MOST = 10_000
+SEATS_MOST = 1000
 SEPARATORS = ";,\t|"
 
 _NAMES: Mapping[str, frozenset[str]] = {
@@ -279,7 +280,7 @@ def _short(most: int) -> Callable[[str], str]:
 
 def _seats(cell: str) -> int:
     found = re.fullmatch(r"([0-9]{1,9})(?:[.,]0+)?", cell)  # a spreadsheet may write 4,0
-    if not found or not 1 <= int(found[1]) <= SEATS_MOST:
+    if not found or int(found[1]) > SEATS_MOST:
         raise ValueError("bad_seats")
     return int(found[1])
 
@@ -304,16 +305,16 @@ def _uuid(cell: str) -> UUID:
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "number": _short(NUMBER_LENGTH),
-    "name": _short(TEXT_LENGTH),
-    "section": _short(TEXT_LENGTH),
+    "name": _short(NAME_LENGTH),
+    "section": _short(SECTION_LENGTH),
     "seats": _seats,
     "url": _url,
     "uuid": _uuid,
 }
 _MOST = {
     "number": NUMBER_LENGTH,
-    "name": TEXT_LENGTH,
-    "section": TEXT_LENGTH,
+    "name": NAME_LENGTH,
+    "section": SECTION_LENGTH,
     "seats": SEATS_MOST,
     "url": URL_LENGTH,
     "uuid": 36,
@@ -321,15 +322,16 @@ _MOST = {
 
 
 def _twice(lines: Sequence[TableLine]) -> list[Fault]:
-    """Tables that stand there more than once, by number or by uuid."""
+    """Tables that stand there more than once: by uuid, or by their number in a section."""
     faults: list[Fault] = []
-    first: dict[tuple[str, object], int] = {}
+    first: dict[tuple[object, ...], int] = {}
     for line in lines:
-        for name, value in (("number", line.number), ("uuid", line.uuid)):
-            if value is None:
-                continue
-            earlier = first.setdefault((name, value), line.line)
+        keys: dict[str, tuple[object, ...]] = {"number": (line.number, line.section)}
+        if line.uuid is not None:
+            keys["uuid"] = (line.uuid,)
+        for name, key in keys.items():
+            earlier = first.setdefault(key, line.line)
             if earlier != line.line:
-                facts = {"value": str(value), "first": earlier}
+                facts = {"value": str(key[0]), "first": earlier}
                 faults.append(Fault(code="twice", line=line.line, column=name, facts=facts))
     return faults

@@ -95,9 +95,9 @@ _WORDS: Mapping[str, tuple[str, str, str, str]] = {
     ),
     "twice": (
         "«{value}» уже есть в строке {first}.",
-        "У каждого стола свой номер и свой uuid.",
+        "У каждого стола свой uuid, а в одном зале и свой номер.",
         "«{value}» stands in line {first} already.",
-        "Every table has a number and a uuid of its own.",
+        "Every table has a uuid of its own, and in its section a number of its own.",
     ),
     "too_long": (
         "Значение длиннее {most} знаков.",
@@ -113,9 +113,9 @@ _WORDS: Mapping[str, tuple[str, str, str, str]] = {
     ),
     "bad_seats": (
         "«{value}» не число мест.",
-        "Нужно целое число от 1 до {most}, или пусто.",
+        "Нужно целое число от 0 до {most}, или пусто.",
         "«{value}» is no number of seats.",
-        "Write a whole number from 1 to {most}, or nothing.",
+        "Write a whole number from 0 to {most}, or nothing.",
     ),
     "bad_url": (
         "«{value}» не ссылка.",

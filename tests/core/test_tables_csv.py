@@ -94,6 +94,10 @@ def test_one_column_is_enough() -> None:
     assert [line.number for line in read("номер\n1\n2\n\n3").lines] == ["1", "2", "3"]
 
 
+def test_a_number_may_be_there_in_two_sections() -> None:
+    assert len(read("номер;зал\n1;A\n1;B\n").lines) == 2
+
+
 def test_excel_says_its_separator() -> None:
     sheet = read("sep=|\nnumber|section\n1|a,b;c\n")
     assert sheet.lines == (TableLine(line=3, number="1", section="a,b;c"),)
@@ -110,13 +114,13 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "номер;зал;мест;ссылка;uuid\n"
         "1;A;четыре;ftp://x;\n"
         ";B;2;;\n"
-        "2;C;0;https://x y;1234\n"
+        "2;C;-1;https://x y;1234\n"
         "2;D;2;;\n"
         "3;E;2;;;лишнее\n"
         "4,F\n"
-        f"{'9' * 51};;;;\n"
+        f"{'9' * 41};;;;\n"
         "5;\x07;;;\n"
-        "2;H;;;\n"
+        "2;D;;;\n"
     )
     assert faults(raw) == [
         (2, "seats", "bad_seats"),
@@ -141,7 +145,7 @@ def test_a_fault_says_where_and_what_to_do_in_two_languages() -> None:
     assert russian["code"] == english["code"] == "bad_seats"
     assert russian["path"] == "lines[2].seats"
     assert russian["message"] == "Строка 2, seats: «два» не число мест."
-    assert english["hint"] == "Write a whole number from 1 to 10000, or nothing."
+    assert english["hint"] == "Write a whole number from 0 to 1000, or nothing."
 
 
 @pytest.mark.parametrize(
