@@ -158,6 +158,15 @@ class CardSettings:
     check_text: bool = True
 
 
+def page_numbers(choice: PageChoice, count: int) -> list[int]:
+    """The pages that are chosen of so many, in order; those that are not there are left out."""
+    if isinstance(choice, str):
+        start = 2 if choice == "even" else 1
+        return list(range(start, count + 1, 1 if choice == "all" else 2))
+    wanted = {page + count + 1 if page < 0 else page for page in choice}
+    return sorted(page for page in wanted if 1 <= page <= count)
+
+
 def read_settings(raw: Any) -> CardSettings:
     """Reads settings from JSON; raises CardsRefused with all that is wrong in their form."""
     found, problems = read(raw)

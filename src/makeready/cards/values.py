@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+from makeready.file_names import file_names
+
 Row: TypeAlias = Mapping[str, Mapping[str, str | int | None]]
 """One card's data: {"table": {…}, "restaurant": {…}, "generation": {…}, "row": {…}}."""
 
@@ -119,6 +121,13 @@ def parse(text: str) -> Expression:
             raise BadValue("value_syntax", case="brace", brace=piece[0], place=piece.start() + 1)
     parts.append(text[end:])
     return Expression(source=text, parts=tuple(part for part in parts if part))
+
+
+def card_names(name: str, rows: Iterable[Row]) -> list[str]:
+    """The file names of cards, each once, made from `output.name`; all end in .pdf."""
+    expression = parse(name)
+    texts = (expression.text(row).strip() for row in rows)
+    return file_names(text if text.lower().endswith(".pdf") else f"{text}.pdf" for text in texts)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -21,6 +21,8 @@ MAX_NAMED = 10
 """Tables and other names that a sentence lists."""
 MAX_LENGTH = 200
 """Characters of one fact."""
+GROUPED = 10_000
+"""From here on, digits come in groups of three."""
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _FACT = re.compile(r"\{(\w+)\}")
@@ -79,6 +81,8 @@ def _word(name: str, value: Any, lang: str) -> str:
     if isinstance(value, float):
         shown = f"{value:.2f}".rstrip("0").rstrip(".")
         return shown.replace(".", ",") if lang == "ru" else shown
+    if isinstance(value, int) and abs(value) >= GROUPED:
+        return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}" if lang == "ru" else ",")
     found = "" if value is None else str(value)
     found = _terms(lang).get(name, {}).get(found, found)
     return found if len(found) <= MAX_LENGTH else found[: MAX_LENGTH - 1] + "…"
