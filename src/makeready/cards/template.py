@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from makeready.cards.geometry import Box
+
+_MARKER = r"\{[^{}]+\}|^(?:table|restaurant|generation|row)\.\w+$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,8 @@ class PageFacts:
     user_unit: float
     annotations: tuple[tuple[str, Box], ...] = ()
     """Kind and box, in user space, of what is painted above the page."""
+    blends_rgb: bool = False
+    """Its transparency is computed in RGB: black ink would come out as four inks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +59,20 @@ class TemplateFacts:
     pdf_version: str = ""
     warnings: tuple[str, ...] = ()
     """Codes of what is odd and stops nothing, such as a blending space of RGB."""
+    active: tuple[str, ...] = ()
+    """Kinds of active content, such as javascript; cards are made without it."""
+
+
+def inspect(pdf: bytes) -> TemplateFacts:
+    """What a designer's PDF is; raises CardsRefused with all that is wrong with it."""
+    from makeready.cards.inspection import look  # noqa: PLC0415 – loads two PDF libraries
+
+    return look(pdf)
+
+
+def is_marker(name: str) -> bool:
+    """True: a form field of this name, or a note that says it, only marks a place.
+
+    `{table.url}` and `table.url` do. What marks a place is not printed.
+    """
+    return re.search(_MARKER, name) is not None

@@ -1,0 +1,173 @@
+"""A designer's PDF is looked at: with MuPDF, which mends what it opens and says so, and with qpdf.
+
+MuPDF opens nearly everything, an HTML page or half a file too, so each of its verdicts is asked
+for. What designers can't see in their program is looked up in the file itself: boxes, notes,
+form fields, inks, fonts, scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+
+import pikepdf
+import pymupdf
+
+from makeready.cards.active import dynamic_form, is_signed, strip
+from makeready.cards.boxes import Boxes
+from makeready.cards.inks import blends_rgb, survey
+from makeready.cards.notes import form_fields, painted_above
+from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.template import PageFacts, TemplateFacts
+
+SIZE_LIMIT_BYTES = 50_000_000
+PAGES_LIMIT = 200
+_HEAD_BYTES = 1024
+_MAY_CHANGE = 8  # of the permissions that an owner may forbid
+_LOOK_DPI = 18  # enough for every image to be decoded
+_LOST = re.compile(
+    r"(?i)\berror: .*|premature end.*|.*truncated.*|ignoring (?:zlib|compression) error.*"
+    r"|.*may not be correct.*"
+)
+"""Warnings after which something is missing on the page."""
+_REASON_CHARS = 200
+
+pymupdf.TOOLS.mupdf_display_errors(False)
+pymupdf.TOOLS.mupdf_display_warnings(False)
+
+
+def look(pdf: bytes) -> TemplateFacts:
+    """What it is; raises CardsRefused."""
+    _refuse(_of_bytes(pdf))
+    _refuse(_of_mupdf(pdf))
+    try:
+        with pikepdf.open(io.BytesIO(pdf)) as document:
+            return _facts(pdf, document)
+    except (pikepdf.PdfError, RecursionError) as error:
+        raise CardsRefused([_damaged(str(error))]) from error
+
+
+def _refuse(problems: Iterator[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise CardsRefused(found)
+
+
+def _damaged(reason: str) -> Problem:
+    return Problem(code="template_damaged", facts={"reason": reason[:_REASON_CHARS]})
+
+
+def _of_bytes(pdf: bytes) -> Iterator[Problem]:
+    if not pdf:
+        yield Problem(code="template_empty")
+    elif len(pdf) > SIZE_LIMIT_BYTES:
+        yield Problem(
+            code="template_too_big", facts={"bytes": len(pdf), "limit": SIZE_LIMIT_BYTES}
+        )
+    elif b"%PDF-" not in pdf[:_HEAD_BYTES]:
+        yield Problem(code="template_not_pdf", facts={"kind": _kind(pdf)})
+
+
+def _kind(data: bytes) -> str:
+    """What it seems to be instead, for people."""
+    head = data[:_HEAD_BYTES].lstrip().lower()
+    known = {
+        b"<!doctype html": "HTML",
+        b"<html": "HTML",
+        b"<svg": "SVG",
+        b"<?xml": "XML",
+        b"\x89png": "PNG",
+        b"\xff\xd8\xff": "JPEG",
+        b"pk\x03\x04": "ZIP",
+        b"%!ps": "PostScript",
+    }
+    return next((name for start, name in known.items() if head.startswith(start)), "")
+
+
+def _of_mupdf(pdf: bytes) -> Iterator[Problem]:
+    pymupdf.TOOLS.reset_mupdf_warnings()
+    try:
+        with pymupdf.open(stream=pdf, filetype="pdf") as document:
+            yield from _verdicts(document)
+    except (RuntimeError, ValueError, pymupdf.mupdf.FzErrorBase) as error:
+        yield _damaged(str(error))
+
+
+def _verdicts(document: pymupdf.Document) -> Iterator[Problem]:
+    if not document.is_pdf:
+        yield Problem(code="template_not_pdf", facts={"kind": ""})
+    elif document.needs_pass:
+        yield Problem(code="template_encrypted")
+    elif document.is_repaired:
+        yield _damaged("the file is cut off or its table of contents is wrong")
+    elif not document.page_count:
+        yield Problem(code="template_no_pages")
+    elif document.page_count > PAGES_LIMIT:
+        yield Problem(
+            code="template_too_big",
+            facts={"pages": document.page_count, "limit": PAGES_LIMIT},
+        )
+    else:
+        if not document.permissions & _MAY_CHANGE:
+            yield Problem(code="template_restricted")
+        yield from _drawn(document)
+
+
+def _drawn(document: pymupdf.Document) -> Iterator[Problem]:
+    """Draws every page, for what MuPDF then has to say."""
+    for number in range(document.page_count):
+        document[number].get_pixmap(dpi=_LOOK_DPI)
+    said = pymupdf.TOOLS.mupdf_warnings().splitlines()
+    lost = [line for line in said if _LOST.search(line)]
+    if lost or document.is_repaired:
+        yield _damaged("; ".join(dict.fromkeys(lost)))
+
+
+def _facts(pdf: bytes, document: pikepdf.Pdf) -> TemplateFacts:
+    if not document.pages:
+        raise CardsRefused([Problem(code="template_no_pages")])
+    problems: list[Problem] = []
+    if is_signed(document):
+        problems.append(Problem(code="template_signed"))
+    if dynamic_form(document):
+        problems.append(Problem(code="template_active_content", facts={"kinds": ["xfa"]}))
+    pages: list[PageFacts] = []
+    for number, page in enumerate(document.pages, 1):
+        boxes = Boxes(number, page.obj)
+        problems += boxes.problems
+        pages.append(
+            PageFacts(
+                number=number,
+                media=boxes.media,
+                crop=boxes.crop,
+                trim=boxes.trim,
+                bleed=boxes.bleed,
+                rotate=boxes.rotate,
+                user_unit=boxes.user_unit,
+                annotations=painted_above(page.obj),
+                blends_rgb=blends_rgb(page.obj),
+            )
+        )
+    if problems:
+        raise CardsRefused(problems)
+    seen = survey(document)
+    active = strip(document)
+    warnings = {
+        "template_active_content": bool(active),
+        "template_rgb_group": any(page.blends_rgb for page in pages),
+        "fonts_not_embedded": not all(is_embedded for _, is_embedded in seen.fonts),
+    }
+    return TemplateFacts(
+        sha256=hashlib.sha256(pdf).hexdigest(),
+        byte_count=len(pdf),
+        pages=tuple(pages),
+        has_cmyk=seen.has_cmyk,
+        fonts=seen.fonts,
+        form_fields=form_fields(document),
+        producer=str(document.docinfo.get("/Producer", ""))[:_REASON_CHARS],
+        pdf_version=document.pdf_version,
+        warnings=tuple(code for code, is_so in warnings.items() if is_so),
+        active=active,
+    )
