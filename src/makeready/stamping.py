@@ -20,7 +20,7 @@ from typing import Any
 
 from makeready.aside import Helper, HelperLost, packed, unpacked
 from makeready.cards.messages import facts_json, facts_of, order_parts, problems_of
-from makeready.cards.press import Order
+from makeready.cards.order import Order
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.settings import Sheet
 from makeready.cards.template import TemplateFacts

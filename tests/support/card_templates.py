@@ -11,7 +11,7 @@ from typing import Any
 import pymupdf
 
 from makeready.cards.geometry import MM_PER_POINT
-from makeready.cards.press import Order
+from makeready.cards.order import Order
 from makeready.cards.values import Row
 
 TRIM_MM = (105.0, 148.0)

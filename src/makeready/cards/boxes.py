@@ -73,7 +73,7 @@ class Boxes:
         unit = number(1 if value is None else value)
         least, most = _USER_UNITS
         if unit is None or not least <= unit <= most:
-            self._bad("UserUnit", "out_of_range")
+            self._bad("UserUnit", "not_numbers")
             return 1.0
         return unit
 
@@ -103,7 +103,7 @@ class Boxes:
     def _sound(self, name: str, box: Box | None) -> Box | None:
         least, most = SIDE_LIMITS_PT
         if box is None:
-            self._bad(name, "no_rectangle")
+            self._bad(name, "not_numbers")
         elif min(box[2] - box[0], box[3] - box[1]) < least:
             self._bad(name, "empty")
         elif max(box[2] - box[0], box[3] - box[1]) > most:

@@ -101,7 +101,7 @@ def _verdicts(document: pymupdf.Document) -> Iterator[Problem]:
     elif document.needs_pass:
         yield Problem(code="template_encrypted")
     elif document.is_repaired:
-        yield _damaged("the file is cut off or its table of contents is wrong")
+        yield _damaged("repaired")
     elif not document.page_count:
         yield Problem(code="template_no_pages")
     elif document.page_count > PAGES_LIMIT:
@@ -132,7 +132,8 @@ def _facts(pdf: bytes, document: pikepdf.Pdf) -> TemplateFacts:
     if is_signed(document):
         problems.append(Problem(code="template_signed"))
     if dynamic_form(document):
-        problems.append(Problem(code="template_active_content", facts={"kinds": ["xfa"]}))
+        facts = {"case": "refused", "kinds": ["xfa"]}
+        problems.append(Problem(code="template_active_content", facts=facts))
     pages: list[PageFacts] = []
     for number, page in enumerate(document.pages, 1):
         boxes = Boxes(number, page.obj)

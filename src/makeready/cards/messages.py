@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from makeready.cards.geometry import Box
-from makeready.cards.press import Order
+from makeready.cards.order import Order
 from makeready.cards.problems import Problem
 from makeready.cards.template import FormField, PageFacts, TemplateFacts
 
@@ -28,6 +28,7 @@ def facts_of(found: Json) -> TemplateFacts:
             FormField(**{**field, "box": _box(field["box"])}) for field in found["form_fields"]
         ),
         "warnings": tuple(found["warnings"]),
+        "active": tuple(found["active"]),
     }
     return TemplateFacts(**{**found, **lists})
 
