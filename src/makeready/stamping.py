@@ -3,20 +3,21 @@
 PyMuPDF holds the interpreter lock and serves one thread. Single questions share two helpers, so
 that a preview does not wait for a print file; a generation has one of its own, in which its
 template stays compiled, and of a card only what follows the common prefix crosses the pipe. A
-file that kills a helper, or keeps it for too long, is an error of that file: HelperLost or
-TimeoutError; what a library makes of it, StampingFailed. Of a template that is looked at for the
-first time all three are CardsRefused.
+file that kills a helper is an error of that file: HelperLost; one that keeps it for too long,
+StampingTimeout; whatever else a library makes of it, StampingFailed. Of a template that is looked
+at for the first time all three are CardsRefused.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import anyio.to_thread
 
 from makeready.aside import Helper, HelperLost, packed, unpacked
 from makeready.cards.messages import facts_json, facts_of, order_parts, problems_of
@@ -36,6 +37,7 @@ __all__ = [
     "Sheet",
     "StampedCard",
     "StampingFailed",
+    "StampingTimeout",
     "TemplateFacts",
     "facts_json",
     "facts_of",
@@ -61,6 +63,12 @@ class StampingFailed(MakereadyError):
     code = "stamping_failed"
 
 
+class StampingTimeout(MakereadyError):
+    """Templates or cards that nobody can wait for."""
+
+    code = "stamping_timeout"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StampedCard:
     """One card that was stamped and verified: what follows the prefix, and what it then is."""
@@ -79,8 +87,8 @@ async def inspect(pdf: bytes) -> TemplateFacts:
     """What a designer's PDF is; raises CardsRefused with all that is wrong with it."""
     try:
         head, _ = await _ask_twice({"do": "inspect"}, [pdf])
-    except (HelperLost, StampingFailed, TimeoutError) as error:
-        problem = Problem(code="template_damaged", facts={"reason": _REASONS[type(error)]})
+    except (HelperLost, StampingFailed, StampingTimeout) as error:
+        problem = Problem(code="template_damaged", facts={"reason": error.code})
         raise CardsRefused([problem]) from error
     return facts_of(head["facts"])
 
@@ -162,43 +170,44 @@ class OpenPress:
         self._head = {"do": "open", "facts": known, **head}
         self._helper = Helper(_PROGRAM)
         self._is_open = False
+        self._digest = hashlib.sha256()
         self.prefix = b""
         """What all cards begin with."""
         self.stamper = ""
-        """Version of what stamps: other versions may make other bytes."""
-        self.prefix_sha256 = hashlib.sha256()
-        self.prefix_crc32 = 0
+        """Version of what stamps: others may make other bytes."""
+
+    async def open(self) -> None:
+        """Compiles the template; raises CardsRefused with all that is wrong."""
+        head, files = await _answer(self._helper, self._head, self._files, LONG_TIMEOUT_S)
+        if self.prefix and files[0] != self.prefix:
+            raise StampingFailed("a helper that was started again compiles another prefix")
+        self.prefix, self.stamper = files[0], head["stamper"]
+        self._digest = await anyio.to_thread.run_sync(hashlib.sha256, self.prefix)
+        self._is_open = True
 
     async def stamp(self, first: int, last: int) -> list[StampedCard]:
         """Stamps and verifies the cards from `first` to before `last`.
 
         Raises CardsRefused, which names the table, HelperLost when the helper died of them twice,
-        TimeoutError.
+        StampingTimeout.
         """
         head, tails = await self._ask({"do": "stamp", "first": first, "last": last})
-        return [
-            StampedCard(**{**card, "sha256": bytes.fromhex(card["sha256"])}, tail=tail)
-            for card, tail in zip(head["cards"], tails, strict=True)
-        ]
+        return [self._card(told, tail) for told, tail in zip(head["cards"], tails, strict=True)]
 
     async def prove(self, index: int) -> None:
         """Compares one card with its template; raises CardsRefused if more than fields changed."""
         await self._ask({"do": "prove", "index": index})
 
-    async def open(self) -> None:
-        """Compiles the template; raises CardsRefused with all that is wrong."""
-        answer = await self._helper.ask(packed(self._head, self._files), timeout_s=LONG_TIMEOUT_S)
-        head, files = _understood(answer)
-        if self.prefix and files[0] != self.prefix:
-            raise StampingFailed("a helper that was started again compiles another prefix")
-        self.prefix, self.stamper = files[0], head["stamper"]
-        self.prefix_sha256 = hashlib.sha256(self.prefix)
-        self.prefix_crc32 = zlib.crc32(self.prefix)
-        self._is_open = True
-
     async def close(self) -> None:
         """Ends the helper."""
         await self._helper.close()
+
+    def _card(self, told: Mapping[str, Any], tail: bytes) -> StampedCard:
+        digest = self._digest.copy()
+        digest.update(tail)
+        if digest.hexdigest() != told["sha256"]:  # neither pipe nor memory is trusted with it
+            raise StampingFailed(f"card {told['index']} is not what was verified")
+        return StampedCard(**{**told, "sha256": digest.digest()}, tail=tail)
 
     async def _ask(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         try:
@@ -209,10 +218,10 @@ class OpenPress:
     async def _ask_once(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         if not self._is_open:
             await self.open()
-        self._is_open = False  # unless an answer comes, the helper is gone
-        answer = await self._helper.ask(packed(asked), timeout_s=LONG_TIMEOUT_S)
+        self._is_open = False  # without an answer the helper is gone, and its press with it
+        answer = await _answer(self._helper, asked, [], LONG_TIMEOUT_S)
         self._is_open = True
-        return _understood(answer)
+        return answer
 
 
 @asynccontextmanager
@@ -254,23 +263,22 @@ async def _ask(
     head: Mapping[str, Any], files: Sequence[bytes], *, is_long: bool = False
 ) -> tuple[dict[str, Any], list[bytes]]:
     timeout_s = LONG_TIMEOUT_S if is_long else QUICK_TIMEOUT_S
-    return _understood(await _helper(is_long).ask(packed(head, files), timeout_s=timeout_s))
+    return await _answer(_helper(is_long), head, files, timeout_s)
 
 
-def _understood(answer: bytes) -> tuple[dict[str, Any], list[bytes]]:
+async def _answer(
+    helper: Helper, head: Mapping[str, Any], files: Sequence[bytes], timeout_s: float
+) -> tuple[dict[str, Any], list[bytes]]:
+    try:
+        answer = await helper.ask(packed(head, files), timeout_s=timeout_s)
+    except TimeoutError as error:
+        raise StampingTimeout(f"{head['do']} took longer than {timeout_s:g} s") from error
     head, files = unpacked(answer)
     if "problems" in head:
         raise CardsRefused(problems_of(head["problems"]))
     if "failure" in head:
         raise StampingFailed(head["failure"])
     return head, files
-
-
-_REASONS: Mapping[type[Exception], str] = {
-    HelperLost: "crash",
-    StampingFailed: "failure",
-    TimeoutError: "timeout",
-}
 
 
 @functools.cache

@@ -81,14 +81,21 @@ class Storage:
         return self if bucket == self.bucket else replace(self, bucket=bucket)
 
     async def put(
-        self, key: str, body: bytes, *, media_type: str = OCTETS, only_new: bool = False
+        self,
+        key: str,
+        body: bytes,
+        *,
+        media_type: str = OCTETS,
+        only_new: bool = False,
+        digest: bytes | None = None,
     ) -> ObjectFacts:
         """Stores the bytes and returns what was stored.
 
         With `only_new` a key that is taken raises ObjectExists; but the same bytes, put within the
         last hour, count as stored: a lost answer makes the client repeat what had succeeded.
+        `digest`: SHA-256 of the body, from a caller who knows it.
         """
-        digest = hashlib.sha256(body).digest()
+        digest = digest or hashlib.sha256(body).digest()
         with upload_logged(self.bucket, key, len(body)):
             etag = await self._put(key, body, media_type, digest, only_new=only_new)
         return ObjectFacts(

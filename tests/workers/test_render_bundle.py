@@ -23,7 +23,7 @@ from makeready.jobs import Done, JobFailed
 from makeready.leases import Claimed
 from makeready.storage import ObjectFacts, Storage, open_storage
 from makeready.storage_errors import StorageUnavailable
-from makeready_workers import render_store
+from makeready_workers import storing
 from makeready_workers.attempt import Attempt
 from makeready_workers.handler import Context
 from makeready_workers.render import RenderHandler
@@ -205,7 +205,7 @@ async def test_storage_that_stays_away_is_a_retry(
         raise StorageUnavailable("full")
 
     monkeypatch.setattr(Storage, "put", full)
-    monkeypatch.setattr(render_store, "AFTERWORK_S", 1e6)
+    monkeypatch.setattr(storing, "AFTERWORK_S", 1e6)
     with pytest.raises(JobFailed) as raised:
         await room.work(claimed)
     assert (raised.value.kind, raised.value.code) == ("retry", "STORAGE_ERROR")

@@ -18,7 +18,7 @@ from makeready.config import Settings
 from makeready.jobs import JobFailed
 from makeready.leases import Claimed
 from makeready.storage import open_storage
-from makeready_workers import render_store
+from makeready_workers import storing
 from makeready_workers.chromium.records import Fault, RenderError
 from makeready_workers.handler import Context
 from makeready_workers.render import RenderHandler
@@ -60,7 +60,7 @@ async def test_an_upload_that_fails_alerts_once_and_is_retried_rnd_048(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(render_store, "AFTERWORK_S", 10_000.0)  # no time to wait for storage
+    monkeypatch.setattr(storing, "AFTERWORK_S", 10_000.0)  # no time to wait for storage
     away = dataclasses.replace(settings, s3_endpoint="http://127.0.0.1:9")
     async with open_storage(away) as storage:
         context = Context(settings=away, pool=room.pool, storage=storage)
@@ -84,7 +84,7 @@ async def test_an_alert_that_cannot_be_recorded_changes_no_failure_rnd_048(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(render_store, "AFTERWORK_S", 10_000.0)
+    monkeypatch.setattr(storing, "AFTERWORK_S", 10_000.0)
     await room.db.execute("drop table makeready.alerts cascade")
     away = dataclasses.replace(settings, s3_endpoint="http://127.0.0.1:9")
     async with open_storage(away) as storage:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import asyncpg
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MARGIN_SHARE = 0.1  # of the limit, at most a second, is left for the call that ends the attempt
 LONGEST_MARGIN_S = 1.0
 REPORT_PATIENCE_S = 10.0
+
+T = TypeVar("T")
 
 
 class Stop(enum.Enum):
@@ -54,6 +57,13 @@ class HeldLease(Lease):
         Raises LeaseLost when the job is somebody else's; let it pass.
         """
         await self.attempt.report(facts)
+
+    async def reported(self, call: Callable[[], Awaitable[T]]) -> T:
+        """As `report`, for a call of the queue's own that reports with the rows it writes.
+
+        It may happen twice: the first answer may get lost.
+        """
+        return await self.attempt.reported(call)
 
 
 class Attempt:
@@ -124,16 +134,19 @@ class Attempt:
 
     async def report(self, facts: Json) -> None:
         """See HeldLease.report."""
+        await self.reported(lambda: leases.report(self._pool, self.lease, facts))
+
+    async def reported(self, call: Callable[[], Awaitable[T]]) -> T:
+        """See HeldLease.reported."""
         asked_at = _now()
         patience_s = min(REPORT_PATIENCE_S, self.work_seconds_left)
         try:
-            await again(
-                lambda: leases.report(self._pool, self.lease, facts), patience_s=patience_s
-            )
+            answer = await again(call, patience_s=patience_s)
         except LeaseLost:
             self.stopped = self.stopped or Stop.LOST
             raise
         self._renew(asked_at)
+        return answer
 
     def failure(self) -> JobFailed | None:
         """How to end an attempt that was stopped; None when it is not ours to end."""

@@ -30,7 +30,8 @@ from makeready.storage import ObjectFacts
 from makeready.storage_errors import ObjectMissing, StorageError
 from makeready_workers.chromium.records import Engine, Fault, RenderError, RenderResult
 from makeready_workers.render_html import unpack
-from makeready_workers.render_store import AFTERWORK_S, Shelf
+from makeready_workers.render_store import Shelf
+from makeready_workers.storing import AFTERWORK_S
 from makeready_workers.witness import Witness
 
 WARNINGS_KEPT = 20
