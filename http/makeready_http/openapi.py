@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from makeready import __version__
-from makeready_http.operations import JSON, TEXT, Answer, Operation, record
+from makeready_http.operations import ID, JSON, TEXT, Answer, Operation, record
 from makeready_http.problems import STATUS_OF
 
 _PROBLEM = record({"code": TEXT, "path": TEXT, "message": TEXT, "hint": TEXT})
@@ -36,7 +36,11 @@ _HEADERS = {
     "Content-Disposition": "What a download is called.",
     "ETag": "The version, for If-Match.",
 }
-_PATH_TEXT = frozenset({"doc_id", "key"})  # every other parameter of a path is an id
+_PATH_SCHEMAS = {  # every other parameter of a path is an id
+    "doc_id": TEXT,
+    "key": TEXT,
+    "page": {"type": "integer", "minimum": 1, "maximum": 9999},
+}
 
 
 def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": TEXT if name in _PATH_TEXT else {"type": "string", "format": "uuid"},
+            "schema": _PATH_SCHEMAS.get(name, ID),
         }
         for name in re.findall(r"{(\w+)}", operation.path)
     ]

@@ -134,7 +134,7 @@ class Operation:
     def name(self) -> str:
         """Unique among all operations, such as `get_me_packs`."""
         steps = [step for step in self.path.split("/") if step]
-        words = [step.strip("{}").replace("-", "_").replace(".", "_") for step in steps]
+        words = [re.sub("[-.]", "_", re.sub("[{}]", "", step)) for step in steps]
         return "_".join([self.method.lower(), *words])
 
     def all_errors(self) -> tuple[str, ...]:
