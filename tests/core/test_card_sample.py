@@ -41,9 +41,7 @@ def test_two_processes_draw_the_same_bytes() -> None:
         "import hashlib; from makeready.cards.sample import template; "
         "print(hashlib.sha256(template()).hexdigest())"
     )
-    drawn = {
-        subprocess.check_output([sys.executable, "-c", program], text=True) for _ in range(2)
-    }
+    drawn = {subprocess.check_output([sys.executable, "-c", program], text=True) for _ in range(2)}
     assert len(drawn) == 1
 
 
