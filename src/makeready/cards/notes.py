@@ -116,3 +116,35 @@ def _widget_paints(widget: Any) -> bool:
     normal = appearances.get(Name.N) if isinstance(appearances, Dictionary) else None
     states = [normal] if isinstance(normal, Stream) else list((normal or {}).values())
     return any(isinstance(each, Stream) and _PAINTING.search(each.read_bytes()) for each in states)
+
+
+def take_out_markers(document: Pdf) -> None:
+    """Fields and notes that only mark a place are not printed."""
+    gone: set[tuple[int, int]] = set()
+    for page in document.pages:
+        notes = notes_of(page.obj)
+        kept = [note for note in notes if not is_marker(name_of(note))]
+        if len(kept) < len(notes):
+            gone |= {note.objgen for note in notes if note.is_indirect} - {
+                note.objgen for note in kept
+            }
+            page.obj.Annots = Array(kept)
+    form = document.Root.get(Name.AcroForm)
+    if gone and isinstance(form, Dictionary):
+        form.Fields = _without(form.get(Name.Fields), gone)
+        if not len(form.Fields):
+            del document.Root[Name.AcroForm]
+
+
+def _without(fields: Any, gone: set[tuple[int, int]], depth: int = 0) -> Any:
+    """A list of fields without those whose places are all gone."""
+    kept = []
+    for field in fields if isinstance(fields, Array) and depth < _DEPTH else ():
+        if not isinstance(field, Dictionary) or field.objgen in gone:
+            continue
+        if Name.Kids in field:
+            field.Kids = _without(field.Kids, gone, depth + 1)
+            if not len(field.Kids):
+                continue
+        kept.append(field)
+    return Array(kept)

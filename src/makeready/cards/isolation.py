@@ -1,0 +1,118 @@
+"""A page's own content is shut in, so that nothing it leaves behind reaches what comes after it.
+
+Art may leave a saved state, a scale, overprint, a text object, a hidden layer or a path open. A
+stamp drawn into that is turned, invisible or printed as nothing, and yet looks right on a screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pikepdf
+from pikepdf import Array, Dictionary, Name, Pdf, Stream
+
+from makeready.cards.boxes import inherited
+
+_COUNTED = "q Q BT ET BMC BDC EMC"
+_PATHS = {b"m", b"l", b"c", b"v", b"y", b"h", b"re", b"W", b"W*"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaks:
+    """What the content of a page leaves open."""
+
+    states: int
+    marks: int
+    has_text: bool
+    has_path: bool
+    underflows: bool
+    """It restores a state that it never saved, which viewers overlook."""
+
+    @property
+    def closing(self) -> bytes:
+        """The operators that close it."""
+        ends = [b"n"] * self.has_path + [b"ET"] * self.has_text
+        return b" ".join([*ends, *[b"EMC"] * self.marks, *[b"Q"] * self.states])
+
+
+def leaks_of(page: Any) -> Leaks:
+    """Counts; raises pikepdf.PdfError where the content cannot be read."""
+    states, marks, texts, underflows = 0, 0, 0, False
+    for instruction in pikepdf.parse_content_stream(page, _COUNTED):
+        word = str(instruction.operator)
+        if word == "q":
+            states += 1
+        elif word == "Q":
+            underflows |= not states
+            states = max(states - 1, 0)
+        elif word in {"BT", "ET"}:
+            texts = word == "BT"
+        elif word == "EMC":
+            marks = max(marks - 1, 0)
+        else:
+            marks += 1
+    last = contents_of(page)[-64:].split()[-1:]
+    return Leaks(
+        states=states,
+        marks=marks,
+        has_text=bool(texts),
+        has_path=bool(last) and last[0] in _PATHS,
+        underflows=underflows,
+    )
+
+
+def contents_of(page: Any) -> bytes:
+    """The operators of a page."""
+    return b"\n".join(stream.read_bytes() for stream in _streams(page))
+
+
+def isolate(document: Pdf, page: Any, slot: Any) -> None:
+    """Shuts the page's content in and draws `slot` after it.
+
+    Its resources may be shared with other pages: it gets a copy in which only the list of forms
+    is another.
+    """
+    resources = Dictionary(_entries(inherited(page, "/Resources")))
+    forms = Dictionary(_entries(resources.get(Name.XObject)))
+    slot_name = _free_name(forms, "Card")
+    leaks = leaks_of(page)
+    if leaks.underflows:
+        art_name = _free_name(forms, "Art")
+        forms[art_name] = _as_form(document, page, leaks)
+        content = [document.make_stream(b"q %s Do Q" % art_name.encode())]
+    else:
+        opening = document.make_stream(b"q\n")
+        closing = document.make_stream(b"\n%s Q\n" % leaks.closing)
+        content = [opening, *_streams(page), closing]
+    forms[slot_name] = slot
+    resources.XObject = forms
+    page.Resources = resources
+    page.Contents = Array([*content, document.make_stream(b"%s Do\n" % slot_name.encode())])
+
+
+def _streams(page: Any) -> list[Any]:
+    contents = page.get(Name.Contents)
+    listed = list(contents) if isinstance(contents, Array) else [contents]
+    return [each for each in listed if isinstance(each, Stream)]
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    return dict(value.items()) if isinstance(value, Dictionary) else {}
+
+
+def _free_name(taken: Any, wanted: str) -> str:
+    number = 0
+    while (name := f"/{wanted}{number}") in taken:
+        number += 1
+    return name
+
+
+def _as_form(document: Pdf, page: Any, leaks: Leaks) -> Any:
+    """The whole content as one form: what it restores too often stays without effect there."""
+    form = document.make_stream(b"%s\n%s\n" % (contents_of(page), leaks.closing))
+    form.Type, form.Subtype = Name.XObject, Name.Form
+    form.BBox = inherited(page, "/MediaBox")
+    resources = inherited(page, "/Resources")
+    form.Resources = resources if resources is not None else Dictionary()
+    return form
