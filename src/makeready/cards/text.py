@@ -1,0 +1,234 @@
+"""Text that fits: as large as asked for where there is room, else smaller, in few lines.
+
+Which characters can be printed at all is decided here too.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from makeready.cards.fonts import Font
+from makeready.cards.geometry import MM_PER_POINT
+from makeready.cards.settings import TextField
+
+_STEP = 0.01  # points, to which sizes are rounded down
+_SCRIPTS = (
+    (0x0900, 0x0DFF),  # India
+    (0x0E00, 0x109F),  # Thai, Lao, Tibetan, Burmese
+    (0x1100, 0x11FF),  # Hangul in parts
+    (0x1700, 0x18AF),  # the Philippines, Khmer, Mongolian
+    (0x1900, 0x1AAF),  # Limbu to Tai Tham
+    (0x1B00, 0x1C7F),  # Bali, Sunda, Batak, Lepcha
+    (0xA800, 0xA8FF),  # Syloti Nagri to Saurashtra
+    (0xA930, 0xAAFF),  # Rejang, Java, Cham
+    (0xABC0, 0xABFF),  # Meetei Mayek
+    (0x11000, 0x11FFF),  # more of India
+    (0x1F1E6, 0x1F1FF),  # flags
+    (0x1F3FB, 0x1F3FF),  # skins
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line: where its base line begins, from the field's top left corner, in mm."""
+
+    text: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A text in its field."""
+
+    size: float
+    """In points."""
+    lines: tuple[Line, ...]
+
+    @property
+    def text(self) -> str:
+        """As it will be found on the card."""
+        return "\n".join(line.text for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLarge:
+    """A text that does not fit, with the numbers: at the smallest size, in its best lines."""
+
+    text: str
+    size: float
+    width: float
+    height: float
+    """That it needs, in mm."""
+    lines: int
+
+
+def cleaned(text: str, case: str = "none") -> str:
+    """Composed letters, one space for another, nothing invisible."""
+    composed = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\t", " "))
+    cased = {"upper": composed.upper, "lower": composed.lower}.get(case, composed.strip)()
+    if cased.isprintable():
+        return cased.strip()
+    kept = (char for char in cased if char in "\n\u200c\u200d" or _category(char) != "Cf")
+    return "".join(kept).strip()
+
+
+def unshaped(text: str) -> list[str]:
+    """The characters that only a shaping engine could set right: none is at hand."""
+    return [] if text.isascii() else sorted({char for char in text if _needs_shaping(char)})
+
+
+def fit(text: str, field: TextField, font: Font) -> Fitted | TooLarge:
+    """Sets a cleaned text: the largest size, the fewest lines, then the most even ones."""
+    if not text:
+        return Fitted(size=field.size, lines=())
+    setter = _Setter(text, field, font)
+    size = field.size
+    lines = setter.lines(size)
+    if lines is None and field.fit == "shrink":
+        size, lines = setter.shrunk()
+    return setter.too_large(size) if lines is None else setter.placed(size, lines)
+
+
+class _Setter:
+    """One text, its field and font."""
+
+    def __init__(self, text: str, field: TextField, font: Font) -> None:
+        self._text, self._field, self._font = text, field, font
+        self._paragraphs = [_words(paragraph) for paragraph in text.split("\n")]
+
+    def lines(self, size: float) -> list[str] | None:
+        """How it is broken at this size, if it fits."""
+        lines = self._broken(size, self._field.width)
+        if lines is None or self._height(size, lines) > self._field.height + 1e-6:
+            return None
+        if len(lines) > len(self._paragraphs):
+            return self._even(size, len(lines))
+        return lines
+
+    def shrunk(self) -> tuple[float, list[str] | None]:
+        """The largest size from `min_size` on at which it fits, in steps that nobody sees."""
+        low, high = round(self._field.min_size / _STEP), round(self._field.size / _STEP)
+        best = self.lines(low * _STEP)
+        if best is None:
+            return self._field.min_size, None
+        while high - low > 1:
+            middle = (low + high) // 2
+            lines = self.lines(middle * _STEP)
+            if lines is None:
+                high = middle
+            else:
+                low, best = middle, lines
+        return round(low * _STEP, 2), best
+
+    def placed(self, size: float, lines: list[str]) -> Fitted:
+        """Aligned; vertically by capital letters, all ink inside the field."""
+        field, font = self._field, self._font
+        scale = size * MM_PER_POINT
+        leading = field.line_height * scale
+        block = leading * (len(lines) - 1)
+        capital = font.cap_height * scale
+        above, below = font.ink(lines[0])[0] * scale, font.ink(lines[-1])[1] * scale
+        first = {
+            "top": capital,
+            "middle": (field.height - block + capital) / 2,
+            "bottom": field.height - block - font.descent * scale,
+        }[field.valign]
+        first = max(min(first, field.height - block - below), above)
+        return Fitted(
+            size=size,
+            lines=tuple(
+                Line(text=line, x=self._indent(line, size), y=first + number * leading)
+                for number, line in enumerate(lines)
+            ),
+        )
+
+    def too_large(self, size: float) -> TooLarge:
+        """What it needs at this size, in its best lines."""
+        count = max(self._field.max_lines, len(self._paragraphs))
+        lines = self._even(size, count)
+        return TooLarge(
+            text=self._text,
+            size=size,
+            width=max(self._width(line, size) for line in lines),
+            height=self._height(size, lines),
+            lines=len(lines),
+        )
+
+    def _indent(self, line: str, size: float) -> float:
+        room = self._field.width - self._width(line, size)
+        return {"left": 0.0, "center": room / 2, "right": room}[self._field.align]
+
+    def _width(self, line: str, size: float) -> float:
+        spaces = self._field.letter_spacing * max(len(line) - 1, 0)
+        return (self._font.advance(line) * size + spaces) * MM_PER_POINT
+
+    def _height(self, size: float, lines: list[str]) -> float:
+        ink = self._font.ink(lines[0])[0] + self._font.ink(lines[-1])[1]
+        leading = self._field.line_height * (len(lines) - 1)
+        return (ink + leading) * size * MM_PER_POINT
+
+    def _broken(self, size: float, width: float) -> list[str] | None:
+        """Greedily into lines of this width; None where a word or a line is too much."""
+        lines: list[str] = []
+        for words in self._paragraphs:
+            line = words[0]
+            for word in words[1:]:
+                longer = f"{line} {word}"
+                if self._width(longer, size) > width + 1e-6:
+                    lines.append(line)
+                    line = word
+                else:
+                    line = longer
+            lines.append(line)
+        if len(lines) > self._field.max_lines:
+            return None
+        if max(self._width(line, size) for line in lines) > width + 1e-6:
+            return None
+        return lines
+
+    def _even(self, size: float, count: int) -> list[str]:
+        """Into so many lines at most, the longest as short as can be."""
+        widest = [self._width(" ".join(words), size) for words in self._paragraphs]
+        low, high = 0.0, max(widest)
+        best = [" ".join(words) for words in self._paragraphs]
+        for _ in range(24):
+            middle = (low + high) / 2
+            lines = self._broken(size, middle)
+            if lines is None or len(lines) > count:
+                low = middle
+            else:
+                high, best = middle, lines
+        return best
+
+
+def _words(paragraph: str) -> list[str]:
+    """What must not be torn apart; a № stays with its number."""
+    words: list[str] = []
+    for word in paragraph.split(" "):
+        if words and words[-1].endswith("№"):
+            words[-1] += f" {word}"
+        elif word:
+            words.append(word)
+    return words or [""]
+
+
+def _category(char: str) -> str:
+    return unicodedata.category(char)
+
+
+def _needs_shaping(char: str) -> bool:
+    code = ord(char)
+    return (
+        unicodedata.bidirectional(char) in {"R", "AL", "RLE", "RLO", "RLI", "AN"}
+        or _category(char) in {"Mn", "Mc", "Me"}
+        or code in {0x200C, 0x200D}
+        or any(first <= code <= last for first, last in _SCRIPTS)
+    )
+
+
+def alphabet(texts: Iterable[str]) -> set[str]:
+    """All characters that have to be printed."""
+    return {char for text in texts for char in text if char != "\n"}
