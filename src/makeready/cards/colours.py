@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from makeready.cards.settings import Colour
 
 
@@ -16,21 +19,25 @@ def numbers(*values: float) -> str:
     return " ".join([number(value) for value in values])
 
 
-def fill(colour: Colour, *, has_cmyk: bool, spots: dict[str, str]) -> str:
-    """The operator that chooses the ink; `spots`: the resource's name of each spot colour."""
-    if colour.space == "black":
-        return "0 0 0 1 k" if has_cmyk else "0 g"
-    if colour.space == "white":
-        return "0 0 0 0 k" if has_cmyk else "1 g"
-    if colour.space == "spot":
-        return f"/{spots[spot_key(colour)]} cs {number(colour.tint)} scn"
-    operator = {"gray": "g", "cmyk": "k", "rgb": "rg"}[colour.space]
-    return f"{numbers(*colour.parts)} {operator}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inks:
+    """How a generation prints colours."""
 
+    has_cmyk: bool
+    """The template has CMYK: black and white are then said in it too."""
+    spot: Callable[[Colour], str]
+    """Names the colour space of a spot colour."""
 
-def spot_key(colour: Colour) -> str:
-    """One resource a spot colour and substitute."""
-    return f"{colour.name} {numbers(*colour.parts)}"
+    def fill(self, colour: Colour) -> str:
+        """The operator that chooses the ink."""
+        if colour.space == "black":
+            return "0 0 0 1 k" if self.has_cmyk else "0 g"
+        if colour.space == "white":
+            return "0 0 0 0 k" if self.has_cmyk else "1 g"
+        if colour.space == "spot":
+            return f"/{self.spot(colour)} cs {number(colour.tint)} scn"
+        operator = {"gray": "g", "cmyk": "k", "rgb": "rg"}[colour.space]
+        return f"{numbers(*colour.parts)} {operator}"
 
 
 def separation(colour: Colour) -> str:

@@ -133,7 +133,9 @@ class Font:
             widths=tuple(
                 round(self._metrics.metrics.get(name, (0, 0))[0] * scale) for name in names
             ),
-            box=tuple(round(side * scale) for side in (head.xMin, head.yMin, head.xMax, head.yMax)),
+            box=tuple(
+                round(side * scale) for side in (head.xMin, head.yMin, head.xMax, head.yMax)
+            ),
             ascent=round(self.ascent * 1000),
             descent=-round(self.descent * 1000),
             cap_height=round(self.cap_height * 1000),
@@ -223,4 +225,6 @@ def _postscript_name(font: TTFont) -> str:
     """Letters, digits and hyphens alone: it stands in a PDF name."""
     table = font.get("name")
     told = str((table.getDebugName(6) if table is not None else "") or "Font")
-    return "".join(char for char in told if char.isascii() and (char.isalnum() or char == "-"))[:60]
+    return "".join(char for char in told if char.isascii() and (char.isalnum() or char == "-"))[
+        :60
+    ]
