@@ -14,8 +14,7 @@ def paper(painter: Painter, drawn: Drawn, width: float = 105, height: float = 14
         first = len(objects) + 1
         names = [f"{first + number} 0 R" for number in range(len(resource.parts))]
         groups.setdefault(resource.category, []).append(f"/{resource.name} {names[0]}")
-        for part in resource.parts:
-            objects.append(_object(part.head.format(*names), part.data))
+        objects += [_object(part.head.format(*names), part.data) for part in resource.parts]
     named = " ".join(f"/{group} << {' '.join(each)} >>" for group, each in groups.items())
     unit = 1 / MM_PER_POINT
     kids = []
@@ -34,7 +33,8 @@ def paper(painter: Painter, drawn: Drawn, width: float = 105, height: float = 14
 def seen(pdf: bytes, page: int = 0, dpi: int = 150) -> pymupdf.Pixmap:
     """The page in RGB."""
     with pymupdf.open(stream=pdf) as document:
-        return document[page].get_pixmap(dpi=dpi)
+        picture: pymupdf.Pixmap = document[page].get_pixmap(dpi=dpi)
+        return picture
 
 
 def read(pdf: bytes, page: int = 0) -> str:
