@@ -21,8 +21,8 @@ _NAMELESS = "_"
 
 def file_name(name: str) -> str:
     """The name without what some system forbids; never empty, never with a folder in it."""
-    text = unicodedata.normalize("NFC", name)
-    text = "".join(each for each in text if unicodedata.category(each) not in _CATEGORIES)
+    kept = (" " if each.isspace() else each for each in name if _is_kept(each))
+    text = unicodedata.normalize("NFC", "".join(kept))
     stem, extension = _split(" ".join(_FORBIDDEN.sub("", text).split()).strip(". "))
     if stem.partition(".")[0].rstrip().casefold() in _DEVICES:
         stem = _NAMELESS + stem
@@ -47,6 +47,10 @@ def file_names(names: Iterable[str]) -> list[str]:
         taken.add(chosen.casefold())
         found.append(chosen)
     return found
+
+
+def _is_kept(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) not in _CATEGORIES
 
 
 def _split(name: str) -> tuple[str, str]:

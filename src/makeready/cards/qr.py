@@ -91,7 +91,10 @@ class Batch:
     ) -> None:
         texts = list(payloads)
         kinds = Counter((_mode(each), _length(each)) for each in texts)
-        self.version = least_version(texts, level) if version is None else version
+        least = least_version(texts, level)
+        if version is not None and least > version:
+            raise TooLong(max(texts, key=_length), level, version)
+        self.version = least if version is None else version
         self._level, self._boost, self._mask = level, boost, mask
         self._encoders: dict[tuple[str, int], BatchEncoder | None] = {
             kind: None for kind, count in kinds.items() if count >= BATCH

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from makeready.cards import schema, values
 from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.template import TemplateFacts
 from makeready.shapes import shown
 from makeready.validation import find_problems
 
@@ -188,6 +189,32 @@ def read(raw: Any) -> tuple[CardSettings | None, list[Problem]]:
     return reader.settings(), reader.problems
 
 
+def copied(
+    source: Mapping[str, Any], facts: TemplateFacts
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Settings of another template for this one, at the same millimetres.
+
+    Pages that this one lacks are left out, and fields that were on no others; each is told as a
+    warning. Whether the rest fits is judged by `checks`, as always.
+    """
+    fields, left_out = [], []
+    count = len(facts.pages)
+    for place, each in enumerate(source.get("fields", ())):
+        pages = each.get("pages", [1])
+        kept = pages if isinstance(pages, str) else [p for p in pages if page_numbers((p,), count)]
+        if kept != pages:
+            missing = next(page for page in pages if page not in kept)
+            case = "one" if count == 1 else "several"
+            told = {"case": case, "page": missing, "pages": count}
+            path = f"fields[{place}].pages"
+            left_out.append(
+                Problem(code="field_page_missing", path=path, is_error=False, facts=told)
+            )
+        if kept:
+            fields.append({**each, "pages": kept} if "pages" in each else dict(each))
+    return {**source, "fields": fields}, left_out
+
+
 def _misshapen(found: Mapping[str, str], raw: Any) -> Problem:
     about, _, expected = found["hint"].rpartition("expected ")
     keyword, _, wanted = expected.partition(": ")
@@ -263,6 +290,7 @@ class _Reader:
         given["background"] = None if is_clear else self._colour(paper, f"{path}.background")
         logo = raw.get("logo")
         given["logo"] = Logo(**logo) if logo else None
+        given.setdefault("ecc", "H" if logo else "M")
         return QrField(**placed, **given)
 
     def _text(self, raw: Mapping[str, Any], path: str, placed: Mapping[str, Any]) -> TextField:

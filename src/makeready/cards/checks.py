@@ -1,0 +1,125 @@
+"""Everything that is wrong with settings on a template, with these tables: all of it at once.
+
+The same checks run when a template is saved (with a sample), when a generation is ordered (with
+its real tables, before a row is written) and in the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from makeready.cards.batch import SAMPLE_ROWS, Batch, check_values
+from makeready.cards.filling import label
+from makeready.cards.placing import check_places
+from makeready.cards.problems import Problem
+from makeready.cards.scanning import check_codes
+from makeready.cards.settings import CardSettings, Colour, ImageField, QrField, read
+from makeready.cards.template import TemplateFacts
+from makeready.cards.values import BadValue, Row, parse
+from makeready.file_names import file_name
+
+
+def examine(
+    facts: TemplateFacts,
+    raw: Any,
+    rows: Sequence[Row],
+    assets: Mapping[str, bytes],
+    *,
+    is_sample: bool = False,
+) -> list[Problem]:
+    """All problems of settings that are still JSON: of their form, and then of what they say."""
+    settings, wrong = read(raw)
+    if settings is None:
+        return wrong + _of_template(facts)
+    places = {each.path for each in wrong}
+    found = problems(facts, settings, rows, assets, is_sample=is_sample)
+    return wrong + [each for each in found if each.path not in places]
+
+
+def problems(
+    facts: TemplateFacts,
+    settings: CardSettings,
+    rows: Sequence[Row],
+    assets: Mapping[str, bytes],
+    *,
+    is_sample: bool = False,
+) -> list[Problem]:
+    """All problems, those of the template first; a sample without rows gets one of its own."""
+    batch = Batch(
+        facts=facts,
+        settings=settings,
+        rows=rows or (SAMPLE_ROWS if is_sample else ()),
+        assets=assets,
+        is_sample=is_sample,
+        problems=_of_template(facts),
+    )
+    if not batch.rows:
+        batch.note("rows_empty", "")
+    _check_ids(batch)
+    _check_inks(batch)
+    check_values(batch)
+    check_places(batch)
+    if batch.rows:
+        check_codes(batch)
+        _check_names(batch)
+    return batch.problems
+
+
+def _of_template(facts: TemplateFacts) -> list[Problem]:
+    """What was odd when it was looked at."""
+    details: dict[str, dict[str, Any]] = {
+        "template_active_content": {"kinds": list(facts.active)},
+        "template_rgb_group": {"page": next((p.number for p in facts.pages if p.blends_rgb), "")},
+        "fonts_not_embedded": {"fonts": [name for name, is_in in facts.fonts if not is_in]},
+    }
+    return [
+        Problem(code=code, is_error=False, facts=details.get(code, {})) for code in facts.warnings
+    ]
+
+
+def _check_ids(batch: Batch) -> None:
+    first: dict[str, str] = {}
+    for place, each in enumerate(batch.settings.fields):
+        path = f"fields[{place}]"
+        if each.id in first:
+            facts = {"field": each.id, "first": first[each.id]}
+            batch.note("field_duplicate_id", f"{path}.id", facts)
+        first.setdefault(each.id, path)
+
+
+def _check_inks(batch: Batch) -> None:
+    for place, each in enumerate(batch.settings.fields):
+        path = f"fields[{place}]"
+        if isinstance(each, ImageField):
+            continue
+        inks: dict[str, Colour | None] = {"color": each.color}
+        if isinstance(each, QrField):
+            inks["background"] = each.background
+        for name, ink in inks.items():
+            if ink is not None and ink.space == "rgb":
+                facts = {"field": each.id}
+                batch.note("color_rgb", f"{path}.{name}", facts, is_error=False)
+
+
+def _check_names(batch: Batch) -> None:
+    """Names that are equal get numbers; names of nothing but numbers are no help to a printer."""
+    expression = parse(batch.settings.name)
+    rows_of: dict[str, list[int]] = {}
+    for row, data in enumerate(batch.rows):
+        try:
+            name = expression.text(data).strip()
+        except BadValue as error:
+            batch.note(error.code, "output.name", error.facts, rows=[row])
+            return
+        rows_of.setdefault(file_name(name).casefold(), []).append(row)
+    for name, rows in rows_of.items():
+        if len(rows) > 1:
+            facts = {"name": name, "count": len(rows)}
+            tables = tuple(label(batch.rows[row]) for row in rows)
+            batch.problems.append(
+                Problem(
+                    code="name_duplicate", path="output.name", is_error=False, facts=facts,
+                    tables=tables,
+                )
+            )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Whether a code can be read once it is printed: size, contrast, capacity, logo, what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from makeready.cards.batch import Batch
+from makeready.cards.filling import Filled
+from makeready.cards.settings import Colour, QrField
+
+QUIET_MODULES = 4
+MIN_CONTRAST = 0.5
+"""Of brightness, 0 to 1; with less, cheap phones give up."""
+SCAN_RATIO = 10
+"""How many times its width a code can be away."""
+
+
+def check_codes(batch: Batch) -> None:
+    """Notes what keeps codes from being read."""
+    for filled in batch.materials.filled:
+        each, path = filled.field, filled.path
+        if not isinstance(each, QrField):
+            continue
+        if each.quiet_zone < QUIET_MODULES:
+            facts = {"modules": each.quiet_zone, "field": each.id}
+            batch.note("qr_quiet_zone", f"{path}.quiet_zone", facts)
+        if each.logo is not None and each.ecc != "H":
+            facts = {"case": "ecc", "field": each.id, "ecc": each.ecc}
+            batch.note("qr_logo", f"{path}.ecc", facts)
+        _check_contrast(batch, path, each)
+        _check_links(batch, path, each, filled.texts)
+        code = batch.materials.batches.get(each.id)
+        if code is not None and any(filled.texts):
+            _check_size(batch, filled, each, code.version)
+
+
+def brightness(colour: Colour) -> float:
+    """From 0, black, to 1, white, roughly as a camera sees it."""
+    parts = colour.parts
+    match colour.space:
+        case "black":
+            return 0.0
+        case "white":
+            return 1.0
+        case "gray":
+            return parts[0]
+        case "rgb":
+            red, green, blue = parts
+        case _:
+            tint = colour.tint if colour.space == "spot" else 1.0
+            cyan, magenta, yellow, black = (part * tint for part in parts)
+            red, green, blue = ((1 - ink) * (1 - black) for ink in (cyan, magenta, yellow))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
+    if each.background is None:
+        batch.note(
+            "qr_contrast", f"{path}.background", {"case": "clear", "field": each.id},
+            is_error=False,
+        )  # fmt: skip
+        return
+    gap = brightness(each.background) - brightness(each.color)
+    if gap < MIN_CONTRAST:
+        facts = {
+            "case": "inverted" if gap <= -MIN_CONTRAST else "low",
+            "field": each.id,
+            "contrast": round(abs(gap) * 100),
+            "needed": round(MIN_CONTRAST * 100),
+        }
+        batch.note("qr_contrast", f"{path}.color", facts)
+
+
+def _check_links(batch: Batch, path: str, each: QrField, texts: Sequence[str | None]) -> None:
+    if any(problem.path == f"{path}.value" for problem in batch.problems):
+        return  # what could not be filled in is empty for a reason that is told already
+    wrong: dict[str, list[int]] = {"value_empty": [], "value_not_url": [], "value_not_ascii": []}
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        if not text.strip():
+            wrong["value_empty"].append(row)
+        elif not is_link(text):
+            wrong["value_not_url"].append(row)
+        elif not text.isascii():
+            wrong["value_not_ascii"].append(row)
+    for code, rows in wrong.items():
+        if rows and not (batch.is_sample and "{row." in each.value):
+            facts = {"field": each.id, "value": (texts[rows[0]] or "")[:80]}
+            is_error = code != "value_not_ascii"
+            batch.note(code, f"{path}.value", facts, rows=rows, is_error=is_error)
+
+
+def is_link(text: str) -> bool:
+    """True: a web address as phones open them."""
+    if any(char.isspace() or not char.isprintable() for char in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, a port that is no number
+        return False
+
+
+def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> None:
+    """All cards have the version of the longest link, so that link is the one to shorten."""
+    modules = 17 + 4 * version
+    whole = modules + 2 * each.quiet_zone
+    side = min(each.width, each.height)
+    module = side / whole
+    least, wanted = batch.settings.min_module_error_mm, batch.settings.min_module_mm
+    is_error = module < least
+    if module < wanted:
+        facts = {
+            "field": each.id,
+            "version": version,
+            "side": round(side, 1),
+            "module": math.floor(module * 100) / 100,
+            "needed": _up(whole * (least if is_error else wanted)),
+        }
+        code = "qr_too_small" if is_error else "qr_module_warn"
+        longest = max(len(text) for text in filled.texts if text)
+        rows = [row for row, text in enumerate(filled.texts) if text and len(text) == longest]
+        batch.note(code, filled.path, facts, is_error=is_error, rows=rows)
+    width, distance = module * modules, each.scan_distance_mm
+    if distance and width < distance / SCAN_RATIO:
+        needed = _up(distance / SCAN_RATIO * whole / modules)
+        facts = {"field": each.id, "side": round(width, 1), "distance": distance, "needed": needed}
+        path = f"{filled.path}.scan_distance_mm"
+        batch.note("qr_scan_distance", path, facts, is_error=False)
+
+
+def _up(length: float) -> float:
+    """To a tenth of a millimetre; who follows the hint must not be told off again."""
+    return math.ceil(length * 10 - 1e-6) / 10
