@@ -14,7 +14,7 @@ from uuid import UUID
 
 from makeready.db import Executor
 from makeready.jobs import Lease
-from makeready.storage import ObjectFacts
+from makeready.storage import ObjectFacts, kept_json, object_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +87,8 @@ async def reusable(db: Executor, job_id: UUID, fingerprint: str) -> Reusable | N
     if row is None:
         return None
     return Reusable(
-        stored=_object(json.loads(row["stored"])),
-        thumbnail=None if row["picture"] is None else _object(json.loads(row["picture"])),
+        stored=object_of(json.loads(row["stored"])),
+        thumbnail=None if row["picture"] is None else object_of(json.loads(row["picture"])),
         facts=json.loads(row["facts"]),
     )
 
@@ -110,9 +110,9 @@ async def publish(
             "$1, $2, $3::text::jsonb, $4::text::jsonb, $5::text::jsonb)",
             lease.job_id,
             lease.token,
-            _kept(stored),
+            kept_json(stored),
             json.dumps(facts),
-            None if thumbnail is None else _kept(thumbnail),
+            None if thumbnail is None else kept_json(thumbnail),
         )
     )
 
@@ -137,33 +137,8 @@ async def publish_bundle(
             "$1, $2, $3::text::jsonb, $4::text::jsonb, $5::text::jsonb)",
             lease.job_id,
             lease.token,
-            _kept(pdf),
-            _kept(archive),
+            kept_json(pdf),
+            kept_json(archive),
             json.dumps(facts),
         )
-    )
-
-
-def _kept(stored: ObjectFacts) -> str:
-    """What is stored, as `makeready.file_keep` takes it."""
-    return json.dumps(
-        {
-            "bucket": stored.bucket,
-            "key": stored.key,
-            "media_type": stored.media_type,
-            "size_bytes": stored.byte_count,
-            "sha256": (stored.sha256 or b"").hex(),
-            "etag": stored.etag,
-        }
-    )
-
-
-def _object(kept: Mapping[str, Any]) -> ObjectFacts:
-    return ObjectFacts(
-        bucket=kept["bucket"],
-        key=kept["key"],
-        byte_count=kept["size_bytes"],
-        etag=kept["etag"] or "",
-        media_type=kept["media_type"],
-        sha256=bytes.fromhex(kept["sha256"]),
     )

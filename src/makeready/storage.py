@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
@@ -65,6 +66,35 @@ class ObjectFacts:
     sha256: bytes | None = None
     """Stated by whoever put the object; absent in listings and for foreign objects."""
     modified_at: datetime | None = None
+
+
+def kept(stored: ObjectFacts) -> dict[str, Any]:
+    """What is stored, as `makeready.file_keep` takes it."""
+    return {
+        "bucket": stored.bucket,
+        "key": stored.key,
+        "media_type": stored.media_type,
+        "size_bytes": stored.byte_count,
+        "sha256": (stored.sha256 or b"").hex(),
+        "etag": stored.etag,
+    }
+
+
+def kept_json(stored: ObjectFacts) -> str:
+    """`kept` as text."""
+    return json.dumps(kept(stored))
+
+
+def object_of(kept_facts: Mapping[str, Any]) -> ObjectFacts:
+    """What `makeready.file_facts` says of a stored file."""
+    return ObjectFacts(
+        bucket=kept_facts["bucket"],
+        key=kept_facts["key"],
+        byte_count=kept_facts["size_bytes"],
+        etag=kept_facts["etag"] or "",
+        media_type=kept_facts["media_type"],
+        sha256=bytes.fromhex(kept_facts["sha256"]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

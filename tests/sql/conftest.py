@@ -4,6 +4,7 @@ core      the test's session, in a database that has the queues of tests/support
 session   `await session(role=None)`: further sessions of the same database
 heard     `await heard()`: the notifications since the test began
 press     the test's session as one that renders; document types are there
+room      the test's session as one that generates cards
 dsn       as everywhere, but cloned from a template that has those queues
 """
 
@@ -20,6 +21,7 @@ import pytest
 from tests.support.cluster import TEMPLATE, Cluster
 from tests.support.core import QUEUES_SQL, Core
 from tests.support.database import Connect
+from tests.support.generating import Cardroom
 from tests.support.rendering import Press
 
 Session = Callable[..., Awaitable[Core]]
@@ -78,3 +80,8 @@ async def heard(connect: Connect) -> Heard:
 @pytest.fixture
 async def press(db: asyncpg.Connection) -> Press:
     return await Press(db).open()
+
+
+@pytest.fixture
+async def room(db: asyncpg.Connection) -> Cardroom:
+    return await Cardroom(db).open()

@@ -9,12 +9,20 @@ import pytest
 
 from tests.support.core import Core
 
-ON_ENDS = {"deliver_jobs_reach_the_delivery", "render_jobs_reach_the_document"}
+ON_ENDS = {
+    "deliver_jobs_reach_the_delivery",
+    "posm_jobs_reach_the_generation",
+    "render_jobs_reach_the_document",
+}
 """The end of a job reaches its domain row; nothing runs when it is claimed or done."""
 ON_DELETES = {
     "artifact_files_let_go",
     "document_type_versions_let_go",
     "pack_documents_take_their_results",
+    "posm_assets_let_go",
+    "posm_cards_let_go",
+    "posm_generations_let_go",
+    "posm_template_files_let_go",
     "render_bundles_take_their_results",
     "render_contents_let_go",
     "render_evidence_lets_go",
