@@ -123,8 +123,8 @@ def _art(page: Any, *, left: float, top: float) -> None:
     shape.finish(color=None, fill=(0.97, 0.94, 0.86))
     for line in range(100):
         y = top + height * (line + 0.5) / 100
-        points = [(left + width * step / 16, y + chance.uniform(-4, 4)) for step in range(17)]
-        for start in range(0, 15, 3):
+        points = [(left + width * step / 15, y + chance.uniform(-4, 4)) for step in range(16)]
+        for start in range(0, 13, 3):
             shape.draw_bezier(*points[start : start + 4])
         shape.finish(color=(0.8, chance.uniform(0.5, 0.8), 0.5), width=0.4)
     shape.commit()
@@ -171,4 +171,4 @@ def _photo(number: int) -> bytes:
 
 @functools.cache
 def _shade(base: int) -> bytes:
-    return bytes(base + (value * 30 >> 8) for value in range(256))
+    return bytes(255 - base - (value * 30 >> 8) for value in range(256))

@@ -94,9 +94,13 @@ class Boxes:
     def _trim(self, value: Any) -> Box:
         if value is None:
             return self.crop
+        found = len(self.problems)
         box = self._within_media("TrimBox", value, self.crop)
         meant = upright(value) or box
-        if max(abs(a - b) for a, b in zip(box, meant, strict=True)) > _ROUNDING_PT:
+        if (
+            len(self.problems) == found
+            and max(abs(a - b) for a, b in zip(box, meant, strict=True)) > _ROUNDING_PT
+        ):
             self._bad("TrimBox", "outside")
         return box
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,15 +78,17 @@ def _saved(document: Pdf) -> bytes:
     for name in set(document.trailer.keys()) - _KEPT:
         del document.trailer[name]
     out = io.BytesIO()
-    document.save(
-        out,
-        fix_metadata_version=False,
-        object_stream_mode=pikepdf.ObjectStreamMode.disable,
-        stream_decode_level=pikepdf.StreamDecodeLevel.none,
-        compress_streams=False,
-        encryption=False,
-        deterministic_id=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # widgets that no form lists stay as they are
+        document.save(
+            out,
+            fix_metadata_version=False,
+            object_stream_mode=pikepdf.ObjectStreamMode.disable,
+            stream_decode_level=pikepdf.StreamDecodeLevel.none,
+            compress_streams=False,
+            encryption=False,
+            deterministic_id=True,
+        )
     return out.getvalue()
 
 

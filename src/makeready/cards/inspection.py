@@ -32,6 +32,9 @@ _LOST = re.compile(
     r"|.*may not be correct.*"
 )
 """Warnings after which something is missing on the page."""
+_HARMLESS = re.compile(r"(?i)\bicc\b|cmsOpenProfile|appearance stream")
+"""A colour profile or the look of a form field is missing: viewers have their own."""
+_ENDED = re.compile(r"premature end of data in \w+ filter")
 _REASON_CHARS = 200
 
 pymupdf.TOOLS.mupdf_display_errors(False)
@@ -117,18 +120,46 @@ def _verdicts(document: pymupdf.Document) -> Iterator[Problem]:
 
 def _drawn(document: pymupdf.Document) -> Iterator[Problem]:
     """Draws every page, for what MuPDF then has to say."""
+    lost = _lost(document)
+    if lost and all(_ENDED.search(line) for line in lost):
+        lost = _lost_but_for_empty(document.tobytes())
+    if lost or document.is_repaired:
+        yield _damaged("; ".join(lost))
+
+
+def _lost(document: pymupdf.Document) -> list[str]:
+    pymupdf.TOOLS.reset_mupdf_warnings()
     for number in range(document.page_count):
         document[number].get_pixmap(dpi=_LOOK_DPI)
     said = pymupdf.TOOLS.mupdf_warnings().splitlines()
-    lost = [line for line in said if _LOST.search(line)]
-    if lost or document.is_repaired:
-        yield _damaged("; ".join(dict.fromkeys(lost)))
+    lost = [line for line in said if _LOST.search(line) and not _HARMLESS.search(line)]
+    return list(dict.fromkeys(lost))
+
+
+def _lost_but_for_empty(pdf: bytes) -> list[str]:
+    """What is lost when streams without a byte, which qpdf writes, do not count as cut off."""
+    out = io.BytesIO()
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        for thing in document.objects:
+            if isinstance(thing, pikepdf.Stream) and not thing.read_raw_bytes():
+                thing.write(b"")
+        document.save(out, compress_streams=False)
+    with pymupdf.open(stream=out.getvalue(), filetype="pdf") as mended:
+        return _lost(mended)
+
+
+def _of_page_tree(document: pikepdf.Pdf) -> list[Problem]:
+    """A page without a sound MediaBox gets one from qpdf, which says so once."""
+    if not len(document.pages):
+        return [Problem(code="template_no_pages")]
+    if not any("MediaBox" in said for said in document.get_warnings()):
+        return []
+    facts = {"box": "MediaBox", "reason": "not_numbers"}
+    return [Problem(code="template_bad_box", facts=facts)]
 
 
 def _facts(pdf: bytes, document: pikepdf.Pdf) -> TemplateFacts:
-    if not document.pages:
-        raise CardsRefused([Problem(code="template_no_pages")])
-    problems: list[Problem] = []
+    problems = _of_page_tree(document)
     if is_signed(document):
         problems.append(Problem(code="template_signed"))
     if dynamic_form(document):

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from makeready.cards.drawing import Drawn
-from makeready.cards.order import Order
+import fontTools
+import pikepdf
+import pymupdf
 
-__all__ = ["Card", "Order"]
+from makeready.cards.compile import compiled
+from makeready.cards.drawing import Drawn, Painter
+from makeready.cards.geometry import Frame, frame
+from makeready.cards.order import Order
+from makeready.cards.settings import CardSettings, read_settings
+from makeready.cards.stamp import Stamper
+from makeready.cards.template import TemplateFacts, inspect
+from makeready.cards.values import Row
+
+__all__ = ["STAMPER", "Card", "Order", "Press"]
+
+_VERSION = 1  # counts up with every change after which the same order makes other bytes
+STAMPER = ", ".join(
+    [
+        f"makeready-cards {_VERSION}",
+        f"pymupdf {pymupdf.VersionBind}",
+        f"qpdf {pikepdf.__libqpdf_version__}",
+        f"fonttools {fontTools.version}",
+        f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
+    ]
+)
+"""All whose version shows in the bytes of a card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +45,74 @@ class Card:
     crc32: int
     sha256: bytes
     drawn: Drawn
+
+
+class Press:
+    """A generation that was made ready: nothing that cannot be printed gets this far."""
+
+    def __init__(
+        self,
+        *,
+        prefix: bytes,
+        frames: Mapping[int, Frame],
+        rows: Sequence[Row],
+        settings: CardSettings,
+        facts: TemplateFacts,
+        painter: Painter,
+        stamper: Stamper,
+    ) -> None:
+        self.prefix = prefix
+        """The bytes that all its cards begin with."""
+        self.frames = frames
+        """Of all pages of the template."""
+        self.rows = rows
+        self.settings = settings
+        self.facts = facts
+        self.pages = painter.pages
+        """Those that are stamped."""
+        self._painter = painter
+        self._stamper = stamper
+
+    @classmethod
+    def open(cls, order: Order, facts: TemplateFacts | None = None) -> Press:
+        """Makes an order ready; raises CardsRefused with all that is wrong with it.
+
+        `facts` spare a look at a template that was looked at before.
+        """
+        known = facts or inspect(order.pdf)
+        settings = read_settings(order.settings)
+        painter = Painter(
+            settings,
+            order.rows,
+            has_cmyk=known.has_cmyk,
+            pages=len(known.pages),
+            assets=order.assets,
+        )
+        frames = {page.number: frame(page, settings.origin) for page in known.pages}
+        template = compiled(order.pdf, frames, painter.pages, painter.resources)
+        return cls(
+            prefix=template.prefix,
+            frames=frames,
+            rows=order.rows,
+            settings=settings,
+            facts=known,
+            painter=painter,
+            stamper=Stamper(template),
+        )
+
+    def stamp(self, index: int) -> Card:
+        """The card of one row; raises CardsRefused."""
+        drawn = self._painter.draw(index)
+        stamped = self._stamper.stamp(drawn.operators)
+        return Card(
+            index=index,
+            tail=stamped.tail,
+            byte_count=stamped.byte_count,
+            crc32=stamped.crc32,
+            sha256=stamped.sha256,
+            drawn=drawn,
+        )
+
+    def whole(self, card: Card) -> bytes:
+        """The file."""
+        return self.prefix + card.tail

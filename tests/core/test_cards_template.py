@@ -1,0 +1,425 @@
+"""What a designer's PDF is, and every reason why one is not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pikepdf
+import pytest
+from pikepdf import Array, Dictionary, Name, Pdf, String
+
+from makeready.cards import inspection
+from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.template import PageFacts, TemplateFacts, inspect, is_marker
+from makeready.cards.wording import codes
+from tests.support.card_templates import heavy, light, turned
+from tests.support.card_zoo import plain, widget
+
+Change = Callable[[Pdf, Any], None]
+
+
+def refused(pdf: bytes) -> tuple[Problem, ...]:
+    with pytest.raises(CardsRefused) as caught:
+        inspect(pdf)
+    assert {problem.code for problem in caught.value.problems} <= codes()
+    return caught.value.problems
+
+
+def changed(change: Change, **kept: Any) -> TemplateFacts:
+    return inspect(plain(change=change, **kept))
+
+
+def page(**kept: Any) -> PageFacts:
+    return inspect(plain(**kept)).pages[0]
+
+
+def test_a_light_template_is_described() -> None:
+    facts = inspect(light())
+    (seen,) = facts.pages
+    assert (facts.byte_count, facts.has_cmyk, facts.warnings) == (len(light()), False, ())
+    assert seen.trim == seen.crop == seen.media == pytest.approx((0, 0, 297.64, 419.53), abs=0.01)
+    assert [is_embedded for _, is_embedded in facts.fonts] == [True]
+    assert len(facts.sha256) == 64
+
+
+def test_a_heavy_template_keeps_bleed_and_is_of_four_inks() -> None:
+    facts = inspect(heavy())
+    assert facts.has_cmyk
+    assert [seen.number for seen in facts.pages] == [1, 2]
+    front = facts.pages[0]
+    assert front.trim[0] - front.bleed[0] == pytest.approx(3 / 25.4 * 72, abs=0.01)
+    assert front.crop == front.media
+
+
+def test_a_turned_template_is_read_as_it_lies() -> None:
+    (seen,) = inspect(turned()).pages
+    assert (seen.rotate, seen.crop[0], seen.media[0]) == (90, 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("pdf", "code", "facts"),
+    [
+        (b"", "template_empty", {}),
+        (b"<html><body>Hello</body></html>", "template_not_pdf", {"kind": "HTML"}),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "template_not_pdf", {"kind": "PNG"}),
+        (b"MZ" + bytes(2000) + b"%PDF-1.7", "template_not_pdf", {"kind": ""}),
+    ],
+)
+def test_psm_007_what_is_no_pdf_is_named(pdf: bytes, code: str, facts: dict[str, Any]) -> None:
+    (problem,) = refused(pdf)
+    assert (problem.code, problem.facts) == (code, facts)
+
+
+def test_psm_007_html_that_calls_itself_a_pdf_is_found_out() -> None:
+    """MuPDF opens it as a document, whatever kind of file it is told to expect."""
+    (problem,) = refused(b"<html><!-- %PDF-1.7 --><body>Hello</body></html>")
+    assert problem.code in {"template_not_pdf", "template_damaged"}
+
+
+@pytest.mark.parametrize(
+    "kept", [slice(None, -300), slice(None, -1000), slice(None, 16_000), slice(300, None)]
+)
+def test_psm_007_a_file_that_is_cut_off_is_damaged(kept: slice) -> None:
+    """MuPDF mends it without a word, and may find no pages, or pages without their art."""
+    pdf = light()[kept]
+    (problem,) = refused(pdf if pdf.startswith(b"%PDF-") else b"%PDF-1.7\n" + pdf)
+    assert problem.code == "template_damaged"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"0 0 9 9 re f /Missing Do",
+        b"0 0 9 9 re f nonsense 1 2 cm",
+        b"BI /W 99 /H 99 /BPC 8 /CS /G ID abc",
+        b"BT (never closed",
+    ],
+)
+def test_psm_007_art_that_cannot_be_drawn_to_its_end_is_damaged(content: bytes) -> None:
+    (problem,) = refused(plain(content))
+    assert problem.code == "template_damaged"
+    assert problem.facts["reason"]
+
+
+def test_a_stream_without_a_byte_is_not_cut_off() -> None:
+    assert inspect(plain(b"")).pages
+    (problem,) = refused(plain(b"", change=in_form(b"")).replace(b"/Length 0", b"/Length 1"))
+    assert problem.code == "template_damaged"
+
+
+def test_psm_007_a_picture_that_ends_too_soon_is_damaged() -> None:
+    def cut(document: Pdf, page: Any) -> None:
+        whole = heavy()
+        start = whole.index(b"\xff\xd8\xff")
+        picture = document.make_stream(
+            whole[start : start + 200_000],
+            Type=Name.XObject,
+            Subtype=Name.Image,
+            Width=1311,
+            Height=1819,
+            BitsPerComponent=8,
+            ColorSpace=Name.DeviceCMYK,
+            Filter=Name.DCTDecode,
+        )
+        page.Resources = Dictionary(XObject=Dictionary(Photo=picture))
+
+    (problem,) = refused(plain(b"200 0 0 200 0 0 cm /Photo Do", change=cut))
+    assert problem.code == "template_damaged"
+
+
+def test_psm_007_a_password_is_asked_for_or_forbids_changes() -> None:
+    locked = plain(encryption=pikepdf.Encryption(user="secret", owner="secret"))
+    assert [problem.code for problem in refused(locked)] == ["template_encrypted"]
+    no = pikepdf.Permissions(modify_other=False)
+    forbidden = plain(encryption=pikepdf.Encryption(user="", owner="secret", allow=no))
+    assert [problem.code for problem in refused(forbidden)] == ["template_restricted"]
+    open_to_all = plain(encryption=pikepdf.Encryption(user="", owner="secret"))
+    assert inspect(open_to_all).pages
+
+
+def test_psm_007_a_file_without_pages_is_told_so() -> None:
+    assert [problem.code for problem in refused(plain(pages=0))] == ["template_no_pages"]
+
+
+def test_psm_007_size_and_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "PAGES_LIMIT", 2)
+    (problem,) = refused(plain(pages=3))
+    assert (problem.code, problem.facts) == ("template_too_big", {"pages": 3, "limit": 2})
+    monkeypatch.setattr(inspection, "SIZE_LIMIT_BYTES", 500)
+    (problem,) = refused(light())
+    assert problem.facts == {"bytes": len(light()), "limit": 500}
+
+
+@pytest.mark.parametrize(
+    ("keys", "box", "reason"),
+    [
+        ({"/MediaBox": [0, 0, 0, 0]}, "MediaBox", "empty"),
+        ({"/MediaBox": [0, 0, 400_000, 400]}, "MediaBox", "huge"),
+        ({"/TrimBox": [10, 10, 900, 300]}, "TrimBox", "outside"),
+        ({"/TrimBox": [50, 50, 50, 300]}, "TrimBox", "empty"),
+        ({"/CropBox": [900, 900, 950, 950]}, "CropBox", "outside"),
+        ({"/BleedBox": [-90, -90, -50, -50]}, "BleedBox", "outside"),
+        ({"/Rotate": 45}, "Rotate", "no_right_angle"),
+        ({"/UserUnit": 0}, "UserUnit", "not_numbers"),
+    ],
+)
+def test_psm_007_a_box_that_cannot_be_right_is_named(
+    keys: dict[str, Any], box: str, reason: str
+) -> None:
+    found = refused(plain(page=keys))
+    assert [problem.code for problem in found] == ["template_bad_box"]
+    assert found[0].facts == {"page": 1, "box": box, "reason": reason}
+
+
+@pytest.mark.parametrize("box", [[0, 0, 200], ["a", 0, 200, 300]])
+def test_psm_007_a_page_without_a_size_is_told(box: list[Any]) -> None:
+    (problem,) = refused(plain(page={"/MediaBox": box}))
+    assert problem.facts == {"box": "MediaBox", "reason": "not_numbers"}
+
+
+def test_psm_007_boxes_of_all_pages_are_told_at_once() -> None:
+    found = refused(plain(page={"/Rotate": 45, "/UserUnit": -1}, pages=2))
+    assert [(each.facts["page"], each.facts["box"]) for each in found] == [
+        *((1, "Rotate"), (1, "UserUnit")),
+        *((2, "Rotate"), (2, "UserUnit")),
+    ]
+
+
+def test_boxes_are_inherited_put_in_order_and_cut_to_the_page() -> None:
+    above = {"/CropBox": [250, 400, -30, -30], "/Rotate": -270}
+    seen = page(above=above, page={"/TrimBox": [240, 10, 20, 390]})
+    assert seen.crop == seen.bleed == pytest.approx((0, 0, 250, 400))
+    assert seen.trim == pytest.approx((20, 10, 240, 390))
+    assert (seen.rotate, seen.user_unit) == (90, 1)
+
+
+def test_a_trim_box_that_is_rounded_is_taken_as_it_is_meant() -> None:
+    seen = page(media=(0, 0, 200, 300), page={"/TrimBox": [0, 0, 200.2, 300]})
+    assert seen.trim == (0, 0, 200, 300)
+
+
+def test_a_cropped_page_has_its_trim_where_the_crop_is() -> None:
+    seen = page(page={"/CropBox": [10, 20, 150, 200]})
+    assert seen.trim == seen.bleed == (10, 20, 150, 200)
+
+
+def signature(document: Pdf, page: Any) -> None:
+    field = widget(document, page, "Signature1", (0, 0, 50, 20))
+    field.FT = Name.Sig
+
+
+def certified(document: Pdf, page: Any) -> None:  # noqa: ARG001
+    document.Root.Perms = Dictionary(DocMDP=Dictionary())
+
+
+@pytest.mark.parametrize("change", [signature, certified])
+def test_psm_007_a_signed_file_is_not_broken(change: Change) -> None:
+    assert [problem.code for problem in refused(plain(change=change))] == ["template_signed"]
+
+
+def script(text: str = "app.alert(1)") -> Dictionary:
+    return Dictionary(S=Name.JavaScript, JS=text)
+
+
+def with_everything_active(document: Pdf, page: Any) -> None:
+    document.Root.OpenAction = script()
+    document.Root.Names = Dictionary(
+        JavaScript=Dictionary(Names=Array([String("a"), script()])),
+        EmbeddedFiles=Dictionary(Names=Array()),
+    )
+    page.AA = Dictionary(O=Dictionary(S=Name.Launch, F="calc.exe"))
+    field = widget(document, page, "total", (0, 0, 50, 20))
+    field.AA = Dictionary(C=script())
+    document.Root.AcroForm.XFA = document.make_stream(b"<xdp/>")
+
+
+def test_active_content_is_a_note() -> None:
+    facts = changed(with_everything_active)
+    assert facts.warnings == ("template_active_content",)
+    assert facts.active == ("embedded_files", "javascript", "launch", "xfa")
+
+
+def test_a_view_to_open_with_and_a_link_are_not_active() -> None:
+    def harmless(document: Pdf, page: Any) -> None:
+        document.Root.OpenAction = Array([page, Name.Fit])
+        link = Dictionary(
+            Type=Name.Annot,
+            Subtype=Name.Link,
+            Rect=Array([0, 0, 9, 9]),
+            A=Dictionary(S=Name.URI, URI="https://example.ru"),
+        )
+        page.Annots = Array([document.make_indirect(link)])
+
+    facts = changed(harmless)
+    assert (facts.active, facts.warnings, facts.pages[0].annotations) == ((), (), ())
+
+
+def test_psm_007_a_form_that_draws_itself_is_refused() -> None:
+    def dynamic(document: Pdf, page: Any) -> None:
+        with_everything_active(document, page)
+        document.Root.NeedsRendering = True
+
+    (problem,) = refused(plain(change=dynamic))
+    assert (problem.code, problem.facts["case"]) == ("template_active_content", "refused")
+
+
+@pytest.mark.parametrize(
+    ("space", "is_odd"),
+    [
+        (Name.DeviceRGB, True),
+        (Array([Name.CalRGB, Dictionary(WhitePoint=Array([1, 1, 1]))]), True),
+        (Name.DeviceCMYK, False),
+        (None, False),
+    ],
+)
+def test_transparency_blended_in_rgb_is_a_warning(space: Any, is_odd: bool) -> None:
+    group = Dictionary(S=Name.Transparency, **({"CS": space} if space is not None else {}))
+    facts = inspect(plain(page={"/Group": group}))
+    assert facts.pages[0].blends_rgb is is_odd
+    assert ("template_rgb_group" in facts.warnings) is is_odd
+
+
+def test_a_font_that_is_not_embedded_is_a_warning() -> None:
+    font = Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica)
+    resources = Dictionary(Font=Dictionary(F1=font))
+    facts = inspect(plain(b"BT /F1 12 Tf (x) Tj ET", page={"/Resources": resources}))
+    assert facts.fonts == (("Helvetica", False),)
+    assert facts.warnings == ("fonts_not_embedded",)
+
+
+def in_form(content: bytes, **keys: Any) -> Change:
+    def change(document: Pdf, page: Any) -> None:
+        form = document.make_stream(
+            content, Type=Name.XObject, Subtype=Name.Form, BBox=Array([0, 0, 9, 9]), **keys
+        )
+        page.Resources = Dictionary(XObject=Dictionary(Fm0=form))
+
+    return change
+
+
+def intent(profile_inks: int | None, condition: str = "") -> Change:
+    def change(document: Pdf, page: Any) -> None:  # noqa: ARG001
+        said = Dictionary(S=Name.GTS_PDFX, OutputConditionIdentifier=condition)
+        if profile_inks:
+            said.DestOutputProfile = document.make_stream(b"icc", N=profile_inks)
+        document.Root.OutputIntents = Array([said])
+
+    return change
+
+
+def space(value: Any) -> Change:
+    def change(document: Pdf, page: Any) -> None:  # noqa: ARG001
+        page.Resources = Dictionary(ColorSpace=Dictionary(CS0=value))
+
+    return change
+
+
+FUNCTION = Dictionary(FunctionType=2, Domain=Array([0, 1]), N=1, C1=Array([0, 1, 1, 0]))
+SPOT = Array([Name.Separation, Name("/PANTONE 186 C"), Name.DeviceCMYK, FUNCTION])
+
+
+@pytest.mark.parametrize(
+    ("content", "change", "has_cmyk"),
+    [
+        (b"0 0 0 1 k 0 0 9 9 re f", None, True),
+        (b"0 .5 -0 1.0 K\n0 0 m 9 9 l S", None, True),
+        (b"/DeviceCMYK cs 0 0 0 1 sc", None, True),
+        (b"0 0 1 rg 0.5 g", None, False),
+        (b"/Fm0 Do", in_form(b"0 1 0 0 k"), True),
+        (b"/Fm0 Do", in_form(b"0 1 0 rg"), False),
+        (b"", space(SPOT), True),
+        (b"", space(Array([Name.Indexed, Name.DeviceCMYK, 0, b"abcd"])), True),
+        (b"", space(Array([Name.Separation, Name.Black, Name.DeviceRGB, FUNCTION])), False),
+        (b"", intent(4), True),
+        (b"", intent(3, "FOGRA39"), False),
+        (b"", intent(None, "Coated FOGRA39"), True),
+        (b"", intent(None, "sRGB IEC61966-2.1"), False),
+    ],
+)
+def test_cmyk_is_found_wherever_it_hides(
+    content: bytes, change: Change | None, has_cmyk: bool
+) -> None:
+    assert inspect(plain(content, change=change)).has_cmyk is has_cmyk
+
+
+def test_form_fields_are_listed_where_they_lie() -> None:
+    def form(document: Pdf, page: Any) -> None:
+        widget(document, page, "{table.number}", (10, 20, 110, 60), DA="/Helv 18.5 Tf 0 g")
+        widget(document, page, "name", (10, 90, 110, 70), V="Анна")
+        note = Dictionary(
+            Type=Name.Annot,
+            Subtype=Name.Square,
+            Rect=Array([5, 5, 95, 95]),
+            Contents="{table.url}",
+        )
+        page.Annots.append(document.make_indirect(note))
+
+    facts = changed(form)
+    found = {field.name: (field.kind, field.box, field.size) for field in facts.form_fields}
+    assert found == {
+        "{table.number}": ("text", (10, 20, 110, 60), 18.5),
+        "name": ("text", (10, 70, 110, 90), 11.0),
+        "{table.url}": ("square", (5, 5, 95, 95), 11.0),
+    }
+    assert facts.pages[0].annotations == (("widget", (10, 70, 110, 90)),)
+
+
+def test_the_name_of_a_form_field_is_that_of_its_parents_too() -> None:
+    def form(document: Pdf, page: Any) -> None:
+        field = widget(document, page, "number", (10, 20, 110, 60))
+        field.Parent = document.make_indirect(Dictionary(T="table", FT=Name.Tx, Kids=[field]))
+        document.Root.AcroForm.Fields = Array([field.Parent])
+
+    (field,) = changed(form).form_fields
+    assert field.name == "table.number"
+
+
+def note(kind: str, flags: int, **keys: Any) -> Change:
+    def change(document: Pdf, page: Any) -> None:
+        made = Dictionary(
+            Type=Name.Annot, Subtype=Name(kind), Rect=Array([1, 2, 3, 4]), F=flags, **keys
+        )
+        page.Annots = Array([document.make_indirect(made)])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "is_painted"),
+    [
+        (note("/FreeText", 4), True),
+        (note("/Stamp", 0), True),
+        (note("/Stamp", 2), False),
+        (note("/Stamp", 32), False),
+        (note("/Stamp", 32 | 4), True),
+        (note("/Popup", 0), False),
+        (note("/Widget", 4), False),
+        (note("/Widget", 4, MK=Dictionary(BG=Array([1]))), True),
+        (note("/Widget", 4, V="x"), True),
+    ],
+)
+def test_only_what_shows_lies_above_the_page(change: Change, is_painted: bool) -> None:
+    assert bool(changed(change).pages[0].annotations) is is_painted
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("{table.url}", True),
+        ("Стол № {table.number}", True),
+        ("table.number", True),
+        ("row.city", True),
+        ("number", False),
+        ("mytable.number", False),
+        ("{}", False),
+    ],
+)
+def test_what_marks_a_place(name: str, is_one: bool) -> None:
+    assert is_marker(name) is is_one
+
+
+def test_mupdf_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    refused(light()[:-1000])
+    refused(plain(b"/Missing Do"))
+    assert capfd.readouterr() == ("", "")
