@@ -60,6 +60,13 @@ def note_fault(log: Any, event: str, error: BaseException, **facts: Any) -> None
     write(event, error=f"{type(error).__name__}: {error}", **facts)
 
 
+def alone(error: Exception) -> Exception:
+    """The one error inside the groups that task groups put around it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 @contextmanager
 def database_fault() -> Iterator[None]:
     """Turns what only a broken connection can raise here into DatabaseAway.

@@ -35,6 +35,7 @@ from makeready.storage_errors import (
     StorageUnavailable,
     answered,
 )
+from makeready.storage_put import ShortWay, Signer, open_short_way
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client  # stubs: not there at run time
@@ -105,6 +106,8 @@ class Storage:
     signer: S3Client
     bucket: str
     region: str
+    short_way: ShortWay | None = None
+    """None where only the client knows endpoint or credentials."""
 
     def of_bucket(self, bucket: str) -> Storage:
         """The same store with another bucket: that of a file which was stored in it."""
@@ -258,6 +261,17 @@ class Storage:
         allowed_s = CALL_TIMEOUT_S + len(body) / SLOWEST_BYTES_PER_S
         try:
             async with answered("put", key, timeout_s=allowed_s):
+                if self.short_way is not None and (
+                    etag := await self.short_way.put(
+                        self.bucket,
+                        key,
+                        body,
+                        media_type=media_type,
+                        digest=digest,
+                        only_new=only_new,
+                    )
+                ):
+                    return etag.strip('"')
                 answer = await self.client.put_object(
                     Bucket=self.bucket,
                     Key=key,
@@ -294,8 +308,20 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(settings, settings.s3_url))
         signer = await stack.enter_async_context(_client(settings, settings.s3_presign_url))
+        endpoint, key, secret = settings.s3_url, settings.s3_access_key, settings.s3_secret_key
+        short_way = None
+        if endpoint and key and secret:
+            own = Signer(
+                endpoint=endpoint, region=settings.s3_region, access_key=key, secret_key=secret
+            )
+            if own.is_direct:
+                short_way = await stack.enter_async_context(open_short_way(own))
         yield Storage(
-            client=client, signer=signer, bucket=settings.s3_bucket, region=settings.s3_region
+            client=client,
+            signer=signer,
+            bucket=settings.s3_bucket,
+            region=settings.s3_region,
+            short_way=short_way,
         )
 
 

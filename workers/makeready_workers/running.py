@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from makeready.errors import LeaseLost, MakereadyError, Rejected
-from makeready.faults import is_away, is_transient
+from makeready.faults import alone, is_away, is_transient
 from makeready.jobs import Done, JobFailed
 from makeready_workers.attempt import Attempt
 from makeready_workers.ending import Endings
@@ -49,7 +49,7 @@ async def _work(
     try:
         outcome = await attempt.work(handler)
     except Exception as raised:  # noqa: BLE001 -- whatever a handler raises ends its attempt only
-        error = _alone(raised)
+        error = alone(raised)
         if isinstance(error, LeaseLost):
             return None, None
         if attempt.stopped is None:
@@ -109,13 +109,6 @@ async def _fail(attempt: Attempt, failure: JobFailed, endings: Endings) -> str:
     log = _log.info if failure.kind in ("snooze", "interrupted", "cancelled") else _log.warning
     log("job_failed", kind=failure.kind, code=failure.code, state=state, ms=_ms(attempt))
     return state
-
-
-def _alone(error: Exception) -> Exception:
-    """The one error inside the groups that a handler's own task groups put around it."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _ms(attempt: Attempt) -> float:
