@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pikepdf
+import pytest
 import segno
 from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards.compile import compiled
 from makeready.cards.drawing import Resource
 from makeready.cards.geometry import frame
+from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.stamp import Stamper
-from makeready.cards.template import inspect
+from makeready.cards.template import TemplateFacts, inspect
+from makeready.cards.wording import codes
 
+Change = Callable[[Pdf, Any], None]
+"""Of a document and its first page."""
 LINK = "https://go.example.ru/t/4b8c"
 SIDE_MM = 33.0
 MODULES = 37
@@ -29,7 +34,7 @@ def plain(
     media: Sequence[float] = (0, 0, 297.64, 419.53),
     page: Mapping[str, Any] | None = None,
     above: Mapping[str, Any] | None = None,
-    change: Callable[[Pdf, Any], None] | None = None,
+    change: Change | None = None,
     pages: int = 1,
     **saved: Any,
 ) -> bytes:
@@ -81,6 +86,19 @@ def stamped(
     drawn = {1: operators} if isinstance(operators, bytes) else operators
     template = compiled(pdf, frames, tuple(drawn), resources)
     return template.prefix + Stamper(template).stamp(drawn).tail
+
+
+def changed(change: Change, **kept: Any) -> TemplateFacts:
+    """What a template is that was changed in this way."""
+    return inspect(plain(change=change, **kept))
+
+
+def refused(pdf: bytes) -> tuple[Problem, ...]:
+    """Why it is not taken; there are words for all of it."""
+    with pytest.raises(CardsRefused) as caught:
+        inspect(pdf)
+    assert {problem.code for problem in caught.value.problems} <= codes()
+    return caught.value.problems
 
 
 def widget(document: Pdf, page: Any, name: str, rect: Sequence[float], **keys: Any) -> Any:
