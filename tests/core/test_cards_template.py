@@ -7,10 +7,11 @@ from typing import Any
 
 import pikepdf
 import pytest
-from pikepdf import Dictionary, Name, Pdf
+from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards import inspection
-from makeready.cards.template import PageFacts, inspect, is_marker
+from makeready.cards.markers import marked
+from makeready.cards.template import PageFacts, inspect
 from tests.support.card_templates import heavy, light, turned
 from tests.support.card_zoo import Change, plain, refused, widget
 
@@ -213,19 +214,21 @@ def test_psm_007_a_signed_file_is_not_broken(change: Change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"),
+    ("name", "as_field", "as_note"),
     [
-        ("{table.url}", True),
-        ("Стол № {table.number}", True),
-        ("table.number", True),
-        ("row.city", True),
-        ("number", False),
-        ("mytable.number", False),
-        ("{}", False),
+        ("{table.url}", "{table.url}", "{table.url}"),
+        ("Стол № {table.number}", "Стол № {table.number}", "Стол № {table.number}"),
+        ("table.number", "{table.number}", "{table.number}"),
+        ("row.city_2", "{row.city}", "{row.city}"),
+        ("QR-код 2", "", ""),
+        ("QR 2", "{table.url}", ""),
+        ("Стол", "{table.number}", ""),
+        ("mytable.number", "", ""),
+        ("{}", "", ""),
     ],
 )
-def test_what_marks_a_place(name: str, is_one: bool) -> None:
-    assert is_marker(name) is is_one
+def test_what_marks_a_place(name: str, as_field: str, as_note: str) -> None:
+    assert (marked(name), marked(name, is_note=True)) == (as_field, as_note)
 
 
 def test_mupdf_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

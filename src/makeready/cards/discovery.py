@@ -11,31 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from makeready.cards.geometry import MM_PER_POINT, frame, inverse, moved
+from makeready.cards.markers import marked
 from makeready.cards.schema import MAX_FIELDS
 from makeready.cards.template import FormField, TemplateFacts
-from makeready.cards.values import BadValue, Expression, known_paths, parse
+from makeready.cards.values import BadValue, Expression, parse
 
 _SIZES_PT = (6.0, 72.0)
 _LEAST_PT = 6.0
-_ALIASES = {
-    "qr": "{table.url}",
-    "qrcode": "{table.url}",
-    "code": "{table.url}",
-    "link": "{table.url}",
-    "url": "{table.url}",
-    "код": "{table.url}",
-    "ссылка": "{table.url}",
-    "table": "{table.number}",
-    "number": "{table.number}",
-    "label": "{table.number}",
-    "стол": "{table.number}",
-    "номер": "{table.number}",
-    "restaurant": "{restaurant.name}",
-    "ресторан": "{restaurant.name}",
-    "section": "{table.section}",
-    "зал": "{table.section}",
-}
-"""Names that people give such fields, lower case, without digits and marks."""
 
 
 def settings_from(facts: TemplateFacts) -> dict[str, Any]:
@@ -51,12 +33,7 @@ def settings_from(facts: TemplateFacts) -> dict[str, Any]:
 
 def _value(name: str) -> Expression | None:
     """What a field of this name is to say."""
-    text = re.sub(r"(#|_)\d+$|\[\d+\]$", "", name.strip())
-    plain = re.sub(r"[\W\d_]+", "", text).lower()
-    if text in known_paths() or re.fullmatch(r"row\.\w+", text):
-        text = f"{{{text}}}"
-    elif "{" not in text:
-        text = _ALIASES.get(plain, "")
+    text = marked(name)
     try:
         found = parse(text)
     except BadValue:

@@ -10,7 +10,8 @@ from pikepdf import Array, Dictionary, Name, Pdf, Stream
 
 from makeready.cards.boxes import upright
 from makeready.cards.geometry import Box
-from makeready.cards.template import FormField, is_marker
+from makeready.cards.markers import marked
+from makeready.cards.template import FormField
 
 _DEPTH = 20
 _HIDDEN, _PRINTED, _UNSEEN = 2, 4, 32
@@ -43,7 +44,7 @@ def painted_above(page: Any) -> tuple[tuple[str, Box], ...]:
     shown = []
     for note in notes_of(page):
         box = upright(note.get(Name.Rect))
-        if box is not None and _is_painted(note) and not is_marker(name_of(note)):
+        if box is not None and _is_painted(note) and not _marks(note):
             shown.append((str(note.get(Name.Subtype, ""))[1:].lower(), box))
     return tuple(shown)
 
@@ -56,12 +57,16 @@ def form_fields(document: Pdf) -> tuple[FormField, ...]:
         for note in notes_of(page.obj):
             box, name = upright(note.get(Name.Rect)), name_of(note)
             is_widget = note.get(Name.Subtype) == Name.Widget
-            if box is None or not (is_widget or is_marker(name)) or not name:
+            if box is None or not (is_widget or _marks(note)) or not name:
                 continue
             kind = _kind(note) if is_widget else str(note.get(Name.Subtype, ""))[1:].lower()
             size = _size(_value(note, "/DA") or defaults.get(Name.DA))
             found.append(FormField(name=name, page=number, box=box, kind=kind, size=size))
     return tuple(found)
+
+
+def _marks(note: Any) -> bool:
+    return bool(marked(name_of(note), is_note=note.get(Name.Subtype) != Name.Widget))
 
 
 def _upwards(node: Any) -> Iterator[Any]:
@@ -123,7 +128,7 @@ def take_out_markers(document: Pdf) -> None:
     gone: set[tuple[int, int]] = set()
     for page in document.pages:
         notes = notes_of(page.obj)
-        kept = [note for note in notes if not is_marker(name_of(note))]
+        kept = [note for note in notes if not _marks(note)]
         if len(kept) < len(notes):
             gone |= {note.objgen for note in notes if note.is_indirect} - {
                 note.objgen for note in kept

@@ -10,10 +10,12 @@ import fontTools
 import pikepdf
 import pymupdf
 
+from makeready.cards.checks import problems
 from makeready.cards.compile import compiled
 from makeready.cards.drawing import Drawn, Painter
 from makeready.cards.geometry import Frame, frame
 from makeready.cards.order import Order
+from makeready.cards.problems import CardsRefused
 from makeready.cards.settings import CardSettings, read_settings
 from makeready.cards.stamp import Stamper
 from makeready.cards.template import TemplateFacts, inspect
@@ -81,6 +83,9 @@ class Press:
         """
         known = facts or inspect(order.pdf)
         settings = read_settings(order.settings)
+        found = problems(known, settings, order.rows, order.assets)
+        if any(problem.is_error for problem in found):
+            raise CardsRefused(found)
         painter = Painter(
             settings,
             order.rows,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from makeready.cards.geometry import Box
-
-_MARKER = r"\{[^{}]+\}|^(?:table|restaurant|generation|row)\.\w+$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +65,3 @@ def inspect(pdf: bytes) -> TemplateFacts:
     from makeready.cards.inspection import look  # noqa: PLC0415 – loads two PDF libraries
 
     return look(pdf)
-
-
-def is_marker(name: str) -> bool:
-    """True: a form field of this name, or a note that says it, only marks a place.
-
-    `{table.url}` and `table.url` do. What marks a place is not printed.
-    """
-    return re.search(_MARKER, name) is not None
