@@ -1,24 +1,29 @@
 """Many QR symbols that differ in their payload alone, as fast as big integers go.
 
 For one version, level, mode and length each module is an affine function, over GF(2), of the bits
-of the payload: flipping a bit flips the same modules whatever the others are. What each bit flips
-is learned from segno, once. A symbol is one integer, and so the eight masks are judged by a few
-shifts each, by the rules that segno goes by: the symbols are the same, bit for bit.
-
-An integer has its rows from the top down, the leftmost module highest; four light modules lie
-between rows, since beyond a symbol's edge all is light to the rules.
+of the payload: flipping a bit flips the same modules whatever the others are. So segno makes the
+first symbol, with each mask, and all others come of it by what their bits flip. The symbols are
+segno's, bit for bit, the choice of the mask included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import segno
+from segno.consts import ECC
 
-_GAP = 4
+from makeready.cards.masks import GAP, Rules
+from makeready.cards.modules import data_path, size_of
+
+_BLOCKS: Any = ECC
+"""By version and by level, which segno counts as M, L, H, Q: blocks and their codewords."""
 _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHANUMERIC)}
+_COUNT_BITS = {"numeric": (10, 12, 14), "alphanumeric": (9, 11, 13), "byte": (8, 16, 16)}
+_MODE_BITS = 4
 
 
 class BatchEncoder:
@@ -30,90 +35,159 @@ class BatchEncoder:
         self.level = level
         self._mode = mode
         self._length = len(first)
-        self._plane = _plane(version, level, mode, len(first))
         self._first = _groups(first, mode)
+        self._flips = _flips(version, level, mode, len(first))
+        self._rules = _rules(version)
         self._masks = tuple(range(8)) if mask is None else (mask,)
-        self._finished = tuple(self._plane.made(first, each) for each in self._masks)
-        judged = _Rules(17 + 4 * version)
-        self._rules = judged
-        self._open = tuple(symbol & judged.free for symbol in self._finished)
+        self._finished = tuple(
+            _by_segno(first, mode, level, version, each) for each in self._masks
+        )
+        free = self._rules.free
+        self._unfinished = tuple(symbol & free for symbol in self._finished)
 
     def encode(self, payload: bytes) -> tuple[int, tuple[int, ...]]:
         """Mask and rows; the payload must have the mode and the length of the first."""
-        groups = _groups(payload, self._mode)
         if len(payload) != self._length:
             raise ValueError(f"{len(payload)} bytes, not {self._length}")
         change = 0
-        flips = self._plane.flips
+        groups = _groups(payload, self._mode)
         for place, (now, first) in enumerate(zip(groups, self._first, strict=True)):
             if now != first:
-                key = (place, now ^ first)
-                known = flips.get(key)
-                change ^= self._plane.learn(*key) if known is None else known
+                change ^= self._flips[place, now ^ first]
         best = 0
         if len(self._masks) > 1:
             penalty = self._rules.penalty
-            scores = [penalty(symbol ^ change) for symbol in self._open]
+            scores = [penalty(symbol ^ change) for symbol in self._unfinished]
             best = scores.index(min(scores))
         return self._masks[best], self._rules.rows(self._finished[best] ^ change)
 
 
-class _Plane:
-    """What each bit of the payload flips: of one version, level, mode and length."""
+class _Flips(dict[tuple[int, int], int]):
+    """By a group of the payload and by the bits that differ there: the modules they flip."""
 
     def __init__(self, version: int, level: str, mode: str, length: int) -> None:
-        self._version, self._level, self._mode, self._length = version, level, mode, length
-        self._zero = bytes(length) if mode == "byte" else b"0" * length
-        self._origin = self.made(self._zero, 0)
-        self._units: dict[tuple[int, int], int] = {}
-        self.flips: dict[tuple[int, int], int] = {}
-        """By place and by what is different there: known so far."""
+        super().__init__()
+        grown = (version > 9) + (version > 26)
+        self._start = _MODE_BITS + _COUNT_BITS[mode][grown]
+        self._mode, self._length = mode, length
+        self._codewords = _codewords(version, level)
 
-    def made(self, payload: bytes, mask: int) -> int:
-        """One symbol by segno."""
-        code = segno.make_qr(
-            payload,
-            error=self._level,
-            version=self._version,
-            mode=self._mode,
-            mask=mask,
-            boost_error=False,
-        )
-        gap = "0" * _GAP
-        return int(gap.join(bytes(row).hex()[1::2] for row in code.matrix), 2)
-
-    def learn(self, place: int, difference: int) -> int:
-        """What a difference at this place flips: the sum of what its bits flip."""
+    def __missing__(self, key: tuple[int, int]) -> int:
+        place, difference = key
+        end = self._start + _bits(place + 1, self._mode, self._length)
         flipped = 0
         for bit in range(difference.bit_length()):
             if difference >> bit & 1:
-                unit = self._units.get((place, bit))
-                if unit is None:
-                    unit = self.made(self._with(place, 1 << bit), 0) ^ self._origin
-                    self._units[place, bit] = unit
-                flipped ^= unit
-        self.flips[place, difference] = flipped
+                codeword, from_high = divmod(end - 1 - bit, 8)
+                flipped ^= self._codewords.flipped(codeword, 7 - from_high)
+        self[key] = flipped
         return flipped
 
-    def _with(self, place: int, value: int) -> bytes:
-        """Zeroes, but for one group."""
-        width = _WIDTHS[self._mode]
-        start = place * width
-        size = min(width, self._length - start)
-        return self._zero[:start] + _spelled(value, size, self._mode) + self._zero[start + size :]
+
+class _Codewords:
+    """How a version and level spread data over blocks, and blocks over the symbol."""
+
+    def __init__(self, version: int, level: str) -> None:
+        blocks = [
+            (shape.num_data, shape.num_total - shape.num_data)
+            for shape in _BLOCKS[version]["MLHQ".index(level)]
+            for _ in range(shape.num_blocks)
+        ]
+        module = _rules(version).module
+        path = iter([module(row, column) for row, column in data_path(size_of(version))])
+        data = _interleaved([count for count, _ in blocks], path)
+        self._parity = _interleaved([count for _, count in blocks], path)
+        self._data = [
+            (block, len(codewords) - 1 - place, modules)
+            for block, codewords in enumerate(data)
+            for place, modules in enumerate(codewords)
+        ]
+        """Of each codeword: its block, how many follow in it, and the modules of its bits."""
+        self._remainders = [_remainders(*block) for block in blocks]
+
+    def flipped(self, codeword: int, bit: int) -> int:
+        """The modules that one bit of the data flips: its own, and some of its block's parity."""
+        block, behind, modules = self._data[codeword]
+        flipped = modules[7 - bit]
+        for parity, cells in zip(
+            self._remainders[block][behind], self._parity[block], strict=True
+        ):
+            value = _product(parity, 1 << bit)
+            for number, cell in enumerate(cells):
+                if value >> 7 - number & 1:
+                    flipped ^= cell
+        return flipped
 
 
-@lru_cache(maxsize=32)
-def _plane(version: int, level: str, mode: str, length: int) -> _Plane:
-    return _Plane(version, level, mode, length)
+def _interleaved(counts: list[int], path: Iterator[int]) -> list[list[list[int]]]:
+    """The modules of each bit of each codeword of each block: first come all first codewords."""
+    blocks: list[list[list[int]]] = [[] for _ in counts]
+    for place in range(max(counts)):
+        for codewords, count in zip(blocks, counts, strict=True):
+            if place < count:
+                codewords.append([next(path) for _ in range(8)])
+    return blocks
 
 
-_WIDTHS = {"byte": 1, "alphanumeric": 2, "numeric": 3}
-"""Characters that are encoded together."""
+@lru_cache(maxsize=64)
+def _remainders(data: int, parity: int) -> list[list[int]]:
+    """What a codeword of a block adds to its parity when it is 1: the last one, and so on back."""
+    generator = [1]
+    for root in range(parity):
+        times = [_product(factor, _POWERS[root]) for factor in generator]
+        generator = [one ^ two for one, two in zip([*generator, 0], [0, *times], strict=True)]
+    rest = generator[1:]
+    found = []
+    for _ in range(data):
+        found.append(rest)
+        first, *others = rest
+        reduced = (_product(first, factor) for factor in generator[1:])
+        rest = [one ^ two for one, two in zip([*others, 0], reduced, strict=True)]
+    return found
+
+
+def _powers() -> list[int]:
+    """Of 2 in the field of 256 numbers that QR codes reckon in, twice around."""
+    found, value = [], 1
+    for _ in range(510):
+        found.append(value)
+        value = value << 1 ^ (0x11D if value & 0x80 else 0)
+    return found
+
+
+_POWERS = _powers()
+_LOGARITHMS = {value: power for power, value in enumerate(_POWERS[:255])}
+
+
+def _product(one: int, two: int) -> int:
+    return _POWERS[_LOGARITHMS[one] + _LOGARITHMS[two]] if one and two else 0
+
+
+@lru_cache(maxsize=64)
+def _rules(version: int) -> Rules:
+    return Rules(size_of(version))
+
+
+@lru_cache(maxsize=64)
+def _codewords(version: int, level: str) -> _Codewords:
+    return _Codewords(version, level)
+
+
+@lru_cache(maxsize=16)
+def _flips(version: int, level: str, mode: str, length: int) -> _Flips:
+    return _Flips(version, level, mode, length)
+
+
+def _by_segno(payload: bytes, mode: str, level: str, version: int, mask: int) -> int:
+    code = segno.make_qr(
+        payload, error=level, version=version, mode=mode, mask=mask, boost_error=False
+    )
+    gap = "0" * GAP
+    return int(gap.join(bytes(row).hex()[1::2] for row in code.matrix), 2)
 
 
 def _groups(payload: bytes, mode: str) -> tuple[int, ...] | bytes:
-    """The numbers whose bits are the payload's."""
+    """The numbers whose bits are the payload's: of a byte each, or of two or three characters."""
     if mode == "byte":
         return payload
     if mode == "numeric":
@@ -123,104 +197,16 @@ def _groups(payload: bytes, mode: str) -> tuple[int, ...] | bytes:
     return (*pairs, *values[len(pairs) * 2 :])
 
 
-def _spelled(value: int, size: int, mode: str) -> bytes:
-    """A group as characters: the reverse of `_groups`."""
-    if mode == "byte":
-        return bytes((value,))
-    if mode == "numeric":
-        return b"%0*d" % (size, value)
-    return bytes(_ALPHANUMERIC[each] for each in divmod(value, 45)[2 - size :])
+def _bits(groups: int, mode: str, length: int) -> int:
+    """How many bits the first groups take, of a payload of this many characters."""
+    width, bits, shorter = _GROUPS[mode]
+    rest = length - (groups - 1) * width
+    return groups * bits if rest >= width else (groups - 1) * bits + shorter[rest]
 
 
-class _Rules:
-    """segno's penalties (ISO/IEC 18004, 7.8.3.1) for symbols of one size.
-
-    Masks are judged before format and version are written: those modules count as light.
-    """
-
-    def __init__(self, size: int) -> None:
-        stride = size + _GAP
-        self._stride = stride
-        self._offsets = tuple(stride * row for row in range(size - 1, -1, -1))
-        self._row = (1 << size) - 1
-        whole = sum(self._row << offset for offset in self._offsets)
-        self._beside = sum((self._row & ~1) << offset for offset in self._offsets)
-        """Modules with a neighbour to the right."""
-        self._above = whole & ~self._row
-        """Modules with a neighbour below."""
-        self.free = whole
-        """Modules that are not format or version."""
-        for row, column in _reserved(size):
-            self.free &= ~(1 << self._offsets[row] + size - 1 - column)
-        area = size * size
-        self._balance = tuple(
-            10 * int(abs(float(dark) / area * 100 - 50) / 5) for dark in range(area + 1)
-        )
-
-    def rows(self, symbol: int) -> tuple[int, ...]:
-        """The rows of a symbol."""
-        row = self._row
-        return tuple([symbol >> offset & row for offset in self._offsets])
-
-    def penalty(self, symbol: int) -> int:
-        """The sum of all four rules."""
-        stride, beside, above = self._stride, self._beside, self._above
-        across = ((symbol ^ (symbol << 1)) & beside) ^ beside
-        down = ((symbol ^ (symbol << stride)) & above) ^ above
-        blocks = across & (across << stride) & down
-        return (
-            _runs(across, 1)
-            + _runs(down, stride)
-            + 3 * blocks.bit_count()
-            + _finders(symbol, 1)
-            + _finders(symbol, stride)
-            + self._balance[symbol.bit_count()]
-        )
-
-
-def _runs(equal: int, step: int) -> int:
-    """Five or more alike in a line: their number less two, from pairs that are equal."""
-    three = equal & (equal << step)
-    five = three & (three << 2 * step)
-    return 3 * five.bit_count() - 2 * (five & (five >> step)).bit_count()
-
-
-def _finders(symbol: int, step: int) -> int:
-    """What looks like a finder pattern, 1011101, with four light ones before or behind it."""
-    one = symbol << step
-    two = symbol << 2 * step
-    any_two = symbol | one
-    any_four = any_two | (any_two << 2 * step)
-    ends = symbol & (two << 4 * step)
-    middle = two & (one << 2 * step) & (two << 2 * step)
-    found = ends & middle & ~(one | (one << 4 * step))
-    found &= ~((any_four << 7 * step) & (any_four >> 4 * step))
-    if found & ((found << 4 * step) | (found << 6 * step)):
-        return 40 * _apart(found, step)
-    return 40 * found.bit_count()
-
-
-def _apart(found: int, step: int) -> int:
-    """How many are counted when one that was counted hides those that begin inside it."""
-    count = 0
-    while found:
-        first = 1 << found.bit_length() - 1
-        found &= ~(first | (first >> 4 * step) | (first >> 6 * step))
-        count += 1
-    return count
-
-
-def _reserved(size: int) -> Iterator[tuple[int, int]]:
-    """Row and column of the modules that hold format and version."""
-    for near in range(9):
-        if near != 6:  # those two belong to the timing pattern
-            yield near, 8
-            yield 8, near
-    for far in range(1, 9):
-        yield size - far, 8
-        yield 8, size - far
-    if size > 41:
-        for one in range(6):
-            for other in range(9, 12):
-                yield one, size - other
-                yield size - other, one
+_GROUPS: dict[str, tuple[int, int, dict[int, int]]] = {
+    "byte": (1, 8, {}),
+    "alphanumeric": (2, 11, {1: 6}),
+    "numeric": (3, 10, {1: 4, 2: 7}),
+}
+"""Characters and bits of a group, and the bits of one that is shorter."""

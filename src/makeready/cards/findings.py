@@ -169,7 +169,15 @@ def _does_not_fit(
     wide = max(large.values(), key=lambda each: each.width)
     high = max(large.values(), key=lambda each: each.height)
     facts: dict[str, object] = {"field": lettering.id, "size": wide.size, "lines": wide.lines}
-    if wide.width > lettering.width:
+    most = max(large.values(), key=lambda each: each.lines)
+    if most.lines > lettering.max_lines:
+        facts |= {
+            "case": "lines",
+            "text": most.text,
+            "needed": most.lines,
+            "most": lettering.max_lines,
+        }
+    elif wide.width > lettering.width:
         facts |= {
             "text": wide.text,
             "needed": round(wide.width + 0.05, 1),

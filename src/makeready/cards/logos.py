@@ -6,13 +6,13 @@ At level H a code reads with up to 30 % of its area hidden; less than half of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
-import segno.consts
-
 from makeready.cards.geometry import Box
+from makeready.cards.modules import Place as Module
+from makeready.cards.modules import alignments, fixed, written_last
 
 BUDGET = 0.12
 """Of the symbol's area, the white margin of one module counted in."""
@@ -64,42 +64,26 @@ def place(size: int, area: float, ratio: float) -> Place | None:
     )
 
 
-def fixed(size: int) -> Iterator[tuple[int, int]]:
-    """Row and column of what a reader finds and measures the code by."""
-    for one in range(size):
-        yield 6, one
-        yield one, 6
-    for row, column in product(range(9), repeat=2):
-        yield row, column
-        if column < 8:
-            yield row, size - 1 - column
-            yield size - 1 - column, row
-    if size > 41:
-        for one, other in product(range(6), range(9, 12)):
-            yield one, size - other
-            yield size - other, one
-    for row, column in _alignments(size):
-        for down, right in product(range(-2, 3), repeat=2):
-            yield row + down, column + right
+@lru_cache(maxsize=64)
+def _keeps_clear(size: int) -> frozenset[Module]:
+    """Modules that a logo must not cover: what a reader finds and measures the code by.
 
-
-def _alignments(size: int) -> Iterator[tuple[int, int]]:
-    """Centres of alignment patterns, without the one in the very middle that some versions have.
-
-    That one is a help among several; without it no code above version 6 could carry a logo.
+    Left out is the alignment pattern in the very middle that some versions have: it is one of
+    several, and without it no code above version 6 could carry a logo.
     """
-    places = segno.consts.ALIGNMENT_POS[(size - 17) // 4 - 2] if size > 21 else ()
-    for row in places:
-        for column in places:
-            if (row, column) != (size // 2, size // 2):
-                yield row, column
+    middle = size // 2
+    kept = fixed(size) | written_last(size)
+    if (middle, middle) in set(alignments(size)):
+        reach = range(middle - 2, middle + 3)
+        kept -= set(product(reach, repeat=2))
+    return kept
 
 
 def _forbidden(size: int, width: int, height: int) -> bool:
     across, down = (size - width) // 2, (size - height) // 2
     return any(
         down <= row < down + height and across <= column < across + width
-        for row, column in fixed(size)
+        for row, column in _keeps_clear(size)
     )
 
 

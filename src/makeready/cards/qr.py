@@ -17,8 +17,8 @@ import segno
 from makeready.cards.affine import BatchEncoder
 
 LEVELS = "LMQH"
-BATCH = 50
-"""From so many payloads of one length on, learning what they have in common pays."""
+BATCH = 8
+"""From so many payloads of one length on it pays to find out what they have in common."""
 
 _NUMERIC = re.compile(r"[0-9]+")
 _ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]+")

@@ -14,6 +14,7 @@ from makeready.cards.geometry import MM_PER_POINT
 from makeready.cards.settings import TextField
 
 _STEP = 0.01  # points, to which sizes are rounded down
+_SLACK = 1e-6  # mm, for sums that are not exact
 _SCRIPTS = (
     (0x0900, 0x0DFF),  # India
     (0x0E00, 0x109F),  # Thai, Lao, Tibetan, Burmese
@@ -85,11 +86,9 @@ def fit(text: str, field: TextField, font: Font) -> Fitted | TooLarge:
     if not text:
         return Fitted(size=field.size, lines=())
     setter = _Setter(text, field, font)
-    size = field.size
-    lines = setter.lines(size)
-    if lines is None and field.fit == "shrink":
-        size, lines = setter.shrunk()
-    return setter.too_large(size) if lines is None else setter.placed(size, lines)
+    size = setter.largest() if field.fit == "shrink" else field.size
+    count = setter.lines(size)
+    return setter.placed(size, count) if count else setter.too_large(size)
 
 
 class _Setter:
@@ -98,45 +97,44 @@ class _Setter:
     def __init__(self, text: str, field: TextField, font: Font) -> None:
         self._text, self._field, self._font = text, field, font
         self._paragraphs = [_words(paragraph) for paragraph in text.split("\n")]
+        self._above, self._below = font.ink(text.replace("\n", ""))
 
-    def lines(self, size: float) -> list[str] | None:
-        """How it is broken at this size, if it fits."""
-        lines = self._broken(size, self._field.width)
-        if lines is None or self._height(size, lines) > self._field.height + 1e-6:
-            return None
-        if len(lines) > len(self._paragraphs):
-            return self._even(size, len(lines))
-        return lines
-
-    def shrunk(self) -> tuple[float, list[str] | None]:
-        """The largest size from `min_size` on at which it fits, in steps that nobody sees."""
-        low, high = round(self._field.min_size / _STEP), round(self._field.size / _STEP)
-        best = self.lines(low * _STEP)
-        if best is None:
-            return self._field.min_size, None
+    def largest(self) -> float:
+        """The largest size at which it fits, in steps that nobody sees; else the smallest one."""
+        if self.lines(self._field.size):
+            return self._field.size
+        low, high = (round(each / _STEP) for each in (self._field.min_size, self._field.size))
         while high - low > 1:
             middle = (low + high) // 2
-            lines = self.lines(middle * _STEP)
-            if lines is None:
-                high = middle
+            if self.lines(middle * _STEP):
+                low = middle
             else:
-                low, best = middle, lines
-        return round(low * _STEP, 2), best
+                high = middle
+        return round(low * _STEP, 2)
 
-    def placed(self, size: float, lines: list[str]) -> Fitted:
+    def lines(self, size: float) -> int:
+        """How many lines it takes at this size; 0 where it does not fit."""
+        lines = self._broken(size, self._field.width)
+        is_low = (
+            lines is not None and self._height(size, len(lines)) <= self._field.height + _SLACK
+        )
+        return len(lines) if lines is not None and is_low else 0
+
+    def placed(self, size: float, count: int) -> Fitted:
         """Aligned; vertically by capital letters, all ink inside the field."""
         field, font = self._field, self._font
         scale = size * MM_PER_POINT
+        lines = self._even(size, count)
         leading = field.line_height * scale
         block = leading * (len(lines) - 1)
         capital = font.cap_height * scale
-        above, below = font.ink(lines[0])[0] * scale, font.ink(lines[-1])[1] * scale
         first = {
             "top": capital,
             "middle": (field.height - block + capital) / 2,
             "bottom": field.height - block - font.descent * scale,
         }[field.valign]
-        first = max(min(first, field.height - block - below), above)
+        lowest = field.height - block - self._below * scale
+        first = max(min(first, lowest), self._above * scale)
         return Fitted(
             size=size,
             lines=tuple(
@@ -153,7 +151,7 @@ class _Setter:
             text=self._text,
             size=size,
             width=max(self._width(line, size) for line in lines),
-            height=self._height(size, lines),
+            height=self._height(size, len(lines)),
             lines=len(lines),
         )
 
@@ -165,10 +163,9 @@ class _Setter:
         spaces = self._field.letter_spacing * max(len(line) - 1, 0)
         return (self._font.advance(line) * size + spaces) * MM_PER_POINT
 
-    def _height(self, size: float, lines: list[str]) -> float:
-        ink = self._font.ink(lines[0])[0] + self._font.ink(lines[-1])[1]
-        leading = self._field.line_height * (len(lines) - 1)
-        return (ink + leading) * size * MM_PER_POINT
+    def _height(self, size: float, count: int) -> float:
+        leading = self._field.line_height * (count - 1)
+        return (self._above + self._below + leading) * size * MM_PER_POINT
 
     def _broken(self, size: float, width: float) -> list[str] | None:
         """Greedily into lines of this width; None where a word or a line is too much."""
@@ -177,7 +174,7 @@ class _Setter:
             line = words[0]
             for word in words[1:]:
                 longer = f"{line} {word}"
-                if self._width(longer, size) > width + 1e-6:
+                if self._width(longer, size) > width + _SLACK:
                     lines.append(line)
                     line = word
                 else:
@@ -185,15 +182,16 @@ class _Setter:
             lines.append(line)
         if len(lines) > self._field.max_lines:
             return None
-        if max(self._width(line, size) for line in lines) > width + 1e-6:
+        if max(self._width(line, size) for line in lines) > width + _SLACK:
             return None
         return lines
 
     def _even(self, size: float, count: int) -> list[str]:
         """Into so many lines at most, the longest as short as can be."""
-        widest = [self._width(" ".join(words), size) for words in self._paragraphs]
-        low, high = 0.0, max(widest)
         best = [" ".join(words) for words in self._paragraphs]
+        if count <= len(best):
+            return best
+        low, high = 0.0, max(self._width(line, size) for line in best)
         for _ in range(24):
             middle = (low + high) / 2
             lines = self._broken(size, middle)
