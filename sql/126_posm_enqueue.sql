@@ -153,6 +153,17 @@ $$;
 comment on function makeready.posm_offer(uuid, uuid) is
   'A template that is offered to a restaurant, and the restaurant as cards read it. MR404, MR403. Internal.';
 
+create or replace function makeready.posm_wish_hash(template uuid, restaurant uuid, chosen uuid[], cards jsonb, since_version integer, own_settings jsonb)
+  returns bytea
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select sha256(convert_to(jsonb_build_array(template, restaurant, chosen, cards, since_version, own_settings)::text, 'UTF8'))
+$$;
+comment on function makeready.posm_wish_hash(uuid, uuid, uuid[], jsonb, integer, jsonb) is 'By what a press is known again. Internal.';
+
 create or replace function makeready.posm_replay(asked_by text, key_given text, hash_given bytea)
   returns table (verdict text, generation uuid, generation_version integer, public_state text)
   language plpgsql
@@ -260,7 +271,7 @@ as $$
 declare
   v_by     text := coalesce(asked_by, 'database:' || session_user);
   v_hash   bytea := case when key_given is not null
-                         then sha256(convert_to(jsonb_build_array(template, restaurant, chosen, cards, since_version, own_settings)::text, 'UTF8')) end;
+                         then makeready.posm_wish_hash(template, restaurant, chosen, cards, since_version, own_settings) end;
   v_new    uuid := makeready.uuid7();
   v_offer  record;
   v_pair   makeready.posm_pairs;
@@ -327,6 +338,27 @@ $$;
 comment on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean) is
   'Asks for the cards of a restaurant''s tables (all, the chosen ones, or those new since a version) or of bare uuids, in the caller''s own transaction; all that they are made of is frozen. The same key of the same author again returns the same generation (verdict replayed). wake admits it at once, behind the gate that then stays locked to the end of the transaction; else call makeready.posm_admit() after the commit, or a chore does within a minute. MR404, MR403 not visible, MR422, MR409 one is active.';
 
+create or replace function makeready.posm_seen(template uuid, restaurant uuid default null, chosen uuid[] default null, cards jsonb default null,
+    since_version integer default null, own_settings jsonb default null, key_given text default null, asked_by text default null)
+  returns table (verdict text, generation uuid, generation_version integer, public_state text)
+  language plpgsql
+  stable
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_by text := coalesce(asked_by, 'database:' || session_user);
+begin
+  return query select * from makeready.posm_replay(v_by, key_given, makeready.posm_wish_hash(template, restaurant, chosen, cards, since_version, own_settings));
+  if not found then
+    perform makeready.posm_offer(template, restaurant);
+    perform makeready.posm_refuse_active(makeready.posm_pair_id(template, restaurant, v_by));
+  end if;
+end
+$$;
+comment on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) is
+  'What posm_enqueue would answer before it looks at tables: the generation that this key has made, or its refusals; no row: it may be asked for. For callers who check settings first, which takes its time. MR404, MR403, MR422 idempotency_mismatch, MR409.';
+
 create or replace function makeready.posm_admit(max_rows integer default 1000)
   returns integer
   language plpgsql
@@ -361,5 +393,6 @@ comment on function makeready.posm_admit(integer) is
   'Schedules the generations that have waited longest, while fewer than posm_policy.max_active are scheduled or in progress; how many. Exact, behind a gate: call it bare, after the commit. A chore calls it each minute.';
 select makeready.chore_create('posm_admit', '60 seconds');
 
+grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;
 grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean), makeready.posm_admit(integer)
   to makeready_app, makeready_http, makeready_worker, makeready_ops;

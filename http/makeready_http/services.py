@@ -25,6 +25,7 @@ from makeready.storage_errors import StorageError
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
+from makeready_http.blobs import Blobs
 from makeready_http.problems import Problem, retry_after
 
 POOL_SIZE = 10
@@ -50,8 +51,10 @@ class Services:
     def __init__(self, settings: Settings, storage: Storage) -> None:
         self.settings = settings
         self.storage = storage
+        self.blobs = Blobs(storage)
         self.heavy = anyio.CapacityLimiter(HEAVY)
         self.bodies = anyio.CapacityLimiter(HEAVY)
+        self.presses = anyio.CapacityLimiter(HEAVY)
         self.passwords = anyio.CapacityLimiter(passwords.AT_ONCE)
         self.sms = sms.code_sender(settings)
         self._control = Control(settings, "makeready_http")

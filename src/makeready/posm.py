@@ -157,6 +157,44 @@ async def enqueue(
     )
 
 
+async def seen(
+    db: Executor,
+    template: UUID,
+    *,
+    author: str | None,
+    restaurant: UUID | None = None,
+    tables: Sequence[UUID] | None = None,
+    cards: Sequence[Mapping[str, Any]] | None = None,
+    since_version: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    request_key: str | None = None,
+) -> GenerationMade | None:
+    """What this press has made before; None: it may be asked for, as far as can be said early.
+
+    Raises NotFound, Forbidden, Conflict and Rejected (idempotency_mismatch) as `enqueue` would.
+    """
+    row = await db.fetchrow(
+        "select generation, generation_version, public_state from makeready.posm_seen("
+        "$1, $2, $3, $4::text::jsonb, $5, $6::text::jsonb, $7, $8)",
+        template,
+        restaurant,
+        None if tables is None else list(tables),
+        None if cards is None else json.dumps(cards),
+        since_version,
+        None if settings is None else json.dumps(settings),
+        request_key,
+        author,
+    )
+    if row is None:
+        return None
+    return GenerationMade(
+        id=row["generation"],
+        version=row["generation_version"],
+        status=row["public_state"],
+        is_new=False,
+    )
+
+
 async def rows_of(
     db: Executor,
     template: UUID,

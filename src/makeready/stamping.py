@@ -20,6 +20,7 @@ from typing import Any
 import anyio.to_thread
 
 from makeready.aside import Helper, HelperLost, packed, unpacked
+from makeready.cards.asset_facts import AssetFacts
 from makeready.cards.messages import facts_json, facts_of, order_parts, problems_of
 from makeready.cards.order import Order
 from makeready.cards.problems import CardsRefused, Problem
@@ -29,6 +30,7 @@ from makeready.cards.values import Row
 from makeready.errors import MakereadyError
 
 __all__ = [
+    "AssetFacts",
     "CardsRefused",
     "HelperLost",
     "OpenPress",
@@ -42,6 +44,7 @@ __all__ = [
     "facts_json",
     "facts_of",
     "inspect",
+    "inspect_asset",
     "page_image",
     "press",
     "preview_pdf",
@@ -91,6 +94,15 @@ async def inspect(pdf: bytes) -> TemplateFacts:
         problem = Problem(code="template_damaged", facts={"reason": error.code})
         raise CardsRefused([problem]) from error
     return facts_of(head["facts"])
+
+
+async def inspect_asset(data: bytes) -> AssetFacts:
+    """What an uploaded font or picture is; raises CardsRefused."""
+    try:
+        head, _ = await _ask_twice({"do": "inspect_asset"}, [data])
+    except (HelperLost, StampingFailed, StampingTimeout) as error:
+        raise CardsRefused([Problem(code="asset_unsupported")]) from error
+    return AssetFacts(**head["facts"])
 
 
 async def problems(

@@ -1,0 +1,137 @@
+"""What the routes of table cards share: who may call them, how findings look, versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from makeready.cards import wording
+from makeready.stamping import CardsRefused
+from makeready.stamping import Problem as Finding
+from makeready_http.languages import Language, language_of
+from makeready_http.operations import TEXT, TRUTH, WHOLE, Schema, array, record
+from makeready_http.problems import Problem, invalid_request, not_found
+
+READ = "posm:read"
+WRITE = "posm:write"
+TAG = "table cards"
+PDF = "application/pdf"
+PNG = "image/png"
+SHOWN_FINDINGS = 100
+
+_ALLOWED = {
+    "template_not_pdf": [PDF],
+    "asset_unsupported": ["font/ttf", "font/otf", PNG, "image/jpeg"],
+}
+_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
+
+FINDING = record(
+    {
+        "code": TEXT,
+        "path": TEXT,
+        "level": {"type": "string", "enum": ["error", "warning"]},
+        "message": TEXT,
+        "hint": TEXT,
+        "tables": array(TEXT),
+    }
+)
+"""One thing that was found in a template, its settings or the tables' data."""
+
+
+def finding_item(found: Finding, language: Language) -> dict[str, Any]:
+    """A finding in the language of the request."""
+    message, hint = wording.text(found, language)
+    return {
+        "code": found.code,
+        "path": found.path,
+        "level": "error" if found.is_error else "warning",
+        "message": message,
+        "hint": hint,
+        "tables": list(found.tables),
+    }
+
+
+def finding_items(request: Request, found: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Findings, errors first, at most a hundred of them."""
+    language = language_of(request)
+    ordered = sorted(found, key=lambda each: not each.is_error)
+    return [finding_item(each, language) for each in ordered[:SHOWN_FINDINGS]]
+
+
+@contextmanager
+def told(request: Request) -> Iterator[None]:
+    """What cards refuse in this block is answered in the language of the request."""
+    try:
+        yield
+    except CardsRefused as refused:
+        raise refusal(request, refused.problems) from None
+
+
+def refuse_errors(request: Request, found: Iterable[Finding]) -> None:
+    """422 with all findings when one of them is an error."""
+    found = list(found)
+    if any(each.is_error for each in found):
+        raise refusal(request, found)
+
+
+def refusal(request: Request, found: Iterable[Finding]) -> Problem:
+    """413 and 415 for what is no template at all; else 422 with all findings."""
+    found = list(found)
+    items = finding_items(request, found)
+    for each, item in zip(found, items, strict=False):
+        facts: Mapping[str, Any] = each.facts
+        if each.code in _ALLOWED:
+            details = {"detected": facts.get("detected"), "allowed": _ALLOWED[each.code]}
+            return Problem("unsupported_media_type", item["message"], details=details)
+        if each.code == "template_too_big":
+            return Problem("payload_too_large", item["message"], details=dict(facts))
+    message = items[0]["message"] if len(items) == 1 else f"{len(found)} findings."
+    return Problem("validation_failed", message, details=items)
+
+
+def known_version(request: Request) -> int | None:
+    """The version of `If-Match`; None when the caller does not care."""
+    text = request.headers.get("if-match", "").strip()
+    if text in {"", "*"}:
+        return None
+    found = _VERSION.fullmatch(text)
+    if not found:
+        said = "If-Match takes the ETag of what was read."
+        raise invalid_request(said, field="If-Match", reason="format")
+    return int(found[1])
+
+
+def etag(version: int) -> dict[str, str]:
+    """The header that `If-Match` takes."""
+    return {"ETag": f'"{version}"'}
+
+
+IMAGE: Mapping[str, Schema] = {
+    "dpi": {**WHOLE, "minimum": 36, "maximum": 300, "default": 100},
+    "grid": {**TRUTH, "default": False, "description": "Draws a grid in millimetres, and boxes."},
+}
+
+
+def path_page(request: Request, pages: int) -> int:
+    """The page of a path; 404 for one that the template has not."""
+    text = request.path_params["page"]
+    if not re.fullmatch("[1-9][0-9]{0,3}", text) or int(text) > pages:
+        raise not_found("template_not_found", "page", text)
+    return int(text)
+
+
+def unchanged(request: Request, tag: str) -> Response | None:
+    """304 when the client has this version already."""
+    said = request.headers.get("if-none-match", "")
+    if tag not in {each.strip().removeprefix("W/") for each in said.split(",")}:
+        return None
+    return Response(status_code=304, headers={"ETag": tag, **REVALIDATED})
+
+
+REVALIDATED = {"Cache-Control": "private, no-cache"}
+"""For what the same client may keep, and has to ask about each time."""
