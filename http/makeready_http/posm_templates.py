@@ -304,7 +304,7 @@ OPERATIONS = (
         endpoint=delete,
         tag=TAG,
         needs=WRITE,
-        summary="no longer offers a template, unless `If-Match` names an older version",
+        summary="takes a template out of all lists, unless `If-Match` names an older version",
         description="What was made of it stays, and can be downloaded.",
         answers={204: Answer(description="It is gone.")},
         errors=("template_not_found", "stale_version", "invalid_request"),

@@ -33,6 +33,7 @@ QUICK = hypothesis_settings(
 )
 # A body may fit its schema and break a rule that no schema tells.
 NOT_ASKED = [positive_data_acceptance]
+schemathesis.serializer.alias("application/pdf", "application/octet-stream")
 SCHEMA = schemathesis.openapi.from_dict(openapi(OPERATIONS))
 
 
@@ -59,6 +60,7 @@ def test_what_makes_a_thing_takes_a_key() -> None:
     without = {
         "post_me_tokens",  # its secret is told once, so nothing could be told again
         "post_admin_staff",  # a name is taken once
+        "post_posm_assets",  # equal bytes are one asset
         "post_admin_config_key_draft",  # a second draft of the same is no harm, and can be told
     }
     lacking = {
