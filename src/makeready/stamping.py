@@ -41,6 +41,7 @@ __all__ = [
     "StampingFailed",
     "StampingTimeout",
     "TemplateFacts",
+    "cool_down",
     "facts_json",
     "facts_of",
     "inspect",
@@ -52,12 +53,15 @@ __all__ = [
     "print_file",
     "problems",
     "sheets",
+    "version",
 ]
 
 QUICK_TIMEOUT_S = 30.0
 LONG_TIMEOUT_S = 110.0  # the helper ends by itself after 120
 SCREEN_DPI = 100.0
 _PROGRAM = "from makeready.cards.program import main; main()"
+_spares: list[Helper] = []
+"""A helper that has started and does nothing yet: at most one."""
 
 
 class StampingFailed(MakereadyError):
@@ -86,6 +90,27 @@ class StampedCard:
     """What the verifier saw."""
 
 
+async def version() -> str:
+    """Of what stamps: others may make other bytes. Leaves a helper warm for the next press."""
+    helper = _spares.pop() if _spares else Helper(_PROGRAM)
+    try:
+        head, _ = await _answer(helper, {"do": "version"}, [], QUICK_TIMEOUT_S)
+    except BaseException:
+        await helper.close()
+        raise
+    if _spares:  # another was faster
+        await helper.close()
+    else:
+        _spares.append(helper)
+    return str(head["stamper"])
+
+
+async def cool_down() -> None:
+    """Ends the helper that is kept warm."""
+    while _spares:
+        await _spares.pop().close()
+
+
 async def inspect(pdf: bytes) -> TemplateFacts:
     """What a designer's PDF is; raises CardsRefused with all that is wrong with it."""
     try:
@@ -107,7 +132,7 @@ async def inspect_asset(data: bytes) -> AssetFacts:
 
 async def problems(
     facts: TemplateFacts,
-    settings: Mapping[str, Any],
+    settings: Any,
     rows: Sequence[Row],
     assets: Mapping[str, bytes] | None = None,
     *,
@@ -118,7 +143,7 @@ async def problems(
     asked = {
         "do": "problems",
         "facts": facts_json(facts),
-        "settings": dict(settings),
+        "settings": settings,
         "rows": [dict(row) for row in rows],
         "assets": list(given),
         "is_sample": is_sample,
@@ -180,7 +205,7 @@ class OpenPress:
         head, self._files = order_parts(order)
         known = None if facts is None else facts_json(facts)
         self._head = {"do": "open", "facts": known, **head}
-        self._helper = Helper(_PROGRAM)
+        self._helper = _spares.pop() if _spares else Helper(_PROGRAM)
         self._is_open = False
         self._digest = hashlib.sha256()
         self.prefix = b""
