@@ -89,6 +89,16 @@ def apply(matrix: Matrix, x: float, y: float) -> tuple[float, float]:
     return a * x + c * y + e, b * x + d * y + f
 
 
+def chained(first: Matrix, then: Matrix) -> Matrix:
+    """One matrix for two in a row."""
+    a, b, c, d, e, f = first
+    right, down = apply(then, 0, 0)
+    a, b = apply(then, a, b)
+    c, d = apply(then, c, d)
+    e, f = apply(then, e, f)
+    return a - right, b - down, c - right, d - down, e, f
+
+
 def inverse(matrix: Matrix) -> Matrix:
     """The matrix that undoes this one, which must have an area."""
     a, b, c, d, e, f = matrix

@@ -55,6 +55,7 @@ class Press:
     def __init__(
         self,
         *,
+        pdf: bytes,
         prefix: bytes,
         frames: Mapping[int, Frame],
         rows: Sequence[Row],
@@ -63,6 +64,8 @@ class Press:
         painter: Painter,
         stamper: Stamper,
     ) -> None:
+        self.pdf = pdf
+        """The template."""
         self.prefix = prefix
         """The bytes that all its cards begin with."""
         self.frames = frames
@@ -96,6 +99,7 @@ class Press:
         frames = {page.number: frame(page, settings.origin) for page in known.pages}
         template = compiled(order.pdf, frames, painter.pages, painter.resources)
         return cls(
+            pdf=order.pdf,
             prefix=template.prefix,
             frames=frames,
             rows=order.rows,

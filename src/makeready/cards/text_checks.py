@@ -1,0 +1,96 @@
+"""Whether the texts of a card can be read out of it, and stand in their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from makeready.cards.geometry import MM_PER_POINT, Box, Matrix, moved
+from makeready.cards.refusal import CardRefused
+from makeready.cards.settings import TextField
+from makeready.cards.sight import Character
+
+MAX_EXCESS_MM = 0.5 * MM_PER_POINT
+_OVERHANG = 0.06
+"""Of the size: how far glyphs such as an italic f reach beyond what they take up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A text that has to be on a page."""
+
+    field: TextField
+    page: int
+    text: str
+    size: float
+    to_field: Matrix
+    """From points as displayed to millimetres of the page before the field is turned."""
+
+    @property
+    def box(self) -> Box:
+        """The field's, before it is turned."""
+        field = self.field
+        return field.x, field.y, field.x + field.width, field.y + field.height
+
+    @property
+    def letters(self) -> str:
+        """Without spaces: these are guessed by whoever reads a PDF."""
+        return "".join(self.text.split())
+
+
+def check_texts(wanted: Sequence[Wanted], found: Sequence[Character]) -> list[dict[str, Any]]:
+    """All letters of a page's stamp are those of its texts, in order and in place."""
+    drawn = "".join(letter for letter, *_ in found)
+    if drawn != "".join(each.letters for each in wanted):
+        raise _difference(wanted, found, drawn)
+    start = 0
+    for each in wanted:
+        end = start + len(each.letters)
+        _check_place(each, found[start:end])
+        start = end
+    return [{"field": each.field.id, "page": each.page, "text": each.text} for each in wanted]
+
+
+def check_in_page(wanted: Sequence[Wanted], found: Sequence[Character]) -> None:
+    """The texts are found among all that the page says."""
+    drawn = "".join(letter for letter, *_ in found)
+    for each in wanted:
+        if each.letters not in drawn:
+            raise CardRefused("card_text_missing", _about(each))
+
+
+def _check_place(wanted: Wanted, found: Sequence[Character]) -> None:
+    limit = MAX_EXCESS_MM + _OVERHANG * wanted.size * MM_PER_POINT
+    for _, box, is_painted in found:
+        excess = _outside(moved(box, wanted.to_field), wanted.field)
+        if excess > limit:
+            facts = {"excess": round(excess, 2), "text": wanted.text}
+            raise CardRefused("card_text_outside", _about(wanted) | facts)
+        if not is_painted:
+            raise CardRefused("card_text_invisible", _about(wanted) | {"text": wanted.text})
+
+
+def _difference(wanted: Sequence[Wanted], found: Sequence[Character], drawn: str) -> CardRefused:
+    """What of the texts is not as it should be."""
+    for each in wanted:
+        if each.letters not in drawn:
+            inside = "".join(
+                letter
+                for letter, box, _ in found
+                if not _outside(moved(box, each.to_field), each.field)
+            )
+            code = "card_text_wrong" if inside else "card_text_missing"
+            return CardRefused(code, _about(each) | {"text": each.text, "found": inside[:100]})
+    page = wanted[0].page if wanted else 0
+    return CardRefused("card_text_wrong", {"case": "more", "page": page, "found": drawn[:100]})
+
+
+def _about(wanted: Wanted) -> dict[str, Any]:
+    return {"field": wanted.field.id, "page": wanted.page}
+
+
+def _outside(box: Box, field: TextField) -> float:
+    """How far a box reaches beyond the field."""
+    right, bottom = field.x + field.width, field.y + field.height
+    return max(field.x - box[0], field.y - box[1], box[2] - right, box[3] - bottom, 0)
