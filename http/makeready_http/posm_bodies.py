@@ -22,7 +22,7 @@ from makeready_http.operations import (
 
 TABLES_MOST = 5000
 
-_BARE: Schema = {
+BARE: Schema = {
     "type": ["string", "object"],
     "format": "uuid",
     "required": ["uuid"],
@@ -53,7 +53,7 @@ WHICH_TABLES: Mapping[str, Schema] = {
         "description": "Only tables that no card was made for up to this version.",
     },
     "uuids": {
-        **array(_BARE, minItems=1, maxItems=TABLES_MOST),
+        **array(BARE, minItems=1, maxItems=TABLES_MOST),
         "description": "Tables of no restaurant.",
     },
 }

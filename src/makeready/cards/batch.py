@@ -15,23 +15,6 @@ from makeready.cards.values import Row, known_paths, nearest, parse
 
 MAX_TEXT = 4000
 """Characters of a filled-in value."""
-SAMPLE_ROWS: Sequence[Row] = (
-    {
-        "table": {
-            "id": 12,
-            "uuid": "018f2b6e-0c0a-7cc3-9d7b-3f1d2a4b5c6d",
-            "number": "12",
-            "name": "Стол 12",
-            "section": "Летняя веранда",
-            "url": "https://qr.example.ru/t/018f2b6e-0c0a-7cc3-9d7b-3f1d2a4b5c6d",
-            "seats": 4,
-        },
-        "restaurant": {"id": 7, "name": "Ёлки", "city": "Казань", "logo": "sample"},
-        "generation": {"version": 1, "date": "2026-01-31", "author": "anna"},
-        "row": {},
-    },
-)
-"""Stands in for tables while a template has none: a link of 60 characters, as usual."""
 
 
 @dataclass(slots=True, kw_only=True)

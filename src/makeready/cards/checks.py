@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from makeready.cards.batch import SAMPLE_ROWS, Batch, check_values
+from makeready.cards.batch import Batch, check_values
 from makeready.cards.filling import label
 from makeready.cards.placing import check_places
 from makeready.cards.problems import Problem
 from makeready.cards.scanning import check_codes
 from makeready.cards.settings import CardSettings, Colour, ImageField, QrField, read
 from makeready.cards.template import TemplateFacts
-from makeready.cards.values import BadValue, Row, parse
+from makeready.cards.values import SAMPLE_ROWS, BadValue, Row, parse
 from makeready.file_names import file_name
 
 

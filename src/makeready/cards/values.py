@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -36,6 +36,23 @@ FILTERS: Mapping[str, str] = {
     "date": "form",
 }
 """Each with what it takes behind a colon; only `date` may go without."""
+SAMPLE_ROWS: Sequence[Row] = (
+    {
+        "table": {
+            "id": 12,
+            "uuid": "018f2b6e-0c0a-7cc3-9d7b-3f1d2a4b5c6d",
+            "number": "12",
+            "name": "Стол 12",
+            "section": "Летняя веранда",
+            "url": "https://qr.example.ru/t/018f2b6e-0c0a-7cc3-9d7b-3f1d2a4b5c6d",
+            "seats": 4,
+        },
+        "restaurant": {"id": 7, "name": "Ёлки", "city": "Казань", "logo": "sample"},
+        "generation": {"version": 1, "date": "2026-01-31", "author": "anna"},
+        "row": {},
+    },
+)
+"""Stands in for tables while a template has none: a link of 60 characters, as usual."""
 MAX_PAD = 20
 USUAL_DATE = "DD.MM.YYYY"
 

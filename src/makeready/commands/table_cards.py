@@ -114,7 +114,7 @@ async def _restaurant(client: Client, count: int) -> tuple[str, list[_Link]]:
     if len(told["added"]) != count:
         raise ServiceError(f"{path} took {len(told['added'])} of {count} tables")
     found = await client.get(path)
-    return restaurant, [_Link(table=row["uuid"], url=row["url"]) for row in found["tables"]]
+    return restaurant, [_Link(table=row["uuid"], url=row["link"]) for row in found["tables"]]
 
 
 async def _template(client: Client, restaurant: str) -> str:
