@@ -95,7 +95,8 @@ async def show_page(request: Request) -> Response:
     asked = read_query(request, IMAGE)
     template = await asked_template(request)
     page = path_page(request, len(template.inspection["pages"]))
-    tag = f'"{template.sha256.hex()}-{page}-{asked["dpi"]}-{asked["grid"]:d}"'
+    grid = f"{template.version}" if asked["grid"] else ""  # it shows the fields
+    tag = f'"{template.sha256.hex()}-{page}-{asked["dpi"]}-{grid}"'
     same = unchanged(request, tag)
     if same is not None:
         return same

@@ -153,10 +153,19 @@ async def problems(
 
 
 async def page_image(
-    pdf: bytes, *, page: int = 1, dpi: float = SCREEN_DPI, grid: bool = False
+    pdf: bytes,
+    *,
+    page: int = 1,
+    dpi: float = SCREEN_DPI,
+    grid: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """PNG of one page of a template, or of a card; with a grid in millimetres when asked for."""
-    _, files = await _ask({"do": "page_image", "page": page, "dpi": dpi, "grid": grid}, [pdf])
+    """PNG of one page of a template, or of a card; the grid is in millimetres.
+
+    With `settings` it shows their fields, as far as they can be read.
+    """
+    asked = {"do": "page_image", "page": page, "dpi": dpi, "grid": grid, "settings": settings}
+    _, files = await _ask(asked, [pdf])
     return files[0]
 
 

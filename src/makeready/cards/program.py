@@ -7,14 +7,19 @@ needs. Whatever a library raises of a broken file is an answer too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from makeready.aside import packed, serve, unpacked
 from makeready.cards import checks
-from makeready.cards.messages import facts_json, facts_of, problems_json
-from makeready.cards.press import STAMPER
+from makeready.cards.assets import inspect_asset
+from makeready.cards.messages import facts_json, facts_of, order_of, problems_json
+from makeready.cards.press import STAMPER, Press
+from makeready.cards.preview import card_png, page_png
 from makeready.cards.problems import CardsRefused
+from makeready.cards.settings import read
 from makeready.cards.template import inspect
+from makeready.cards.verify import Verifier
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
 
@@ -57,8 +62,36 @@ def _problems(
     return {"found": problems_json(found)}, []
 
 
+def _inspect_asset(files: Sequence[bytes]) -> Answer:
+    return {"facts": asdict(inspect_asset(files[0]))}, []
+
+
+def _page_image(
+    files: Sequence[bytes], *, page: int, dpi: float, grid: bool, settings: Any
+) -> Answer:
+    known = read(settings)[0] if settings else None
+    return {}, [page_png(files[0], page=page, dpi=dpi, grid=grid, settings=known)]
+
+
+def _preview_pdf(files: Sequence[bytes], *, index: int, **order: Any) -> Answer:
+    press = Press.open(order_of(files, **order))
+    card = press.stamp(index)
+    return {"evidence": Verifier(press).check(card, cold=True)}, [press.whole(card)]
+
+
+def _preview_png(
+    files: Sequence[bytes], *, index: int, page: int, dpi: float, grid: bool, **order: Any
+) -> Answer:
+    press = Press.open(order_of(files, **order))
+    return {}, [card_png(press, press.stamp(index), page=page, dpi=dpi, grid=grid)]
+
+
 _WORK: Mapping[str, Callable[..., Answer]] = {
     "version": _version,
     "inspect": _inspect,
+    "inspect_asset": _inspect_asset,
+    "page_image": _page_image,
+    "preview_pdf": _preview_pdf,
+    "preview_png": _preview_png,
     "problems": _problems,
 }
