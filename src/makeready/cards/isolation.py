@@ -77,18 +77,12 @@ def isolate(document: Pdf, page: Any, slot: Any) -> None:
     forms = Dictionary(_entries(resources.get(Name.XObject)))
     slot_name = _free_name(forms, "Card")
     leaks = leaks_of(page)
-    if leaks.underflows:
-        art_name = _free_name(forms, "Art")
-        forms[art_name] = _as_form(document, page, leaks)
-        content = [document.make_stream(b"q %s Do Q" % art_name.encode())]
-    else:
-        opening = document.make_stream(b"q\n")
-        closing = document.make_stream(b"\n%s Q\n" % leaks.closing)
-        content = [opening, *_streams(page), closing]
+    art = [document.make_stream(_balanced(page))] if leaks.underflows else _streams(page)
+    opening, closing = b"q\n", b"\n%s Q\n%s Do\n" % (leaks.closing, slot_name.encode())
     forms[slot_name] = slot
     resources.XObject = forms
     page.Resources = resources
-    page.Contents = Array([*content, document.make_stream(b"%s Do\n" % slot_name.encode())])
+    page.Contents = Array([document.make_stream(opening), *art, document.make_stream(closing)])
 
 
 def _streams(page: Any) -> list[Any]:
@@ -108,11 +102,13 @@ def _free_name(taken: Any, wanted: str) -> str:
     return name
 
 
-def _as_form(document: Pdf, page: Any, leaks: Leaks) -> Any:
-    """The whole content as one form: what it restores too often stays without effect there."""
-    form = document.make_stream(b"%s\n%s\n" % (contents_of(page), leaks.closing))
-    form.Type, form.Subtype = Name.XObject, Name.Form
-    form.BBox = inherited(page, "/MediaBox")
-    resources = inherited(page, "/Resources")
-    form.Resources = resources if resources is not None else Dictionary()
-    return form
+def _balanced(page: Any) -> bytes:
+    """The content without what restores too often: shut in, that would no more be overlooked."""
+    states, kept = 0, []
+    for instruction in pikepdf.parse_content_stream(page):
+        word = str(instruction.operator)
+        if word == "Q" and not states:
+            continue
+        states += (word == "q") - (word == "Q")
+        kept.append(instruction)
+    return pikepdf.unparse_content_stream(kept)
