@@ -13,6 +13,8 @@ from makeready.cards.settings import Colour, QrField
 QUIET_MODULES = 4
 MIN_CONTRAST = 0.5
 """Of brightness, 0 to 1; with less, cheap phones give up."""
+MIN_PAPER = 0.65
+"""Brightness of what surrounds a code; white is 1."""
 SCAN_RATIO = 10
 """How many times its width a code can be away."""
 
@@ -62,8 +64,17 @@ def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
             is_error=False,
         )  # fmt: skip
         return
-    gap = brightness(each.background) - brightness(each.color)
-    if gap < MIN_CONTRAST:
+    paper = brightness(each.background)
+    gap = paper - brightness(each.color)
+    if gap >= MIN_CONTRAST and paper < MIN_PAPER:
+        facts = {
+            "case": "paper",
+            "field": each.id,
+            "contrast": round(paper * 100),
+            "needed": round(MIN_PAPER * 100),
+        }
+        batch.note("qr_contrast", f"{path}.background", facts)
+    elif gap < MIN_CONTRAST:
         facts = {
             "case": "inverted" if gap <= -MIN_CONTRAST else "low",
             "field": each.id,
