@@ -315,5 +315,8 @@ def test_settings_with_anything_in_any_place_are_read_or_refused(data: st.DataOb
             place[key] = data.draw(JSON)
             break
         place = inner
-    _, problems = read(raw)
-    assert all(each.path is not None and each.code for each in problems)
+    found, problems = read(raw)
+    assert found is not None or problems
+    assert {each.code for each in problems} <= {
+        "settings_schema", "value_syntax", "field_unknown_var",
+    }  # fmt: skip

@@ -17,6 +17,7 @@ MIN_PAPER = 0.65
 """Brightness of what surrounds a code; white is 1."""
 SCAN_RATIO = 10
 """How many times its width a code can be away."""
+_ROUNDING_MM = 1e-6
 
 
 def check_codes(batch: Batch) -> None:
@@ -122,8 +123,8 @@ def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> No
     side = min(each.width, each.height)
     module = side / whole
     least, wanted = batch.settings.min_module_error_mm, batch.settings.min_module_mm
-    is_error = module < least
-    if module < wanted:
+    is_error = module < least - _ROUNDING_MM
+    if module < wanted - _ROUNDING_MM:
         facts = {
             "field": each.id,
             "version": version,
@@ -136,7 +137,7 @@ def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> No
         rows = [row for row, text in enumerate(filled.texts) if text and len(text) == longest]
         batch.note(code, filled.path, facts, is_error=is_error, rows=rows)
     width, distance = module * modules, each.scan_distance_mm
-    if distance and width < distance / SCAN_RATIO:
+    if distance and width < distance / SCAN_RATIO - _ROUNDING_MM:
         needed = _up(distance / SCAN_RATIO * whole / modules)
         facts = {"field": each.id, "side": round(width, 1), "distance": distance, "needed": needed}
         path = f"{filled.path}.scan_distance_mm"
