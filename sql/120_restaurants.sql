@@ -139,13 +139,13 @@ create or replace function makeready.restaurant_check(changes jsonb)
 as $$
   select makeready.refuse_problems(coalesce(jsonb_agg(jsonb_build_object('code', 'validation_failed', 'path', c.key, 'message',
            case when b.most is null then format('a restaurant has no %s', c.key)
-                else format('%s is a text of 1 to %s characters%s', c.key, b.most, case c.key when 'name' then '' else ', or null' end) end)
+                else format('%s is one line of 1 to %s characters%s', c.key, b.most, case c.key when 'name' then '' else ', or null' end) end)
            order by c.key), '[]'))
     from jsonb_each(changes) c
     left join (values ('name', 200), ('brand', 100), ('city', 100), ('logo', 300)) b (key, most) on b.key = c.key
    where b.most is null
       or not (case jsonb_typeof(c.value) when 'null' then c.key <> 'name'
-                when 'string' then length(btrim(c.value #>> '{}')) between 1 and b.most else false end)
+                when 'string' then length(btrim(c.value #>> '{}')) between 1 and b.most and c.value #>> '{}' !~ '[[:cntrl:]]' else false end)
 $$;
 comment on function makeready.restaurant_check(jsonb) is 'Raises MR422 for what a restaurant cannot have. Internal.';
 
@@ -222,6 +222,7 @@ declare
 begin
   perform makeready.refuse_stale('restaurant ' || restaurant, known, v_old.version);
   update makeready.restaurants r set deleted_at = makeready.now(), version = r.version + 1 where r.id = restaurant;
+  update makeready.posm_template_restaurants l set deleted_at = makeready.now() where l.restaurant_id = restaurant and l.deleted_at is null;
   perform makeready.audit('restaurant_delete', restaurant::text, makeready.restaurant_facts(v_old), null, because);
 end
 $$;
@@ -232,12 +233,15 @@ create or replace function makeready.restaurant_list(search_text text default nu
     older_than uuid default null, only_this uuid default null)
   returns table (restaurant uuid, title text, brand_name text, city_name text, logo_name text, row_version integer, list_version integer,
                  live_tables integer, made_at timestamptz, changed_at timestamptz)
-  language sql
+  language plpgsql
   stable
   security definer
   set search_path = ''
   set jit = off
+  set plan_cache_mode = force_custom_plan      -- planned for the filters that are given
 as $$
+begin
+  return query
   select r.id, r.name, r.brand, r.city, r.logo, r.version, r.tables_version,
          (select count(*)::integer from makeready.restaurant_tables t where t.restaurant_id = r.id and t.deleted_at is null),
          r.created_at, r.updated_at
@@ -249,7 +253,8 @@ as $$
      and (restaurant_list.older_than is null or (r.created_at, r.id) < (
            select o.created_at, o.id from makeready.restaurants o where o.id = restaurant_list.older_than))
    order by r.created_at desc, r.id desc
-   limit max_rows
+   limit max_rows;
+end
 $$;
 comment on function makeready.restaurant_list(text, text, integer, uuid, uuid) is
   'Restaurants, newest first; search_text looks into name, brand and city; older_than is the last one of the page before; only_this: that one.';

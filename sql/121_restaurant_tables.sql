@@ -22,6 +22,7 @@ create or replace function makeready.restaurant_tables_problems(restaurant uuid,
   stable
   security definer
   set search_path = ''
+  set enable_nestloop = off      -- thousands of rows join thousands, whatever is estimated of a list
 as $$
   with g as (
     select e.place - 1 as place, e.entry, case when jsonb_typeof(e.entry) = 'object' then e.entry else '{}' end as facts,
@@ -37,11 +38,11 @@ as $$
      where k.key not in ('uuid', 'number', 'name', 'section', 'seats', 'url')
     union all
     select g.place, b.field, 'validation_failed',
-           format('%s is a text of 1 to %s characters%s', b.field, b.most, case b.field when 'number' then '' else ', or null' end)
+           format('%s is one line of 1 to %s characters%s', b.field, b.most, case b.field when 'number' then '' else ', or null' end)
       from g cross join (values ('number', 40), ('name', 200), ('section', 100)) b (field, most)
      where jsonb_typeof(g.entry) = 'object'
        and not (case coalesce(jsonb_typeof(g.facts -> b.field), 'null') when 'null' then b.field <> 'number'
-                  when 'string' then length(btrim(g.facts ->> b.field)) between 1 and b.most else false end)
+                  when 'string' then length(btrim(g.facts ->> b.field)) between 1 and b.most and g.facts ->> b.field !~ '[[:cntrl:]]' else false end)
     union all
     select g.place, 'seats', 'validation_failed', 'seats is a whole number from 0 to 1000, or null' from g
      where case coalesce(jsonb_typeof(g.facts -> 'seats'), 'null') when 'null' then false
@@ -77,6 +78,7 @@ create or replace function makeready.restaurant_tables_match(restaurant uuid, gi
   stable
   security definer
   set search_path = ''
+  set enable_nestloop = off
 as $$
   with g as (
     select e.place::integer as place, e.entry, (e.entry ->> 'uuid')::uuid as given_id, btrim(e.entry ->> 'number') as number,
@@ -107,6 +109,7 @@ create or replace function makeready.restaurant_tables_put(restaurant uuid, give
   security definer
   set search_path = ''
   set jit = off
+  set enable_nestloop = off
 as $$
 declare
   v_row    makeready.restaurants := makeready.restaurant_lock(restaurant);
@@ -126,16 +129,16 @@ begin
            'uuid', coalesce(m.known_table, gen_random_uuid()), 'number', btrim(m.entry ->> 'number'), 'name', btrim(m.entry ->> 'name'),
            'section', btrim(m.entry ->> 'section'), 'seats', (m.entry ->> 'seats')::numeric::integer, 'url', m.entry ->> 'url') order by m.place), '[]')
     into v_after from makeready.restaurant_tables_match(restaurant, given) m;
+  with b as (select e.key, e.value as entry from jsonb_each(v_before) e),
+       a as (select e.entry ->> 'uuid' as key, e.entry, e.place from jsonb_array_elements(v_after) with ordinality e (entry, place))
   select jsonb_build_object(
-           'added',   coalesce(jsonb_agg(a.entry order by a.place) filter (where not v_before ? (a.entry ->> 'uuid')), '[]'),
-           'changed', coalesce(jsonb_agg(jsonb_build_object('uuid', a.entry -> 'uuid', 'before', b.entry, 'after', a.entry) order by a.place)
+           'added',   coalesce(jsonb_agg(a.entry order by a.place) filter (where b.key is null), '[]'),
+           'changed', coalesce(jsonb_agg(jsonb_build_object('uuid', a.key, 'before', b.entry, 'after', a.entry) order by a.place)
                                  filter (where b.entry <> a.entry), '[]'),
            'kept',    count(*) filter (where b.entry = a.entry),
-           'removed', (select coalesce(jsonb_agg(o.value order by o.value ->> 'number', o.key), '[]') from jsonb_each(v_before) o
-                        where not exists (select from jsonb_array_elements(v_after) n where n.value ->> 'uuid' = o.key)))
+           'removed', coalesce(jsonb_agg(b.entry order by b.entry ->> 'number', b.key) filter (where a.key is null), '[]'))
     into v_diff
-    from jsonb_array_elements(v_after) with ordinality a (entry, place)
-    left join lateral (select v_before -> (a.entry ->> 'uuid') as entry) b on true;
+    from a full join b on b.key = a.key;
   if dry_run then
     return v_diff || jsonb_build_object('version', v_row.tables_version);
   end if;

@@ -130,8 +130,9 @@ begin
     from (select k.key, format('a template has no %s', k.key) from unnest(of_keys) k (key)
            where k.key not in ('name', 'description', 'settings', 'visibility', 'brand', 'restaurants')
           union all
-          select 'name', 'name is a text of 1 to 200 characters'
-           where not coalesce(jsonb_typeof(facts -> 'name') = 'string' and length(btrim(facts ->> 'name')) between 1 and 200, false)
+          select 'name', 'name is one line of 1 to 200 characters'
+           where not coalesce(jsonb_typeof(facts -> 'name') = 'string' and length(btrim(facts ->> 'name')) between 1 and 200
+                              and facts ->> 'name' !~ '[[:cntrl:]]', false)
           union all
           select 'description', 'description is a text of at most 2000 characters'
            where not coalesce(jsonb_typeof(facts -> 'description') = 'string' and length(facts ->> 'description') <= 2000, false)
@@ -148,13 +149,15 @@ begin
               or jsonb_typeof(facts -> 'brand') not in ('string', 'null')
           union all
           select 'restaurants', 'restaurants is a list of ids; a template for restaurants names one at least, another names none'
-           where jsonb_typeof(facts -> 'restaurants') is distinct from 'array'
+           where of_keys && array['restaurants', 'visibility']      -- else those that were deleted since would be in the way
+             and (jsonb_typeof(facts -> 'restaurants') is distinct from 'array'
               or (facts ->> 'visibility' = 'restaurant') <> (facts -> 'restaurants' <> '[]')
-              or facts -> 'restaurants' @? '$[*] ? (@.type() != "string" || !(@ like_regex "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"))'
+              or facts -> 'restaurants' @? '$[*] ? (@.type() != "string" || !(@ like_regex "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"))')
          ) p (path, message);
   perform makeready.refuse_problems(v_found);
   perform makeready.restaurant_refuse(e.id::uuid) from jsonb_array_elements_text(facts -> 'restaurants') e (id)
-    where not exists (select from makeready.restaurants r where r.id = e.id::uuid and r.deleted_at is null);
+    where 'restaurants' = any (of_keys)
+      and not exists (select from makeready.restaurants r where r.id = e.id::uuid and r.deleted_at is null);
 end
 $$;
 comment on function makeready.posm_template_check(jsonb, text[]) is
@@ -321,6 +324,7 @@ create or replace function makeready.posm_template_list(for_restaurant uuid defa
   security definer
   set search_path = ''
   set jit = off
+  set plan_cache_mode = force_custom_plan
 as $$
 declare
   v_restaurant makeready.restaurants;

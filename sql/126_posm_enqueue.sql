@@ -21,8 +21,8 @@ as $$
 declare
   v_problems jsonb;
 begin
-  if jsonb_typeof(cards) <> 'array' then
-    perform makeready.posm_refuse('validation_failed', 'uuids', 'uuids is a list of {uuid, number, …}');
+  if jsonb_typeof(cards) <> 'array' or jsonb_array_length(cards) > 5000 then
+    perform makeready.posm_refuse('validation_failed', 'uuids', 'uuids is a list of at most 5000 {uuid, number, …}');
   end if;
   with g as (
     select e.place - 1 as place, lower(case jsonb_typeof(e.entry) when 'object' then e.entry ->> 'uuid' end) as word, e.entry,
@@ -36,11 +36,19 @@ begin
           union all
           select g.place, 'duplicate', format('uuid %s is there twice', g.word) from g where g.word is not null and g.nth > 1
           union all
-          select g.place, 'validation_failed', 'number, name and section are texts of at most 200 characters, seats a whole number, row an object' from g
+          select g.place, 'validation_failed', format('there is no %s', k.key) from g cross join lateral jsonb_object_keys(g.entry) k (key)
+           where jsonb_typeof(g.entry) = 'object' and k.key not in ('uuid', 'number', 'name', 'section', 'seats', 'url', 'row')
+          union all
+          select g.place, 'validation_failed', 'number, name and section are lines of at most 200 characters, seats is a whole number' from g
            where jsonb_typeof(g.entry) = 'object'
              and (exists (select from unnest(array['number', 'name', 'section']) k (key)
-                           where jsonb_typeof(g.entry -> k.key) not in ('string', 'null') or length(g.entry ->> k.key) > 200)
-                  or jsonb_typeof(g.entry -> 'seats') not in ('number', 'null') or jsonb_typeof(g.entry -> 'row') not in ('object', 'null'))
+                           where jsonb_typeof(g.entry -> k.key) not in ('string', 'null') or length(g.entry ->> k.key) > 200
+                              or g.entry ->> k.key ~ '[[:cntrl:]]')
+                  or jsonb_typeof(g.entry -> 'seats') not in ('number', 'null') or g.entry @? '$.seats ? (@ != @.floor() || @ < 0)')
+          union all
+          select g.place, 'validation_failed', 'row is an object of texts, numbers and nulls, of at most 16 KB' from g
+           where jsonb_typeof(g.entry -> 'row') not in ('object', 'null') or g.entry @? '$.row.* ? (@.type() == "object" || @.type() == "array" || @.type() == "boolean")'
+              or length(g.entry ->> 'row') > 16384
           union all
           select g.place, 'value_not_url', 'url is a link that begins with http:// or https:// and has no spaces' from g
            where jsonb_typeof(g.entry) = 'object' and jsonb_typeof(g.entry -> 'url') <> 'null'
@@ -289,6 +297,7 @@ begin
   end if;
   select * into v_offer from makeready.posm_offer(template, restaurant);
   v_pair := makeready.posm_pair_lock(template, restaurant, v_by);
+  select * into v_offer from makeready.posm_offer(template, restaurant);      -- as it is now: the lock may have taken its time
   if key_given is not null then
     -- Again behind the lock: the same press may have been here while this one waited.
     return query select * from makeready.posm_replay(v_by, key_given, v_hash);

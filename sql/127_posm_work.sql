@@ -74,12 +74,12 @@ begin
             hint = 'Ask for generations by makeready.posm_enqueue.';
   end if;
   if v_row.stamper <> stamped_by then
-    -- Cards of two stampers may differ in a hair: none of the former one's is mixed with those to come.
+    -- Cards of two stampers may differ in a hair: none of the former one's is mixed with those to come. Their files stay
+    -- until those have come, for where no hair differs it is the same object.
     v_gone := array(select c.id from makeready.posm_cards c where c.generation_id = job and c.stored_id is not null);
     update makeready.posm_cards c
        set stored_id = null, size_bytes = null, sha256 = null, crc32 = null, evidence = null, made_at = null
      where c.generation_id = job and c.stored_id is not null;
-    perform makeready.files_release(v_gone);
   end if;
   update makeready.posm_generations g
      set stamper = stamped_by, started_at = coalesce(g.started_at, makeready.now()), tables_done = g.tables_done - cardinality(v_gone)
@@ -110,13 +110,14 @@ begin
   perform makeready.posm_hold(job, token);
   v_now := makeready.now();
   for v_card in
-    select c.id, c.stored_id, c.sha256, m.entry from jsonb_array_elements(made) m (entry)
+    select c.id, c.stored_id, m.entry from jsonb_array_elements(made) m (entry)
       join makeready.posm_cards c on c.generation_id = job and c.table_id = (m.entry ->> 'table')::uuid
      order by c.place
   loop
     v_count := v_count + 1;
     v_new := v_new + (v_card.stored_id is null)::integer;
-    if v_card.sha256 <> decode(v_card.entry #>> '{stored,sha256}', 'hex') then
+    if exists (select from makeready.file_references r join makeready.files f on f.id = r.file_id
+                where r.refers_id = v_card.id and f.object_key <> v_card.entry #>> '{stored,key}') then
       perform makeready.file_release(v_card.id);
     end if;
     update makeready.posm_cards c
@@ -235,8 +236,8 @@ begin
      where j.queue = 'posm' and j.id = new.id;
     return null;
   end if;
+  -- Admission follows: many may be retried in one statement, and the gate is the last lock that anybody takes.
   update makeready.jobs j set state = 'waiting', run_at = 'infinity' where j.queue = 'posm' and j.id = new.id;
-  perform makeready.posm_admit();
   return null;
 end
 $$;
@@ -347,10 +348,12 @@ begin
     perform makeready.enqueue('posm', jsonb_build_object('generation_id', generation), generation, due => 'infinity',
                               owner_key => coalesce(v_row.restaurant_id::text, ''), batch_key => v_row.restaurant_id);
     update makeready.posm_generations g
-       set status = 'created', failure_code = null, comment = null, finished_at = null, scheduled_at = null where g.id = generation;
+       set status = 'created', failure_code = null, comment = null, finished_at = null, scheduled_at = null
+     where g.id = generation and g.status = 'error' and g.purging_at is null;
+    perform makeready.posm_refuse_deleted(makeready.posm_find(generation)) where not found;
     perform makeready.audit('retry', 'posm/' || generation, jsonb_build_object('state', 'pruned'), '{"state": "waiting"}', because);
-    perform makeready.posm_admit();
   end if;
+  perform makeready.posm_admit();
   return (select g.status from makeready.posm_generations g where g.id = generation);
 end
 $$;

@@ -10,12 +10,15 @@ create or replace function makeready.posm_generation_list(of_restaurant uuid def
                  template_title text, author_name text, which_tables text, fields jsonb, cards_total integer, cards_done integer,
                  failure_code text, remark text, attempts_made integer, attempts_allowed integer, stamped_by text, outcome jsonb,
                  made_at timestamptz, admitted_at timestamptz, began_at timestamptz, over_at timestamptz, gone_since timestamptz)
-  language sql
+  language plpgsql
   stable
   security definer
   set search_path = ''
   set jit = off
+  set plan_cache_mode = force_custom_plan      -- planned for the filters that are given
 as $$
+begin
+  return query
   select g.id, g.version, makeready.posm_state(g.status, j.state), g.restaurant_id, coalesce(r.name, g.place_facts ->> 'name'), g.template_id,
          t.name, g.author, g.scope, g.fields, g.tables_total, g.tables_done, g.failure_code, g.comment,
          case when g.status in ('created', 'scheduled') then coalesce(j.attempt, 0) else g.attempts_used end,
@@ -37,7 +40,8 @@ as $$
      and (posm_generation_list.older_than is null or g.seq < (
            select o.seq from makeready.posm_generations o where o.id = posm_generation_list.older_than))
    order by g.seq desc
-   limit max_rows
+   limit max_rows;
+end
 $$;
 comment on function makeready.posm_generation_list(uuid, uuid, text, text, timestamptz, timestamptz, uuid, integer, uuid, uuid) is
   'The history of generations, newest first, deleted ones included; of_table: those with a card of it; older_than is the last one of the page before; only_this: that one.';
@@ -118,6 +122,7 @@ create or replace function makeready.posm_check(generation uuid)
   stable
   security definer
   set search_path = ''
+  set enable_nestloop = off      -- a thousand tables meet a thousand cards, whatever is estimated
 as $$
 declare
   v_row  makeready.posm_generations := makeready.posm_find(generation);

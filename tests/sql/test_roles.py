@@ -91,6 +91,8 @@ PEOPLE = {
 }
 SLICES = (
     "render_",
+    "posm_",
+    "restaurant_",
     "document_",
     "webhook_",
     "deliver_",

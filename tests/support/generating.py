@@ -50,9 +50,9 @@ class Cardroom:
         found = await restaurants.tables(self.db, restaurant)
         return {table.number: table.uuid for table in found}
 
-    async def template(self, name: str = "Тейбл-тент", **facts: Any) -> UUID:
+    async def template(self, name: str | None = "Тейбл-тент", **facts: Any) -> UUID:
         """A new template, offered to all unless `facts` say otherwise."""
-        stored = an_object(f"posm/templates/{uuid4()}.pdf", name.encode())
+        stored = an_object(f"posm/templates/{uuid4()}.pdf", str(name).encode())
         made = await posm_templates.create(
             self.db, {"name": name, **facts}, stored, {"pages": []}, author=AUTHOR
         )
@@ -136,3 +136,9 @@ def an_object(key: str, content: bytes, media_type: str = "application/pdf") -> 
         media_type=media_type,
         sha256=hashlib.sha256(content).digest(),
     )
+
+
+async def unused(db: asyncpg.Connection) -> set[str]:
+    """Keys of the objects that nothing refers to."""
+    rows = await db.fetch("select object_key from makeready.files where unused_at is not null")
+    return {row[0] for row in rows}
