@@ -172,15 +172,26 @@ def test_columns_that_the_tables_lack_are_told_with_those_they_have() -> None:
     assert found(raw, (), is_sample=True) == []
 
 
-@pytest.mark.parametrize("name", ["Летняя веранда, стол у самого окна № 12", "\n".join("1234")])
-def test_text_that_does_not_fit_is_told_with_its_numbers_and_tables(name: str) -> None:
-    raw = labelled(value="{table.number}", min_size=18)
-    told = one(raw, "text_does_not_fit", tables_with(number=name))
+@pytest.mark.parametrize(
+    ("name", "height", "case"),
+    [
+        ("Летняя веранда, стол у самого окна № 12", 10, None),
+        ("7", 3, "height"),
+        ("1\n2\n3\n4", 10, "lines"),
+    ],
+)
+def test_text_that_does_not_fit_is_told_with_its_numbers_and_tables(
+    name: str, height: float, case: str | None
+) -> None:
+    raw = labelled(value="{table.number|default:x}", min_size=18, height=height)
+    tables = tables_with(number=name)
+    told = one(raw, "text_does_not_fit", tables[1:2])
 
     assert told.tables == (name,)
+    assert told.facts.get("case") == case
     assert told.facts["text"] == name
-    assert told.facts["size"] == 18
-    assert told.facts["needed"] > told.facts.get("width", told.facts.get("height"))
+    bounds = {None: "width", "height": "height", "lines": "most"}
+    assert told.facts["needed"] > told.facts[bounds[case]]
 
 
 def test_letters_without_a_glyph_are_named_with_their_tables() -> None:
