@@ -92,7 +92,7 @@ def test_a_real_form_on_a_turned_page_becomes_settings_that_fit() -> None:
         ):
             widget = pymupdf.Widget()
             widget.field_name = name
-            widget.field_type = pymupdf.PDF_WIDGET_TYPE_TEXT
+            widget.field_type = 7  # text
             widget.rect = pymupdf.Rect(box) * page.derotation_matrix
             page.add_widget(widget)
         pdf = document.tobytes()
