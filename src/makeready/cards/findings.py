@@ -114,7 +114,7 @@ def _too_long(filled: Filled, code: QrField, rows: Sequence[Row]) -> Problem:
         path=f"{filled.path}.value",
         facts={
             "field": code.id,
-            "bytes": max(len(each.encode()) for each in bad),
+            "bytes": max(len(each.encode("utf-8", "replace")) for each in bad),
             "version": version,
             "ecc": level,
         },
@@ -154,12 +154,20 @@ def _lettering(
     if missing:
         facts = {"field": lettering.id, "font": font.name, "chars": _named(missing.values())}
         problems.append(_about("font_missing_glyph", filled, rows, missing, facts))
-    sound = (each for each in printed if each not in missing)
-    fitted = ((each, text.fit(each, lettering, font)) for each in sound)
-    large = {each: result for each, result in fitted if isinstance(result, TooLarge)}
+    sound = [each for each in printed if each not in missing]
+    try:
+        font.subset(text.alphabet(sound))  # what cannot be cut cannot be printed
+        large = _too_large(sound, lettering, font)
+    except BadFont as error:
+        return [_unreadable(lettering.font, f"{filled.path}.font", error)]
     if large:
         problems.append(_does_not_fit(filled, lettering, rows, large))
     return problems
+
+
+def _too_large(texts: Sequence[str], lettering: TextField, font: Font) -> dict[str, TooLarge]:
+    fitted = ((each, text.fit(each, lettering, font)) for each in texts)
+    return {each: result for each, result in fitted if isinstance(result, TooLarge)}
 
 
 def _does_not_fit(
@@ -217,9 +225,7 @@ def _font(key: tuple[str, str], path: str, assets: Mapping[str, bytes]) -> Font 
     try:
         font = fonts.uploaded(assets[name])
     except BadFont as error:
-        return Problem(
-            code="font_unreadable", path=path, facts={"font": name, "reason": str(error)}
-        )
+        return _unreadable(name, path, error)
     if font.embedding:
         facts = {"font": font.name, "reason": font.embedding}
         return Problem(code="font_no_embedding", path=path, facts=facts)
@@ -237,6 +243,10 @@ def _picture(found: Materials, asset: str, path: str, assets: Mapping[str, bytes
         facts = {"asset": asset, "reason": str(error)}
         return [Problem(code="image_unreadable", path=path, facts=facts)]
     return []
+
+
+def _unreadable(name: str, path: str, error: BadFont) -> Problem:
+    return Problem(code="font_unreadable", path=path, facts={"font": name, "reason": str(error)})
 
 
 def _missing(font: Font, each: str) -> list[str]:

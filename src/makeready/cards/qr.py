@@ -114,10 +114,10 @@ class Batch:
             )
             if kind in self._encoders:
                 self._encoders[kind] = BatchEncoder(
-                    payload.encode(), kind[0], symbol.level, self.version, self._mask
+                    _bytes(payload), kind[0], symbol.level, self.version, self._mask
                 )
             return symbol
-        mask, rows = encoder.encode(payload.encode())
+        mask, rows = encoder.encode(_bytes(payload))
         return Symbol(
             payload=payload, version=self.version, level=encoder.level, mask=mask, rows=rows
         )
@@ -129,7 +129,7 @@ def _made(
     """Bytes with a mode: by itself segno would take Cyrillic for Shift JIS, and phones not."""
     try:
         return segno.make_qr(
-            payload.encode(),
+            _bytes(payload),
             error=level,
             version=version,
             mode=_mode(payload),
@@ -161,4 +161,8 @@ def _mode(payload: str) -> str:
 
 
 def _length(payload: str) -> int:
-    return len(payload) if payload.isascii() else len(payload.encode())
+    return len(payload) if payload.isascii() else len(_bytes(payload))
+
+
+def _bytes(payload: str) -> bytes:
+    return payload.encode("utf-8", "replace")
