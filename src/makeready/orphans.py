@@ -19,7 +19,7 @@ import structlog
 from makeready.storage import ObjectFacts
 
 CHORE = "files_scan"
-PREFIXES = ("renders/", "types/", "sources/", "evidence/", "debug/")  # all that is stored under
+PREFIXES = ("renders/", "types/", "sources/", "evidence/", "debug/", "posm/")  # all we store under
 YOUNG = timedelta(days=1)
 BATCH = 1000  # objects asked for at a time
 

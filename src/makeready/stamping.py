@@ -240,9 +240,13 @@ class OpenPress:
         head, tails = await self._ask({"do": "stamp", "first": first, "last": last})
         return [self._card(told, tail) for told, tail in zip(head["cards"], tails, strict=True)]
 
-    async def prove(self, index: int) -> None:
-        """Compares one card with its template; raises CardsRefused if more than fields changed."""
-        await self._ask({"do": "prove", "index": index})
+    async def prove(self, index: int) -> int:
+        """Compares a card with its template pixel by pixel; how many pages are as they were.
+
+        Raises CardsRefused if more than the fields has changed.
+        """
+        head, _ = await self._ask({"do": "prove", "index": index})
+        return int(head["pages"])
 
     async def close(self) -> None:
         """Ends the helper."""

@@ -170,7 +170,7 @@ def test_doctor_finds_all_well(
     named = {one.what for one in found}
     assert named >= {
         *("postgres", "schema", "roles", "clock", "object storage", "presigned links"),
-        *("browser", "engines", "fonts", "disk", "data folder", "autovacuum"),
+        *("browser", "engines", "fonts", "disk", "data folder", "autovacuum", "table cards"),
     }
 
 

@@ -7,7 +7,7 @@ needs. Whatever a library raises of a broken file is an answer too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from makeready.aside import packed, serve, unpacked
@@ -17,11 +17,23 @@ from makeready.cards.messages import facts_json, facts_of, order_of, problems_js
 from makeready.cards.press import STAMPER, Press
 from makeready.cards.preview import card_png, page_png
 from makeready.cards.problems import CardsRefused
+from makeready.cards.proof import untouched
+from makeready.cards.refusal import CardRefused
 from makeready.cards.settings import read
 from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What the helper of a generation keeps."""
+
+    opened: tuple[Press, Verifier] | None = None
+
+
+_kept = _Kept()
 
 
 def main() -> None:
@@ -36,6 +48,8 @@ def answer(question: bytes) -> bytes:
         return packed(*_WORK[head.pop("do")](files, **head))
     except CardsRefused as error:
         return packed({"problems": problems_json(error.problems)})
+    except CardRefused as error:
+        return packed({"problems": problems_json([error.problem])})
     except Exception as error:  # noqa: BLE001 -- whatever a broken file makes a library raise
         return packed({"failure": f"{type(error).__name__}: {error}"})
 
@@ -86,6 +100,35 @@ def _preview_png(
     return {}, [card_png(press, press.stamp(index), page=page, dpi=dpi, grid=grid)]
 
 
+def _open(files: Sequence[bytes], *, facts: Mapping[str, Any] | None, **order: Any) -> Answer:
+    press = Press.open(order_of(files, **order), None if facts is None else facts_of(facts))
+    _kept.opened = press, Verifier(press)
+    return {"stamper": STAMPER}, [press.prefix]
+
+
+def _stamp(_: Sequence[bytes], *, first: int, last: int) -> Answer:
+    press, verifier = _opened()
+    told: list[Mapping[str, Any]] = []
+    tails: list[bytes] = []
+    for index in range(first, last):
+        card = press.stamp(index)
+        sums = {"byte_count": card.byte_count, "crc32": card.crc32, "sha256": card.sha256.hex()}
+        told.append({"index": index, **sums, "evidence": verifier.check(card)})
+        tails.append(card.tail)
+    return {"cards": told}, tails
+
+
+def _prove(_: Sequence[bytes], *, index: int) -> Answer:
+    press, _verifier = _opened()
+    return {"pages": untouched(press, press.stamp(index))}, []
+
+
+def _opened() -> tuple[Press, Verifier]:
+    if _kept.opened is None:
+        raise RuntimeError("no press was opened")
+    return _kept.opened
+
+
 _WORK: Mapping[str, Callable[..., Answer]] = {
     "version": _version,
     "inspect": _inspect,
@@ -94,4 +137,7 @@ _WORK: Mapping[str, Callable[..., Answer]] = {
     "preview_pdf": _preview_pdf,
     "preview_png": _preview_png,
     "problems": _problems,
+    "open": _open,
+    "stamp": _stamp,
+    "prove": _prove,
 }

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
-from makeready.commands import checks, document_checks
+from makeready.commands import card_checks, checks, document_checks
 from makeready.commands.checks import Finding, good
 from makeready.commands.machine import machine, running
 from makeready.commands.migrate import brought_up
@@ -79,7 +79,8 @@ def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
 
 async def _look(settings: Settings) -> list[Finding]:
     steps: list[tuple[str, Check, str]] = [
-        ("browser", lambda: checks.check_browser(settings), checks.BROWSER_MEND)
+        ("browser", lambda: checks.check_browser(settings), checks.BROWSER_MEND),
+        (card_checks.WHAT, card_checks.check_cards, card_checks.MEND),
     ]
     if settings.s3_endpoint is not None:
         steps.insert(0, ("object storage", lambda: checks.check_storage(settings), STORAGE_MEND))
