@@ -15,7 +15,7 @@ from makeready.cards.compile import compiled
 from makeready.cards.drawing import Drawn, Painter
 from makeready.cards.geometry import Frame, frame
 from makeready.cards.order import Order
-from makeready.cards.problems import CardsRefused
+from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.settings import CardSettings, read_settings
 from makeready.cards.stamp import Stamper
 from makeready.cards.template import TemplateFacts, inspect
@@ -63,6 +63,7 @@ class Press:
         facts: TemplateFacts,
         painter: Painter,
         stamper: Stamper,
+        warnings: Sequence[Problem] = (),
     ) -> None:
         self.pdf = pdf
         """The template."""
@@ -75,6 +76,8 @@ class Press:
         self.facts = facts
         self.pages = painter.pages
         """Those that are stamped."""
+        self.warnings = warnings
+        """What is odd and stops nothing."""
         self._painter = painter
         self._stamper = stamper
 
@@ -107,6 +110,7 @@ class Press:
             facts=known,
             painter=painter,
             stamper=Stamper(template),
+            warnings=found,
         )
 
     def stamp(self, index: int) -> Card:

@@ -53,7 +53,7 @@ def settings() -> dict[str, Any]:
                 "id": "qr",
                 "kind": "qr",
                 "pages": [1],
-                **_box(27.5, 38, 50, 50),
+                **_box(25.5, 36, 54, 54),
                 "value": "{table.url}",
                 "ecc": "M",
             },
