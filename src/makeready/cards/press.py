@@ -63,6 +63,7 @@ class Press:
         facts: TemplateFacts,
         painter: Painter,
         stamper: Stamper,
+        slots: Mapping[int, int],
         warnings: Sequence[Problem] = (),
     ) -> None:
         self.pdf = pdf
@@ -76,6 +77,8 @@ class Press:
         self.facts = facts
         self.pages = painter.pages
         """Those that are stamped."""
+        self.slots = slots
+        """Of each of them, the number of the object that is a card's own."""
         self.warnings = warnings
         """What is odd and stops nothing."""
         self._painter = painter
@@ -110,6 +113,7 @@ class Press:
             facts=known,
             painter=painter,
             stamper=Stamper(template),
+            slots={slot.page: slot.number for slot in template.slots},
             warnings=found,
         )
 

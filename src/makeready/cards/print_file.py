@@ -1,0 +1,31 @@
+"""All cards of a generation in one PDF, for a print shop: page by page, what they share once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from makeready.cards.assembly import Assembly
+from makeready.cards.press import Card, Press
+
+Seen = Callable[[Card], None]
+"""Called with each card that goes in, before it does; may refuse it by raising CardsRefused."""
+
+
+def print_file(press: Press, indexes: Sequence[int], *, seen: Seen | None = None) -> bytes:
+    """One PDF of these cards, each with all its pages, in this order; boxes as in the template."""
+    if not indexes:
+        raise ValueError("no card to print")
+    assembly = Assembly(press, press.stamp(indexes[0]))
+    try:
+        pages = []
+        for index in indexes:
+            card = press.stamp(index)
+            if seen is not None:
+                seen(card)
+            for number in assembly.pages:
+                operators = card.drawn.operators.get(number)
+                form = None if operators is None else assembly.form(number, operators)
+                pages.append(assembly.page(number, form))
+        return assembly.finished(pages)
+    finally:
+        assembly.close()
