@@ -10,14 +10,17 @@ from __future__ import annotations
 import copy
 import io
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import pikepdf
 from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards.boxes import inherited
 from makeready.cards.press import Card, Press
+
+Seen: TypeAlias = Callable[[Card], None]
+"""Called with each card that goes in, before it does; may refuse it by raising CardsRefused."""
 
 _LEVEL = 6
 _INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from makeready.cards.assembly import Assembly
-from makeready.cards.press import Card, Press
-
-Seen = Callable[[Card], None]
-"""Called with each card that goes in, before it does; may refuse it by raising CardsRefused."""
+from makeready.cards.assembly import Assembly, Seen
+from makeready.cards.press import Press
 
 
 def print_file(press: Press, indexes: Sequence[int], *, seen: Seen | None = None) -> bytes:
