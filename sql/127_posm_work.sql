@@ -182,7 +182,7 @@ create or replace function makeready.posm_remark(of_generation makeready.posm_ge
 as $$
   -- One line, and who reads it learns which table it is about; where nobody said so, how far it had come.
   select left(concat_ws(': ',
-           'table ' || coalesce(turned.error ->> 'table', case when turned.error ->> 'code' = 'lost' and of_generation.tables_done < of_generation.tables_total
+           'table ' || coalesce(turned.error ->> 'table', case when turned.error ->> 'code' = 'lease_lost' and of_generation.tables_done < of_generation.tables_total
              then (select c.label || ' or one after it' from makeready.posm_cards c
                     where c.generation_id = of_generation.id and c.stored_id is null order by c.place limit 1) end),
            coalesce(nullif(btrim(regexp_replace(turned.error ->> 'message', '\s+', ' ', 'g')), ''), 'the job was ' || turned.state)), 1000)
@@ -202,7 +202,7 @@ begin
   if new.finished_at is not null then
     update makeready.posm_generations g
        set status = 'error', finished_at = new.finished_at, attempts_used = new.attempt,
-           failure_code = coalesce(left(nullif(new.error ->> 'code', ''), 100), new.state), comment = makeready.posm_remark(g, new)
+           failure_code = case new.state when 'cancelled' then new.state else coalesce(left(nullif(new.error ->> 'code', ''), 100), new.state) end, comment = makeready.posm_remark(g, new)
      where g.id = new.id and g.status in ('created', 'scheduled')
     returning * into v_row;
     if found then
