@@ -44,51 +44,23 @@ def template() -> bytes:
 
 def settings() -> dict[str, Any]:
     """What is put on it: the code and the number on the front, the number again on the back."""
-    text = {"kind": "text", "align": "center", "valign": "middle"}
-    night = {"cmyk": list(NIGHT)}
+    code = {"id": "qr", "kind": "qr", "value": "{table.url}", "ecc": "M"}
+    section = "{table.section}"
     return {
         "schema": 1,
         "fields": [
-            {
-                "id": "qr",
-                "kind": "qr",
-                "pages": [1],
-                **_box(25.5, 36, 54, 54),
-                "value": "{table.url}",
-                "ecc": "M",
-            },
-            {
-                "id": "number",
-                "pages": [1],
-                **text,
-                **_box(12.5, 116, 80, 16),
-                "value": "Стол {table.number}",
-                "weight": "bold",
-                "size": 34,
-                "min_size": 14,
-                "color": night,
-            },
-            {
-                "id": "place",
-                "pages": [1],
-                **text,
-                **_box(12.5, 132.5, 80, 7),
-                "value": "{table.section}",
-                "size": 12,
-                "min_size": 7,
-                "color": night,
-                "if": "{table.section}",
-            },
-            {
-                "id": "back",
-                "pages": [2],
-                **text,
-                **_box(22.5, 117, 60, 10),
-                "value": "{restaurant.name}, стол {table.number}",
-                "size": 13,
-                "min_size": 7,
-                "color": {"cmyk": list(CREAM)},
-            },
+            {**code, **_box(25.5, 36, 54, 54)},
+            _text("number", "Стол {table.number}", (12.5, 116, 80, 16), NIGHT, (14, 34))
+            | {"weight": "bold"},
+            _text("place", section, (12.5, 132.5, 80, 7), NIGHT, (7, 12)) | {"if": section},
+            _text(
+                "back",
+                "{restaurant.name}, стол {table.number}",
+                (22.5, 117, 60, 10),
+                CREAM,
+                (7, 13),
+            )
+            | {"pages": [2]},
         ],
         "output": {
             "name": "Стол {table.number|pad:3}.pdf",
@@ -108,6 +80,27 @@ def tables(count: int) -> list[dict[str, str]]:
 
 def _box(x: float, y: float, width: float, height: float) -> dict[str, float]:
     return {"x": x, "y": y, "width": width, "height": height}
+
+
+def _text(
+    name: str,
+    value: str,
+    box: tuple[float, float, float, float],
+    ink: Ink,
+    sizes: tuple[float, float],
+) -> dict[str, Any]:
+    """A field in the middle of its box, between two sizes."""
+    return {
+        "id": name,
+        "kind": "text",
+        "value": value,
+        **_box(*box),
+        "align": "center",
+        "valign": "middle",
+        "color": {"cmyk": list(ink)},
+        "min_size": sizes[0],
+        "size": sizes[1],
+    }
 
 
 def _points(mm: float) -> float:
