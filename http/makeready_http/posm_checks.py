@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from makeready import posm, posm_templates, stamping
 from makeready.cards import schema
+from makeready.cards.settings import copied
 from makeready.cards.values import SAMPLE_ROWS, Row
 from makeready.errors import Rejected
 from makeready.shapes import cut, problem
@@ -103,8 +104,9 @@ async def copy_fields(request: Request) -> Response:
     body = await read_body(request, _COPY)
     services = services_of(request)
     other = await posm_templates.read(services.pool, UUID(body["template_id"]))
-    settings = _merged(template.settings, other.settings, body.get("field_ids"))
-    findings = await checked(request, facts_of(template), settings)
+    merged = _merged(template.settings, other.settings, body.get("field_ids"))
+    settings, left_out = copied(merged, facts_of(template))
+    findings = [*left_out, *await checked(request, facts_of(template), settings)]
     return await changed_template(
         request,
         member,
