@@ -24,15 +24,19 @@ from makeready.cards.asset_facts import AssetFacts
 from makeready.cards.messages import facts_json, facts_of, order_parts, problems_of
 from makeready.cards.order import Order
 from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.qr_look import MEDIA_TYPES as QR_KINDS
+from makeready.cards.qr_look import Look
 from makeready.cards.settings import Sheet
 from makeready.cards.template import TemplateFacts
 from makeready.cards.values import Row
 from makeready.errors import MakereadyError
 
 __all__ = [
+    "QR_KINDS",
     "AssetFacts",
     "CardsRefused",
     "HelperLost",
+    "Look",
     "OpenPress",
     "Order",
     "Problem",
@@ -52,6 +56,7 @@ __all__ = [
     "preview_png",
     "print_file",
     "problems",
+    "qr_files",
     "sheets",
     "version",
 ]
@@ -205,6 +210,15 @@ async def sheets(
 ) -> bytes:
     """One PDF of these cards imposed on sheets; `digests` as in `print_file`."""
     return await _print({"do": "sheets", "sheet": asdict(sheet)}, order, indexes, digests)
+
+
+async def qr_files(
+    links: Sequence[str], kind: str, look: Look | None = None, *, level: str = "M"
+) -> list[bytes]:
+    """Codes alone, as files of a kind of QR_KINDS, all of one version; raises CardsRefused."""
+    asked = {"links": list(links), "kind": kind, "look": asdict(look or Look()), "level": level}
+    _, made = await _ask({"do": "qr_files", **asked}, [])
+    return made
 
 
 class OpenPress:

@@ -17,7 +17,8 @@ import pytest
 import zxingcpp
 
 from makeready.cards.qr import TooLong, encode
-from makeready.cards.qr_files import MEDIA_TYPES, Look, qr_file, qr_files
+from makeready.cards.qr_files import qr_file, qr_files
+from makeready.cards.qr_look import MEDIA_TYPES, Look
 from tests.support.card_templates import table_uuid
 
 LINK = f"https://go.example.ru/t/{table_uuid(7)}"

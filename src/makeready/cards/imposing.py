@@ -16,7 +16,7 @@ from makeready.cards.settings import Sheet
 
 MARKS_MM = 3.0
 """Room for crop marks on each side of the block, at least."""
-_HAIR_MM = 1e-6
+_ROUNDING_MM = 0.1  # pages in whole points are this far from the millimetres that were meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,4 +150,4 @@ def _needed(layout: Layout, sheet: Sheet) -> tuple[float, float]:
 
 def _has_room(layout: Layout, sheet: Sheet) -> bool:
     width, height = _needed(layout, sheet)
-    return width <= layout.width + _HAIR_MM and height <= layout.height + _HAIR_MM
+    return width <= layout.width + _ROUNDING_MM and height <= layout.height + _ROUNDING_MM

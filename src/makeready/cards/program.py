@@ -14,12 +14,17 @@ from makeready.aside import packed, serve, unpacked
 from makeready.cards import checks
 from makeready.cards.assets import inspect_asset
 from makeready.cards.messages import facts_json, facts_of, order_of, problems_json
-from makeready.cards.press import STAMPER, Press
+from makeready.cards.press import STAMPER, Card, Press
 from makeready.cards.preview import card_png, page_png
-from makeready.cards.problems import CardsRefused
+from makeready.cards.print_file import print_file
+from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.proof import untouched
+from makeready.cards.qr import TooLong
+from makeready.cards.qr_files import qr_files
+from makeready.cards.qr_look import Look
 from makeready.cards.refusal import CardRefused
-from makeready.cards.settings import read
+from makeready.cards.settings import Sheet, read
+from makeready.cards.sheets import impose
 from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 
@@ -123,6 +128,46 @@ def _prove(_: Sequence[bytes], *, index: int) -> Answer:
     return {"pages": untouched(press, press.stamp(index))}, []
 
 
+def _print_file(
+    files: Sequence[bytes], *, indexes: Sequence[int], digests: Mapping[str, str], **order: Any
+) -> Answer:
+    press = Press.open(order_of(files, **order))
+    return {}, [print_file(press, indexes, seen=_verified(press, digests))]
+
+
+def _sheets(
+    files: Sequence[bytes],
+    *,
+    sheet: Mapping[str, Any],
+    indexes: Sequence[int],
+    digests: Mapping[str, str],
+    **order: Any,
+) -> Answer:
+    press = Press.open(order_of(files, **order))
+    return {}, [impose(press, indexes, Sheet(**sheet), seen=_verified(press, digests))]
+
+
+def _verified(press: Press, digests: Mapping[str, str]) -> Callable[[Card], None]:
+    """Refuses a card that is neither the one that was verified before, nor found right now."""
+    verifier = Verifier(press)
+
+    def check(card: Card) -> None:
+        if digests.get(str(card.index)) != card.sha256.hex():
+            verifier.check(card)
+
+    return check
+
+
+def _qr_files(
+    _: Sequence[bytes], *, links: Sequence[str], kind: str, look: Mapping[str, Any], level: str
+) -> Answer:
+    try:
+        return {}, qr_files(links, kind, Look(**look), level=level)
+    except TooLong as error:
+        facts = {"bytes": len(error.payload.encode()), "version": 40, "ecc": error.level}
+        raise CardsRefused([Problem(code="qr_capacity", facts=facts)]) from error
+
+
 def _opened() -> tuple[Press, Verifier]:
     if _kept.opened is None:
         raise RuntimeError("no press was opened")
@@ -140,4 +185,7 @@ _WORK: Mapping[str, Callable[..., Answer]] = {
     "open": _open,
     "stamp": _stamp,
     "prove": _prove,
+    "print_file": _print_file,
+    "sheets": _sheets,
+    "qr_files": _qr_files,
 }

@@ -11,30 +11,17 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from makeready.cards.geometry import MM_PER_POINT
 from makeready.cards.qr import Batch, Symbol
+from makeready.cards.qr_look import Look
 
-QUIET_ZONE = 4
 _DARK = re.compile("1+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How a file shows a code."""
-
-    size_mm: float = 40
-    """Of a side, quiet zone included."""
-    quiet_zone: int = QUIET_ZONE
-    """Modules."""
-    dpi: int = 600
-    """Of a PNG, about: its modules are whole pixels."""
-
-
 def qr_file(symbol: Symbol, kind: str, look: Look) -> bytes:
-    """The file; raises KeyError for a kind that is none of `MEDIA_TYPES`."""
+    """The file; raises KeyError for a kind that is none of `qr_look.MEDIA_TYPES`."""
     return _DRAWN[kind](symbol, look)
 
 
@@ -163,10 +150,4 @@ _DRAWN: Mapping[str, Callable[[Symbol, Look], bytes]] = {
     "png": _png,
     "pdf": _pdf,
     "eps": _eps,
-}
-MEDIA_TYPES: Mapping[str, str] = {
-    "svg": "image/svg+xml",
-    "png": "image/png",
-    "pdf": "application/pdf",
-    "eps": "application/postscript",
 }
