@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import pikepdf
+import pymupdf
 import pytest
 from pikepdf import Array, Dictionary, Name, Pdf, String
 
 from makeready.cards.template import inspect
-from tests.support.card_zoo import Change, changed, plain, refused, widget
+from tests.support.card_zoo import Change, changed, code_at, plain, refused, stamped, widget
 
 
 def script(text: str = "app.alert(1)") -> Dictionary:
@@ -194,3 +197,28 @@ def note(kind: str, flags: int, **keys: Any) -> Change:
 )
 def test_only_what_shows_lies_above_the_page(change: Change, is_painted: bool) -> None:
     assert bool(changed(change).pages[0].annotations) is is_painted
+
+
+def test_names_that_are_not_utf_8_are_read_and_kept() -> None:
+    """As programs of Windows write them in Russian; fonts, inks and layers are named so."""
+    name = "Область".encode("cp1251")
+    pdf = plain(b"0 g BT /F1 9 Tf ET", compress_streams=False).replace(
+        b"/Resources << >>",
+        b"/Resources << /Font << /%s << /Type /Font /Subtype /TrueType /BaseFont /%s >> >> >>"
+        % (name, name),
+    )
+    with pymupdf.open(stream=pdf, filetype="pdf") as document:
+        pdf = document.tobytes()
+    assert inspect(pdf).fonts == (("Область", False),)
+    with pikepdf.open(io.BytesIO(stamped(pdf, code_at(20, 20)))) as card:
+        assert b"".join(b"#%x" % byte for byte in name) in card.pages[0].Resources.unparse()
+
+
+def test_an_odd_node_among_the_pages_is_refused_in_silence(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def change(document: Pdf, page: Any) -> None:  # noqa: ARG001
+        document.Root.Pages.Kids.append(String("no page"))
+
+    assert [problem.code for problem in refused(plain(change=change))] == ["template_damaged"]
+    assert capfd.readouterr() == ("", "")

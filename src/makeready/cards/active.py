@@ -8,6 +8,7 @@ from typing import Any
 from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards.notes import notes_of
+from makeready.cards.spelling import text_of
 
 _KINDS = {
     "/JavaScript": "javascript",
@@ -73,7 +74,7 @@ def _strip_page(page: Any) -> set[str]:
     notes = notes_of(page)
     kept = []
     for note in notes:
-        if str(note.get(Name.Subtype, "")) in _MEDIA:
+        if text_of(note.get(Name.Subtype)) in _MEDIA:
             found.add("media")
         elif note.get(Name.Subtype) == Name.FileAttachment:
             found.add(_FILES)
@@ -104,7 +105,7 @@ def _cut_actions(holder: Any, name: Name | None) -> set[str]:
 def _action_kinds(action: Any, depth: int = 0) -> Iterator[str]:
     if not isinstance(action, Dictionary) or depth > _DEPTH:
         return
-    kind = str(action.get(Name.S, ""))
+    kind = text_of(action.get(Name.S))
     if kind and kind not in _HARMLESS:
         yield _KINDS.get(kind, kind[1:].lower())
     following = action.get(Name.Next)

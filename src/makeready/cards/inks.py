@@ -10,6 +10,7 @@ from typing import Any
 from pikepdf import Array, Dictionary, Name, Object, Pdf, Stream
 
 from makeready.cards.boxes import inherited
+from makeready.cards.spelling import text_of
 
 _CMYK = {"/DeviceCMYK", "/CMYK", "/CalCMYK"}
 _RGB = {"/DeviceRGB", "/RGB", "/CalRGB"}
@@ -119,7 +120,7 @@ class _Walk:
         described = below[0] if isinstance(below, Array) and len(below) else font
         descriptor = described.get(Name.FontDescriptor, Dictionary())
         is_embedded = any(file in descriptor for file in _FONT_FILES)
-        name = str(font.get(Name.BaseFont, "?")).removeprefix("/")
+        name = text_of(font.get(Name.BaseFont)).removeprefix("/") or "?"
         self.fonts[name] = self.fonts.get(name, True) and is_embedded
 
     def _space(self, space: Any, depth: int = 0) -> None:
@@ -147,7 +148,7 @@ def _members(resources: Any, category: Name) -> Iterator[Any]:
 def _family(space: Any) -> str:
     if isinstance(space, Array):
         space = space[0] if len(space) else None
-    return str(space) if isinstance(space, Name) else ""
+    return text_of(space) if isinstance(space, Name) else ""
 
 
 def _is_profile_of_four(profile: Any) -> bool:
@@ -167,6 +168,6 @@ def _is_for_press(intent: Any) -> bool:
     if isinstance(profile, Stream):
         return _is_profile_of_four(profile)
     said = " ".join(
-        str(intent.get(name, "")) for name in (Name.OutputConditionIdentifier, Name.Info)
+        text_of(intent.get(name)) for name in (Name.OutputConditionIdentifier, Name.Info)
     )
     return _PRESSES.search(said) is not None

@@ -11,15 +11,18 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pikepdf
 import pymupdf
+from pikepdf import Dictionary, Name
 
 from makeready.cards.active import dynamic_form, is_signed, strip
 from makeready.cards.boxes import Boxes
 from makeready.cards.inks import blends_rgb, survey
 from makeready.cards.notes import form_fields, painted_above
 from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.spelling import text_of
 from makeready.cards.template import PageFacts, TemplateFacts
 
 SIZE_LIMIT_BYTES = 50_000_000
@@ -48,7 +51,7 @@ def look(pdf: bytes) -> TemplateFacts:
     try:
         with pikepdf.open(io.BytesIO(pdf)) as document:
             return _facts(pdf, document)
-    except (pikepdf.PdfError, RecursionError) as error:
+    except (pikepdf.PdfError, RecursionError, RuntimeError) as error:
         raise CardsRefused([_damaged(str(error))]) from error
 
 
@@ -198,8 +201,13 @@ def _facts(pdf: bytes, document: pikepdf.Pdf) -> TemplateFacts:
         has_cmyk=seen.has_cmyk,
         fonts=seen.fonts,
         form_fields=form_fields(document),
-        producer=str(document.docinfo.get("/Producer", ""))[:_REASON_CHARS],
+        producer=text_of(_information(document).get(Name.Producer))[:_REASON_CHARS],
         pdf_version=document.pdf_version,
         warnings=tuple(code for code, is_so in warnings.items() if is_so),
         active=active,
     )
+
+
+def _information(document: pikepdf.Pdf) -> Any:
+    found = document.trailer.get(Name.Info)
+    return found if isinstance(found, Dictionary) else Dictionary()

@@ -6,15 +6,17 @@ stamp drawn into that is turned, invisible or printed as nothing, and yet looks 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import pikepdf
-from pikepdf import Array, Dictionary, Name, Pdf, Stream
+from pikepdf import Array, Dictionary, Name, Operator, Pdf, Stream
 
 from makeready.cards.boxes import inherited
 
 _COUNTED = "q Q BT ET BMC BDC EMC"
+_SAVE, _RESTORE = Operator("q"), Operator("Q")
 _PATHS = {b"m", b"l", b"c", b"v", b"y", b"h", b"re", b"W", b"W*"}
 
 
@@ -73,8 +75,8 @@ def isolate(document: Pdf, page: Any, slot: Any) -> None:
     Its resources may be shared with other pages: it gets a copy in which only the list of forms
     is another.
     """
-    resources = Dictionary(_entries(inherited(page, "/Resources")))
-    forms = Dictionary(_entries(resources.get(Name.XObject)))
+    resources = _copy(inherited(page, "/Resources"))
+    forms = _copy(resources.get(Name.XObject))
     slot_name = _free_name(forms, "Card")
     leaks = leaks_of(page)
     art = [document.make_stream(_balanced(page))] if leaks.underflows else _streams(page)
@@ -91,8 +93,9 @@ def _streams(page: Any) -> list[Any]:
     return [each for each in listed if isinstance(each, Stream)]
 
 
-def _entries(value: Any) -> dict[str, Any]:
-    return dict(value.items()) if isinstance(value, Dictionary) else {}
+def _copy(value: Any) -> Any:
+    """With the same members; names that are not UTF-8 would not survive a dict of Python."""
+    return copy.copy(value) if isinstance(value, Dictionary) else Dictionary()
 
 
 def _free_name(taken: Any, wanted: str) -> str:
@@ -106,9 +109,9 @@ def _balanced(page: Any) -> bytes:
     """The content without what restores too often: shut in, that would no more be overlooked."""
     states, kept = 0, []
     for instruction in pikepdf.parse_content_stream(page):
-        word = str(instruction.operator)
-        if word == "Q" and not states:
+        is_restore = instruction.operator == _RESTORE
+        if is_restore and not states:
             continue
-        states += (word == "q") - (word == "Q")
+        states += (instruction.operator == _SAVE) - is_restore
         kept.append(instruction)
     return pikepdf.unparse_content_stream(kept)

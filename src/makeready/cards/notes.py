@@ -11,6 +11,7 @@ from pikepdf import Array, Dictionary, Name, Pdf, Stream
 from makeready.cards.boxes import upright
 from makeready.cards.geometry import Box
 from makeready.cards.markers import marked
+from makeready.cards.spelling import text_of
 from makeready.cards.template import FormField
 
 _DEPTH = 20
@@ -34,8 +35,8 @@ def notes_of(page: Any) -> list[Any]:
 def name_of(note: Any) -> str:
     """The full name of a form field, or what another annotation says."""
     if note.get(Name.Subtype) != Name.Widget:
-        return str(note.get(Name.Contents, ""))[:_NAME_CHARS]
-    parts = [str(node[Name.T]) for node in _upwards(note) if Name.T in node]
+        return text_of(note.get(Name.Contents))[:_NAME_CHARS]
+    parts = [text_of(node[Name.T]) for node in _upwards(note) if Name.T in node]
     return ".".join(reversed(parts))[:_NAME_CHARS]
 
 
@@ -45,7 +46,7 @@ def painted_above(page: Any) -> tuple[tuple[str, Box], ...]:
     for note in notes_of(page):
         box = upright(note.get(Name.Rect))
         if box is not None and _is_painted(note) and not _marks(note):
-            shown.append((str(note.get(Name.Subtype, ""))[1:].lower(), box))
+            shown.append((text_of(note.get(Name.Subtype))[1:].lower(), box))
     return tuple(shown)
 
 
@@ -59,7 +60,7 @@ def form_fields(document: Pdf) -> tuple[FormField, ...]:
             is_widget = note.get(Name.Subtype) == Name.Widget
             if box is None or not (is_widget or _marks(note)) or not name:
                 continue
-            kind = _kind(note) if is_widget else str(note.get(Name.Subtype, ""))[1:].lower()
+            kind = _kind(note) if is_widget else text_of(note.get(Name.Subtype))[1:].lower()
             size = _size(_value(note, "/DA") or defaults.get(Name.DA))
             found.append(FormField(name=name, page=number, box=box, kind=kind, size=size))
     return tuple(found)
@@ -84,7 +85,7 @@ def _value(note: Any, name: str) -> Any:
 
 def _kind(widget: Any) -> str:
     """As MuPDF names it."""
-    field, flags = str(_value(widget, "/FT")), _flags(_value(widget, "/Ff"))
+    field, flags = text_of(_value(widget, "/FT")), _flags(_value(widget, "/Ff"))
     if field == "/Btn":
         return "button" if flags & _PUSH else "radiobutton" if flags & _RADIO else "checkbox"
     if field == "/Ch":
@@ -97,7 +98,7 @@ def _flags(value: Any) -> int:
 
 
 def _size(appearance: Any) -> float:
-    found = _SIZE.search(str(appearance or ""))
+    found = _SIZE.search(text_of(appearance))
     try:
         return float(found.group(1)) if found else 0.0
     except ValueError:
@@ -108,7 +109,7 @@ def _is_painted(note: Any) -> bool:
     flags = _flags(note.get(Name.F))
     if flags & _HIDDEN or (flags & _UNSEEN and not flags & _PRINTED):
         return False
-    kind = str(note.get(Name.Subtype, ""))
+    kind = text_of(note.get(Name.Subtype))
     return kind not in _NEVER_PAINTED and (kind != "/Widget" or _widget_paints(note))
 
 
