@@ -255,6 +255,30 @@ def test_names_of_files_that_are_equal_are_warned_of() -> None:
     assert one(settings(), "name_duplicate", tables_with(number="1")).tables == ("1", "1")
 
 
+@pytest.mark.parametrize(
+    ("impose", "code"),
+    [
+        ({"sheet": "SRA3", "cols": 4, "rows": 2}, None),
+        ({"sheet": "A4", "cols": 2, "rows": 2, "bleed": 0, "crop_marks": False}, None),
+        ({"sheet": "A4", "cols": 2, "rows": 2}, "sheet_too_small"),
+        ({"sheet": {"width": 320, "height": 450}, "cols": 4, "rows": 2}, "sheet_too_small"),
+        ({"sheet": "SRA3", "cols": 4, "rows": 2, "start": 8}, "sheet_start"),
+    ],
+)
+def test_cards_have_to_find_room_on_their_sheet(impose: dict[str, Any], code: str | None) -> None:
+    told = found(settings() | {"output": {"impose": impose}})
+
+    assert [each.code for each in told] == ([] if code is None else [code])
+
+
+def test_pages_of_different_sizes_cannot_be_imposed() -> None:
+    larger = replace(PAGE, number=2, trim=PAGE.bleed)
+    raw = settings() | {"output": {"impose": {"sheet": "SRA2", "cols": 1, "rows": 1}}}
+
+    facts = replace(FACTS, pages=(PAGE, larger))
+    assert [each.code for each in found(raw, facts=facts)] == ["sheet_uneven_pages"]
+
+
 def test_no_tables_is_an_error_but_for_a_sample() -> None:
     assert [each.code for each in found(settings(), ())] == ["rows_empty"]
     assert found(settings(), (), is_sample=True) == []

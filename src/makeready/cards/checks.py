@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from makeready.cards.batch import Batch, check_values
-from makeready.cards.filling import label
+from makeready.cards.geometry import frame
+from makeready.cards.imposing import even_size, lay_out
 from makeready.cards.placing import check_places
-from makeready.cards.problems import Problem
+from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.scanning import check_codes
 from makeready.cards.settings import CardSettings, Colour, ImageField, QrField, read
 from makeready.cards.template import TemplateFacts
@@ -60,6 +61,7 @@ def problems(
     _check_inks(batch)
     check_values(batch)
     check_places(batch)
+    _check_sheet(batch)
     if batch.rows:
         check_codes(batch)
         _check_names(batch)
@@ -108,18 +110,24 @@ def _check_names(batch: Batch) -> None:
     rows_of: dict[str, list[int]] = {}
     for row, data in enumerate(batch.rows):
         try:
-            name = expression.text(data).strip()
+            name = file_name(expression.text(data).strip())
         except BadValue as error:
             batch.note(error.code, "output.name", error.facts, rows=[row])
             return
-        rows_of.setdefault(file_name(name).casefold(), []).append(row)
-    for name, rows in rows_of.items():
-        if len(rows) > 1:
-            facts = {"name": name, "count": len(rows)}
-            tables = tuple(label(batch.rows[row]) for row in rows)
-            batch.problems.append(
-                Problem(
-                    code="name_duplicate", path="output.name", is_error=False, facts=facts,
-                    tables=tables,
-                )
-            )  # fmt: skip
+        rows_of.setdefault(name.casefold(), []).append(row)
+    several = [rows for rows in rows_of.values() if len(rows) > 1]
+    if several:
+        facts = {"name": file_name(expression.text(batch.rows[several[0][0]]).strip())}
+        rows = [row for group in several for row in group]
+        batch.note("name_duplicate", "output.name", facts, is_error=False, rows=rows)
+
+
+def _check_sheet(batch: Batch) -> None:
+    sheet = batch.settings.sheet
+    if sheet is None:
+        return
+    frames = [frame(page) for page in batch.facts.pages]
+    try:
+        lay_out(sheet, *even_size([(each.width, each.height) for each in frames]))
+    except CardsRefused as refused:
+        batch.problems += refused.problems
