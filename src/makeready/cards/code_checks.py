@@ -93,14 +93,15 @@ def check_raster(code: PlacedCode, place: CodePlace, raster: Raster) -> dict[str
     if found.text != code.symbol.payload:
         raise CardRefused("card_code_wrong", {**about, "found": found.text})
     error = seen.offset * place.module_mm
-    apart = max(
-        math.dist((corner.x, corner.y), wanted)
-        for corner, wanted in zip(_corners(found), place.corners, strict=True)
-    )
-    is_far = apart > MAX_OFFSET_MM / place.pixel_mm + 2
-    if is_far or (error > MAX_OFFSET_MM and not seen.wrong):
-        offset = apart * place.pixel_mm if is_far else error
-        raise CardRefused("card_code_misplaced", {**about, "offset": round(offset, 2)})
+    if seen.wrong:
+        apart = place.pixel_mm * max(
+            math.dist((corner.x, corner.y), wanted)
+            for corner, wanted in zip(_corners(found), place.corners, strict=True)
+        )
+        if apart > MAX_OFFSET_MM + 2 * place.pixel_mm:
+            raise CardRefused("card_code_misplaced", {**about, "offset": round(apart, 2)})
+    elif seen.contrast >= MIN_CONTRAST and error > MAX_OFFSET_MM:
+        raise CardRefused("card_code_misplaced", {**about, "offset": round(error, 2)})
     _check_seen(code, seen, about)
     return {
         "field": code.field,
@@ -135,8 +136,6 @@ def _check_seen(code: PlacedCode, seen: Seen, about: dict[str, Any]) -> None:
     shade = (seen.darkest_light - seen.quiet_zone) / 255 / seen.contrast
     if seen.quiet_zone < MIN_LIGHT * 255 or shade > MAX_SHADE:
         raise CardRefused("card_code_quiet_zone", {**about, "modules": code.quiet_zone})
-    if seen.offset * (code.box[2] - code.box[0]) / code.symbol.size > MAX_OFFSET_MM:
-        raise CardRefused("card_code_misplaced", {**about})
 
 
 def _unread(code: PlacedCode, seen: Seen, raster: Raster, about: dict[str, Any]) -> CardRefused:

@@ -20,6 +20,8 @@ QUIET_ZONE = 4
 """Modules, whatever the settings say: ISO/IEC 18004 wants them."""
 _STEPS = 8
 """Samples a pixel where an edge is measured."""
+_LINE = 1.4
+"""Modules that a line across an edge is long; it ends in the middle of a finder's ring."""
 _FINDER = 7
 _INSET = 0.3
 """Modules of the quiet zone next to its edges that are left out: there, pixels are mixed."""
@@ -65,8 +67,8 @@ class Lattice:
             for column in range(size)
             if (row, column) not in code.covered
         ]
-        self._kept = itemgetter(*(row * size + column for row, column in places))
-        self._modules = itemgetter(
+        self._kept: Pick = itemgetter(*(row * size + column for row, column in places))
+        self._modules: Pick = itemgetter(
             *(self._index((column + 0.5, row + 0.5)) for row, column in places)
         )
         self._ring = _runs(self._index(point) for point in self._ring_points())
@@ -90,6 +92,12 @@ class Lattice:
             quiet_zone=_darkest(ring, light),
             offset=self._offset(samples, sum(lights) / len(lights), sum(darks) / len(darks)),
         )
+
+    def darkest(self, samples: bytes) -> int:
+        """Of all modules and the quiet zone."""
+        ring = b"".join([samples[start:end] for start, end in self._ring])
+        least: int = min(*self._modules(samples), *ring)
+        return least
 
     def _bits(self, rows: tuple[int, ...]) -> bytes:
         """One byte a module that is looked at, 1 light."""
@@ -121,8 +129,8 @@ class Lattice:
     def _edge_points(self) -> Iterator[tuple[int, list[int]]]:
         """Lines from the quiet zone into the finders' rings: 0 for those along x, 1 along y."""
         size, far = self._size, self._size - _FINDER
-        count = max(16, round(2 * self._pixels * _STEPS))
-        depths = [(place + 0.5) / count * 2 - 1.5 for place in range(count)]
+        count = max(16, round(_LINE * self._pixels * _STEPS))
+        depths = [_LINE * (place + 0.5) / count + 0.5 - _LINE for place in range(count)]
         for across in (1.5, 3.5, 5.5):
             for start in (0, far):
                 yield 0, [self._index((depth, start + across)) for depth in depths]
@@ -137,8 +145,8 @@ class Lattice:
         sides: list[list[float]] = [[], [], [], []]
         for axis, pick in self._edges:
             line = pick(samples)
-            covered = (light * len(line) - sum(line)) / (light - dark) / len(line) * 2
-            sides[axis].append(covered - 0.5)
+            covered = (light * len(line) - sum(line)) / (light - dark) / len(line)
+            sides[axis].append(covered * _LINE - 0.5)
         left, top, right, bottom = (sum(side) / len(side) for side in sides)
         return math.hypot(max(abs(left), abs(right)), max(abs(top), abs(bottom)))
 

@@ -12,14 +12,22 @@ import pymupdf
 from pymupdf import mupdf
 
 from makeready.cards import sight
-from makeready.cards.geometry import apply, chained
+from makeready.cards.code_checks import place_for
+from makeready.cards.drawing import PlacedCode
+from makeready.cards.expected import turned
+from makeready.cards.geometry import Box, apply, chained, moved
+from makeready.cards.lattice import area
 from makeready.cards.placing import shape
 from makeready.cards.press import Card, Press
 from makeready.cards.refusal import CardRefused
-from makeready.cards.settings import page_numbers
+from makeready.cards.settings import QrField, page_numbers
+from makeready.cards.sight import Raster
 
 _DPI = 100
-_INKS = 4
+_INKS = "CMYK"
+_BARE = 250
+"""Of 255: paper without ink, but for rounding."""
+_AS_LIGHT = bytes(range(255, -1, -1))
 _EDGE_PX = 2
 """Around fields: pixels of their edges show what is beside them, too."""
 _MOST_OTHERS = 20
@@ -41,6 +49,49 @@ def untouched(press: Press, card: Card) -> int:
     return len(pages)
 
 
+def inks(press: Press, card: Card) -> int:
+    """How many codes are of one ink on bare paper; raises CardRefused if one is not.
+
+    Only those that are to be black on white are looked at. Where the designer's program mixes in
+    RGB, black comes out as four inks whatever is drawn: a warning told so when the template came.
+    """
+    document = sight.opened(press.whole(card))
+    fields = {each.id: each for each in press.settings.fields}
+    found = 0
+    for code in card.drawn.codes:
+        field, page = fields[code.field], press.facts.pages[code.page - 1]
+        if isinstance(field, QrField) and _is_plain(field) and not page.blends_rgb:
+            _check_inks(document, code, field, press.settings.origin)
+            found += 1
+    return found
+
+
+def _is_plain(field: QrField) -> bool:
+    paper = field.background
+    return field.color.space == "black" and paper is not None and paper.space == "white"
+
+
+def _check_inks(
+    document: mupdf.PdfDocument, code: PlacedCode, field: QrField, origin: str
+) -> None:
+    displayed, turn = sight.displayed(document, code.page, origin), turned(field)
+    zoom = sight.zoom_for((code.box[2] - code.box[0]) / code.symbol.size)
+    clip = moved(area(code), chained(turn, displayed))
+    picture = _printed(document, code.page, zoom=zoom, clip=clip)
+    place = place_for(code, turn, displayed, Raster(picture=picture, zoom=zoom))
+    samples = bytes(picture.samples_mv)
+    plates = [samples[at :: picture.n].translate(_AS_LIGHT) for at in range(len(_INKS))]
+    found = [
+        name
+        for name, plate in zip(_INKS, plates, strict=True)
+        if place.lattice.darkest(plate) < _BARE
+    ]
+    seen = place.lattice.look(plates[-1], code.symbol.rows)
+    if found != ["K"] or seen.wrong or min(seen.darkest_light, seen.quiet_zone) < _BARE:
+        facts = {"field": code.field, "page": code.page, "inks": "".join(found)}
+        raise CardRefused("card_inks", facts)
+
+
 def _loses_notes(press: Press, number: int) -> bool:
     """Whether notes may be taken out of the page: those that mark places, and active ones."""
     facts = press.facts
@@ -48,7 +99,14 @@ def _loses_notes(press: Press, number: int) -> bool:
     return has_fields or "template_active_content" in facts.warnings
 
 
-def _printed(document: mupdf.PdfDocument, number: int, *, with_notes: bool) -> pymupdf.Pixmap:
+def _printed(
+    document: mupdf.PdfDocument,
+    number: int,
+    *,
+    zoom: float = _DPI / 72,
+    clip: Box | None = None,
+    with_notes: bool = True,
+) -> pymupdf.Pixmap:
     """A page's cyan, magenta, yellow and black."""
     with sight.guarded():
         page = mupdf.pdf_load_page(document, number - 1).super()
@@ -57,12 +115,14 @@ def _printed(document: mupdf.PdfDocument, number: int, *, with_notes: bool) -> p
             for plate in range(mupdf.fz_count_separations(plates)):
                 composite = mupdf.FZ_SEPARATION_COMPOSITE
                 mupdf.fz_set_separation_behavior(plates, plate, composite)
-        else:
+        else:  # an empty set makes MuPDF overprint
             plates = mupdf.fz_new_separations(0)
-        zoom = _DPI / 72
         matrix = mupdf.FzMatrix(zoom, 0, 0, zoom, 0, 0)
-        area = mupdf.fz_round_rect(mupdf.fz_transform_rect(mupdf.fz_bound_page(page), matrix))
-        picture = mupdf.fz_new_pixmap_with_bbox(pymupdf.csCMYK.this, area, plates, 0)
+        shown = mupdf.fz_bound_page(page)
+        if clip:
+            shown = mupdf.fz_intersect_rect(shown, mupdf.FzRect(*clip))
+        pixels = mupdf.fz_round_rect(mupdf.fz_transform_rect(shown, matrix))
+        picture = mupdf.fz_new_pixmap_with_bbox(pymupdf.csCMYK.this, pixels, plates, 0)
         mupdf.fz_clear_pixmap_with_value(picture, 0xFF)
         device = mupdf.fz_new_draw_device(matrix, picture)
         run = mupdf.fz_run_page if with_notes else mupdf.fz_run_page_contents

@@ -68,9 +68,7 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except (mupdf.FzErrorBase, RuntimeError, ValueError) as error:
-        raise CardRefused(
-            "card_damaged", {"case": "unreadable", "reason": str(error)[:200]}
-        ) from error
+        raise CardRefused("card_damaged", {"reason": str(error)[:200]}) from error
 
 
 def opened(pdf: bytes) -> mupdf.PdfDocument:
@@ -86,7 +84,7 @@ def opened(pdf: bytes) -> mupdf.PdfDocument:
 def sound(document: mupdf.PdfDocument) -> None:
     """Refuses a file that had to be mended so far; MuPDF reads objects when it needs them."""
     if mupdf.pdf_was_repaired(document):
-        raise CardRefused("card_damaged", {"case": "repaired"})
+        raise CardRefused("card_damaged", {"reason": "repaired"})
 
 
 def displayed(document: mupdf.PdfDocument, number: int, origin: str) -> Matrix:
@@ -141,7 +139,7 @@ def check_boxes(document: mupdf.PdfDocument, pages: Iterable[PageFacts]) -> None
         wanted = [side for name in _BOXES for side in getattr(page, name)]
         same = all(abs(one - two) < _ROUNDING_PT for one, two in zip(boxes, wanted, strict=True))
         if not same or mupdf.pdf_to_int(turn) % 360 != page.rotate or unit != page.user_unit:
-            raise CardRefused("card_damaged", {"case": "boxes", "page": page.number})
+            raise CardRefused("card_damaged", {"reason": "boxes", "page": page.number})
 
 
 def zoom_for(module_mm: float) -> float:
@@ -150,7 +148,7 @@ def zoom_for(module_mm: float) -> float:
     return dpi / 72
 
 
-def view(document: mupdf.PdfDocument, page: int, clip: Box, zoom: float) -> Raster:
+def view(document: mupdf.PdfDocument, page: int, clip: Box | None, zoom: float) -> Raster:
     """A part of the whole page, in points as displayed, annotations included."""
     with guarded():
         loaded = mupdf.pdf_load_page(document, page - 1).super()
@@ -213,7 +211,7 @@ class Stamps:
     def compare(self, tail: bytes) -> None:
         """Refuses a card in whose table of objects more than its own forms differs."""
         if self._table_of(tail) != self._table:
-            raise CardRefused("card_damaged", {"case": "table"})
+            raise CardRefused("card_damaged", {"reason": "table"})
 
     def _table_of(self, tail: bytes) -> bytes:
         """The table and the trailer, without what is each card's own."""
@@ -221,7 +219,7 @@ class Stamps:
         end = tail.rfind(b"/ID")
         first = tail.find(b"\n", start + len(b"xref\n"))
         if not 0 <= start < first < end:
-            raise CardRefused("card_damaged", {"case": "table"})
+            raise CardRefused("card_damaged", {"reason": "table"})
         table = bytearray(tail[start:end])
         for number in self._forms.values():
             entry = first + 1 - start + _ENTRY_BYTES * number
@@ -232,7 +230,7 @@ class Stamps:
         """What a card's stamp draws on this page, and nothing else of the page."""
         with guarded():
             if self._facts(card, number) != self._known[number]:
-                raise CardRefused("card_damaged", {"case": "page", "page": number})
+                raise CardRefused("card_damaged", {"reason": "page", "page": number})
             form = self._forms[number]
             content = mupdf.pdf_load_raw_stream(mupdf.pdf_new_indirect(card, form, 0))
             mine = mupdf.pdf_new_indirect(self._document, form, 0)
@@ -264,7 +262,7 @@ def _form(document: mupdf.PdfDocument, number: int, prefix: int) -> int:
             found = int(mupdf.pdf_to_num(value))
             if found and mupdf.ll_pdf_get_xref_entry(document.m_internal, found).ofs >= prefix:
                 return found
-    raise CardRefused("card_damaged", {"case": "stamp", "page": number})
+    raise CardRefused("card_damaged", {"reason": "stamp", "page": number})
 
 
 def _listed(page: mupdf.PdfObj) -> mupdf.PdfObj:

@@ -19,7 +19,7 @@ import pymupdf
 from pymupdf import mupdf
 
 from makeready.cards import sight
-from makeready.cards.code_checks import CodePlace, check_raster, place_for
+from makeready.cards.code_checks import CodePlace, check_raster, place_for, read
 from makeready.cards.drawing import PlacedCode
 from makeready.cards.expected import Expectations, Expected, turned
 from makeready.cards.geometry import Box, Matrix, chained, inverse, moved
@@ -39,7 +39,7 @@ _SAME_GRAY = 3
 """How far apart two grays of the same thing may be: their rounding."""
 _TEXT_GAP = 26
 """Gray levels by which a text differs at least from what lies below it."""
-_TEXT_ZOOM = 2.0
+_TEXT_ZOOM = _SEARCH_ZOOM = 2.0
 _EDGE = 0.5
 """Modules around the quiet zone that are drawn too."""
 
@@ -98,7 +98,7 @@ class Verifier:
         digest.update(card.tail)
         sums = len(whole), zlib.crc32(card.tail, self._crc32), digest.digest()
         if sums != (card.byte_count, card.crc32, card.sha256):
-            raise CardRefused("card_damaged", {"case": "sums"})
+            raise CardRefused("card_damaged", {"reason": "sums"})
 
     def _is_due(self, index: int) -> bool:
         is_last = index == len(self._press.rows) - 1
@@ -107,7 +107,7 @@ class Verifier:
     def _look(self, card: Card, whole: bytes, *, is_cold: bool) -> dict[str, Any]:
         document = sight.opened(whole)
         if sight.pages(document) != len(self._press.facts.pages):
-            raise CardRefused("card_damaged", {"case": "pages"})
+            raise CardRefused("card_damaged", {"reason": "pages"})
         stamps = self._stamps or self._begin(document, whole)
         is_first = self._stamps is None
         is_cold = is_cold or is_first or not self._is_layered
@@ -145,7 +145,11 @@ class Verifier:
                 spot = self._spot(code, stamps)
                 if self._is_layered:
                     raster = sight.over(spot.below, stamp)
-                    seen.codes.append(check_raster(code, spot.place, raster))
+                    try:
+                        seen.codes.append(check_raster(code, spot.place, raster))
+                    except CardRefused as refusal:
+                        is_bare = raster.apart(spot.below) == 0
+                        raise _explained(document, code, refusal, is_bare=is_bare) from None
                     seen.rasters[code.field, number] = raster
             seen.texts += check_texts(wanted.texts, sight.characters(stamp))
         return seen
@@ -169,7 +173,7 @@ class Verifier:
                 alone = seen.rasters.get((code.field, number))
                 if alone is not None and raster.apart(alone) > _SAME_GRAY:
                     if not is_first:
-                        raise CardRefused("card_damaged", {"case": "page", "page": number})
+                        raise CardRefused("card_damaged", {"reason": "page", "page": number})
                     self._is_layered = False
             if wanted.texts:
                 letters = sight.characters(sight.whole_page(document, number))
@@ -201,6 +205,19 @@ class Verifier:
                 clip=clip, zoom=zoom, below=below, place=place_for(code, turn, displayed, below)
             )
         return spot
+
+
+def _explained(
+    document: mupdf.PdfDocument, code: PlacedCode, refusal: CardRefused, *, is_bare: bool
+) -> CardRefused:
+    """A code that cannot be read in its place may be elsewhere on the page, or nowhere."""
+    if refusal.problem.facts.get("case") != "none":
+        return refusal
+    found = read(sight.view(document, code.page, None, _SEARCH_ZOOM), everywhere=True)
+    facts = {"field": code.field, "page": code.page}
+    if found is not None and found.text == code.symbol.payload:
+        return CardRefused("card_code_misplaced", facts)
+    return CardRefused("card_code_missing", facts) if is_bare else refusal
 
 
 def _key(code: PlacedCode) -> object:
