@@ -107,7 +107,7 @@ class Verifier:
     def _look(self, card: Card, whole: bytes, *, is_cold: bool) -> dict[str, Any]:
         document = sight.opened(whole)
         if sight.pages(document) != len(self._press.facts.pages):
-            raise CardRefused("card_damaged", {"reason": "pages"})
+            raise CardRefused("card_damaged", {"case": "pages"})
         stamps = self._stamps or self._begin(document, whole)
         is_first = self._stamps is None
         is_cold = is_cold or is_first or not self._is_layered
