@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +19,7 @@ from fontTools import subset
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.boundsPen import BoundsPen
 from fontTools.pens.t2CharStringPen import T2CharStringPen
-from fontTools.ttLib import TTFont, TTLibError
+from fontTools.ttLib import TTFont
 
 SHIPPED: Mapping[tuple[str, str], str] = {
     ("noto-sans", "regular"): "notos",
@@ -27,6 +29,9 @@ SHIPPED: Mapping[tuple[str, str], str] = {
 
 _RESTRICTED, _USAGE, _LEAST = 0x0002, 0x000F, 0x000C
 _WHOLE_ONLY, _BITMAPS_ONLY = 0x0100, 0x0200
+_KEPT_SUBSETS = 8
+
+logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # what is wrong is said by BadFont
 
 
 class BadFont(ValueError):
@@ -60,30 +65,29 @@ class Font:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        try:
-            self._font = TTFont(io.BytesIO(data), lazy=True, recalcTimestamp=False)
+        self._inks: dict[str, tuple[float, float]] = {}
+        self._advances: dict[str, float] = {}
+        self._subsets: dict[str, Subset] = {}
+        with _readable():
+            self._font = _opened(data)
+            if "glyf" not in self._font and "CFF " not in self._font:
+                raise BadFont("no outlines of TrueType or CFF")
             self._cmap: dict[int, str] = self._font.getBestCmap() or {}
+            if not self._cmap:
+                raise BadFont("no Unicode character map")
             self._glyphs = self._font.getGlyphSet()
             self._units = int(self._font["head"].unitsPerEm)
             self._metrics: Any = self._font["hmtx"]
-            self.name = _postscript_name(self._font)
             self._os2: Any = self._font.get("OS/2")
+            self.name = _postscript_name(self._font)
             self.ascent = self._font["hhea"].ascent / self._units
             self.descent = -self._font["hhea"].descent / self._units
-        except (TTLibError, KeyError, AssertionError, ValueError, TypeError) as error:
-            raise BadFont(str(error) or type(error).__name__) from None
-        if "glyf" not in self._font and "CFF " not in self._font:
-            raise BadFont("no outlines of TrueType or CFF")
-        if not self._cmap:
-            raise BadFont("no Unicode character map")
-        self._inks: dict[str, tuple[float, float]] = {}
-        self._advances: dict[str, float] = {}
-        self.cap_height = self._cap_height()
-        """Of the size, as ascent and descent."""
+            self.cap_height = self._cap_height()
+            """Of the size, as ascent and descent."""
+            self.embedding = self._embedding()
+            """Why its licence keeps it out of a PDF (OS/2.fsType), or nothing."""
 
-    @property
-    def embedding(self) -> str:
-        """Why its licence keeps it out of a PDF (OS/2.fsType), or nothing."""
+    def _embedding(self) -> str:
         bits = int(self._os2.fsType) if self._os2 is not None else 0
         if bits & _RESTRICTED and not bits & _LEAST:
             return "restricted"
@@ -116,12 +120,21 @@ class Font:
         return max((up for up, _ in inks), default=0.0), max((low for _, low in inks), default=0.0)
 
     def subset(self, chars: Iterable[str]) -> Subset:
-        """Cut down to these characters; the same ones make the same bytes."""
-        wanted = sorted({char for char in chars if self.has(char)})
+        """Cut down to these characters; the same ones make the same bytes. Raises BadFont."""
+        wanted = "".join(sorted({char for char in chars if self.has(char)}))
+        known = self._subsets.get(wanted)
+        if known is None:
+            if len(self._subsets) >= _KEPT_SUBSETS:
+                self._subsets.clear()
+            with _readable():
+                known = self._subsets[wanted] = self._cut(wanted)
+        return known
+
+    def _cut(self, wanted: str) -> Subset:
         names = [".notdef", *(self._cmap[ord(char)] for char in wanted)]
         is_cff = "glyf" not in self._font
         data, glyphs = self._cff(names) if is_cff else self._truetype(names)
-        tag = _tag(hashlib.sha256(self._data + "".join(wanted).encode()).digest())
+        tag = _tag(hashlib.sha256(self._data + wanted.encode()).digest())
         scale = 1000 / self._units
         head, post = self._font["head"], self._font.get("post")
         return Subset(
@@ -144,7 +157,8 @@ class Font:
 
     def _ink(self, char: str) -> tuple[float, float]:
         pen = BoundsPen(self._glyphs)
-        self._glyphs[self._cmap.get(ord(char), ".notdef")].draw(pen)
+        with _readable():
+            self._glyphs[self._cmap.get(ord(char), ".notdef")].draw(pen)
         _, low, _, high = pen.bounds or (0, 0, 0, 0)
         self._inks[char] = max(high / self._units, 0.0), max(-low / self._units, 0.0)
         return self._inks[char]
@@ -156,7 +170,8 @@ class Font:
         return next((self._ink(char)[0] for char in "HНX0" if self.has(char)), self.ascent * 0.7)
 
     def _truetype(self, names: list[str]) -> tuple[bytes, tuple[int, ...]]:
-        font = TTFont(io.BytesIO(self._data), lazy=True, recalcTimestamp=False)
+        font = _opened(self._data)
+        font.flavor = None  # a web font is unpacked
         options = subset.Options(
             hinting=False,
             layout_features=[],
@@ -209,6 +224,21 @@ _UNUSED = [
     *("VDMX", "hdmx", "LTSH", "PCLT", "vhea", "vmtx", "VORG", "morx", "feat", "Silf", "Glat"),
 ]
 """Tables that a font inside a PDF does without."""
+
+
+def _opened(data: bytes) -> TTFont:
+    return TTFont(io.BytesIO(data), lazy=True, recalcTimestamp=False)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Whatever a broken table makes the library raise becomes BadFont."""
+    try:
+        yield
+    except BadFont:
+        raise
+    except Exception as error:  # noqa: BLE001 -- fontTools states no bounds to what it raises
+        raise BadFont(str(error)[:200] or type(error).__name__) from None
 
 
 def _tag(digest: bytes) -> str:
