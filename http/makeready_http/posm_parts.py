@@ -86,10 +86,11 @@ def refusal(request: Request, found: Iterable[Finding]) -> Problem:
     for each, item in zip(found, items, strict=False):
         facts: Mapping[str, Any] = each.facts
         if each.code in _ALLOWED:
-            details = {"detected": facts.get("detected"), "allowed": _ALLOWED[each.code]}
+            details = {"detected": facts.get("kind") or "unknown", "allowed": _ALLOWED[each.code]}
             return Problem("unsupported_media_type", item["message"], details=details)
-        if each.code == "template_too_big":
-            return Problem("payload_too_large", item["message"], details=dict(facts))
+        if each.code == "template_too_big" and "bytes" in facts:
+            details = {"max_bytes": facts.get("limit"), "received_bytes": facts["bytes"]}
+            return Problem("payload_too_large", item["message"], details=details)
     message = items[0]["message"] if len(items) == 1 else f"{len(found)} findings."
     return Problem("validation_failed", message, details=items)
 

@@ -5,7 +5,10 @@ anna            a user; owns what the test makes
 boris           another user
 staff           `await staff("operator")`: a member of staff with this role, signed in
 administrator   one with the role admin
+operator        one with the role operator
+viewer          one with the role viewer
 press           a worker's view of the database: claims and publishes
+cardroom        the same of table cards, whose links then lead somewhere
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pytest
 
 from makeready.config import Settings
 from makeready.storage import Storage, open_storage
+from tests.support.generating import Cardroom
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
 from tests.support.service import Member, Person, Service, member, person, serving
@@ -59,6 +63,21 @@ async def staff(
 @pytest.fixture
 async def administrator(staff: MakeMember) -> Member:
     return await staff("admin")
+
+
+@pytest.fixture
+async def operator(staff: MakeMember) -> Member:
+    return await staff("operator")
+
+
+@pytest.fixture
+async def viewer(staff: MakeMember) -> Member:
+    return await staff("viewer")
+
+
+@pytest.fixture
+async def cardroom(db: asyncpg.Connection) -> Cardroom:
+    return await Cardroom(db).open()
 
 
 @pytest.fixture

@@ -9,20 +9,9 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.http.conftest import MakeMember
 from tests.support.service import Member, Person, error_code
 
 CSV = {"Content-Type": "text/csv"}
-
-
-@pytest.fixture
-async def operator(staff: MakeMember) -> Member:
-    return await staff("operator")
-
-
-@pytest.fixture
-async def viewer(staff: MakeMember) -> Member:
-    return await staff("viewer")
 
 
 async def entered(member: Member, **facts: Any) -> dict[str, Any]:
