@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from makeready.cards.geometry import MM_PER_POINT, Box, Matrix, moved
+from makeready.cards.geometry import MM_PER_POINT, Box, Matrix, apply
 from makeready.cards.refusal import CardRefused
 from makeready.cards.settings import TextField
 from makeready.cards.sight import Character
@@ -63,7 +63,7 @@ def check_in_page(wanted: Sequence[Wanted], found: Sequence[Character]) -> None:
 def _check_place(wanted: Wanted, found: Sequence[Character]) -> None:
     limit = MAX_EXCESS_MM + _OVERHANG * wanted.size * MM_PER_POINT
     for _, box, is_painted in found:
-        excess = _outside(moved(box, wanted.to_field), wanted.field)
+        excess = _outside(box, wanted)
         if excess > limit:
             facts = {"excess": round(excess, 2), "text": wanted.text}
             raise CardRefused("card_text_outside", _about(wanted) | facts)
@@ -75,11 +75,7 @@ def _difference(wanted: Sequence[Wanted], found: Sequence[Character], drawn: str
     """What of the texts is not as it should be."""
     for each in wanted:
         if each.letters not in drawn:
-            inside = "".join(
-                letter
-                for letter, box, _ in found
-                if not _outside(moved(box, each.to_field), each.field)
-            )
+            inside = "".join(letter for letter, box, _ in found if not _outside(box, each))
             code = "card_text_wrong" if inside else "card_text_missing"
             return CardRefused(code, _about(each) | {"text": each.text, "found": inside[:100]})
     page = wanted[0].page if wanted else 0
@@ -90,7 +86,19 @@ def _about(wanted: Wanted) -> dict[str, Any]:
     return {"field": wanted.field.id, "page": wanted.page}
 
 
-def _outside(box: Box, field: TextField) -> float:
-    """How far a box reaches beyond the field."""
+def _outside(ink: Box, wanted: Wanted) -> float:
+    """How far a letter certainly reaches beyond its field.
+
+    It touches each side of its box somewhere, and where only, is not known: of a letter that is
+    turned by 45° a corner of the box may be far from any ink.
+    """
+    field = wanted.field
     right, bottom = field.x + field.width, field.y + field.height
-    return max(field.x - box[0], field.y - box[1], box[2] - right, box[3] - bottom, 0)
+    x0, y0, x1, y1 = ink
+    corners = [apply(wanted.to_field, *each) for each in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+    excess = 0.0
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+        beyond = (field.x - max(ax, bx), min(ax, bx) - right)
+        above = (field.y - max(ay, by), min(ay, by) - bottom)
+        excess = max(excess, *beyond, *above)
+    return excess
