@@ -248,6 +248,7 @@ as $$
 declare
   v_row     makeready.posm_generations;
   v_missing jsonb;
+  v_file    uuid;
 begin
   select * into v_row from makeready.posm_generations g where g.id = generation;
   select jsonb_agg('sha256:' || encode(n.hash, 'hex')) into v_missing from makeready.posm_asset_names(v_row.fields) n (hash)
@@ -255,13 +256,23 @@ begin
   if v_missing is not null then
     perform makeready.posm_refuse('asset_unknown', 'settings', format('there is no asset %s', v_missing ->> 0), jsonb_build_object('assets', v_missing));
   end if;
-  perform makeready.file_adopt(f.id, generation)
-     from (select f.id from makeready.posm_template_files t
-             join makeready.files f on f.bucket = t.bucket and f.object_key = t.object_key where t.id = v_row.template_file_id
-           union
-           select a.stored_id from makeready.posm_asset_names(v_row.fields) n (hash)
-             join makeready.posm_assets a on a.sha256 = n.hash and a.deleted_at is null
-           order by 1) f;
+  for v_file in
+    select f.id from makeready.posm_template_files t
+      join makeready.files f on f.bucket = t.bucket and f.object_key = t.object_key where t.id = v_row.template_file_id
+    union
+    select a.stored_id from makeready.posm_asset_names(v_row.fields) n (hash)
+      join makeready.posm_assets a on a.sha256 = n.hash and a.deleted_at is null
+     order by 1
+  loop
+    -- Shared: one caller's long transaction must not hold up what others make of the same template. Whoever lets the
+    -- file go waits for us, and then sees our reference.
+    perform 1 from makeready.files f where f.id = v_file and f.unused_at is null and f.purging_at is null for share;
+    if found then
+      insert into makeready.file_references (file_id, refers_id) values (v_file, generation);
+    else
+      perform makeready.file_adopt(v_file, generation);
+    end if;
+  end loop;
 end
 $$;
 comment on function makeready.posm_freeze(uuid) is 'Makes a generation hold on to its template''s PDF and to the assets its settings name. MR422 for an asset there is not. Internal.';

@@ -350,9 +350,9 @@ begin
     update makeready.posm_generations g
        set status = 'created', failure_code = null, comment = null, finished_at = null, scheduled_at = null
      where g.id = generation and g.status = 'error' and g.purging_at is null;
-    perform makeready.posm_refuse_deleted(makeready.posm_find(generation)) where not found;
     perform makeready.audit('retry', 'posm/' || generation, jsonb_build_object('state', 'pruned'), '{"state": "waiting"}', because);
   end if;
+  perform makeready.posm_refuse_deleted(makeready.posm_find(generation));      -- retention may have come first at the last moment
   perform makeready.posm_admit();
   return (select g.status from makeready.posm_generations g where g.id = generation);
 end
