@@ -28,12 +28,14 @@ def with_everything_active(document: Pdf, page: Any) -> None:
     field = widget(document, page, "total", (0, 0, 50, 20))
     field.AA = Dictionary(C=script())
     document.Root.AcroForm.XFA = document.make_stream(b"<xdp/>")
+    bookmark = document.make_indirect(Dictionary(Title="1", A=Dictionary(S=Name.ImportData)))
+    document.Root.Outlines = document.make_indirect(Dictionary(First=bookmark, Last=bookmark))
 
 
 def test_active_content_is_a_note() -> None:
     facts = changed(with_everything_active)
     assert facts.warnings == ("template_active_content",)
-    assert facts.active == ("embedded_files", "javascript", "launch", "xfa")
+    assert facts.active == ("embedded_files", "import_data", "javascript", "launch", "xfa")
 
 
 def test_a_view_to_open_with_and_a_link_are_not_active() -> None:

@@ -10,6 +10,7 @@ from pikepdf import Array, Dictionary, Name, Pdf
 from makeready.cards.notes import notes_of
 from makeready.cards.spelling import text_of
 
+_FILES = "embedded_files"
 _KINDS = {
     "/JavaScript": "javascript",
     "/Launch": "launch",
@@ -18,7 +19,7 @@ _KINDS = {
     "/Rendition": "media",
     "/Movie": "media",
     "/Sound": "media",
-    "/GoToE": "embedded_files",
+    "/GoToE": _FILES,
     "/RichMediaExecute": "media",
     "/SetOCGState": "layers",
     "/Hide": "hide",
@@ -42,9 +43,23 @@ def dynamic_form(document: Pdf) -> bool:
 
 def strip(document: Pdf) -> tuple[str, ...]:
     """Takes it out and says what kinds there were."""
-    found: set[str] = set()
-    root = document.Root
-    found |= _cut_actions(root, Name.OpenAction)
+    found = _strip_catalog(document.Root)
+    form = _form(document)
+    if Name.XFA in form:
+        del form[Name.XFA]
+        found.add("xfa")
+    for field in _fields(document):
+        found |= _cut_actions(field, Name.A)
+    for page in document.pages:
+        found |= _strip_page(page.obj)
+    for thing in document.objects:
+        if isinstance(thing, Dictionary) and Name.Title in thing:  # a bookmark
+            found |= _cut_actions(thing, Name.A)
+    return tuple(sorted(found))
+
+
+def _strip_catalog(root: Any) -> set[str]:
+    found = _cut_actions(root, Name.OpenAction)
     names = root.get(Name.Names)
     if isinstance(names, Dictionary):
         for name, kind in ((Name.JavaScript, "javascript"), (Name.EmbeddedFiles, _FILES)):
@@ -55,18 +70,7 @@ def strip(document: Pdf) -> tuple[str, ...]:
         if name in root:
             del root[name]
             found.add(_FILES)
-    form = _form(document)
-    if Name.XFA in form:
-        del form[Name.XFA]
-        found.add("xfa")
-    for field in _fields(document):
-        found |= _cut_actions(field, Name.A)
-    for page in document.pages:
-        found |= _strip_page(page.obj)
-    return tuple(sorted(found))
-
-
-_FILES = "embedded_files"
+    return found
 
 
 def _strip_page(page: Any) -> set[str]:
