@@ -64,7 +64,7 @@ def settings() -> dict[str, Any]:
         ],
         "output": {
             "name": "Стол {table.number|pad:3}.pdf",
-            "impose": {"sheet": "SRA3", "cols": 4, "rows": 2, "bleed": 3, "crop_marks": True},
+            "impose": {"sheet": "SRA3", "cols": 4, "rows": 2, "duplex": "long-edge"},
         },
     }
 
