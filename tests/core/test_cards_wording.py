@@ -22,8 +22,8 @@ RAISED = {
     code
     for path in CARDS.glob("*.py")
     for code in re.findall(rf'"((?:{KINDS})_[a-z_]+)"', path.read_text("utf-8"))
-} - {"card_refused", "sheet_height", "sheet_width"}
-"""What looks like a code in the sources; these are facts, and what HTTP tells."""
+} - {"card_refused", "qr_files", "sheet_height", "sheet_width"}
+"""What looks like a code in the sources; these are facts, a module, and what HTTP tells."""
 SENTENCES: dict[str, dict[str, list[str]]] = {
     lang: json.loads((CARDS / f"wording.{lang}.json").read_text("utf-8")) for lang in ("en", "ru")
 }
