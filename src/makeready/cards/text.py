@@ -15,6 +15,8 @@ from makeready.cards.settings import TextField
 
 _STEP = 0.01  # points, to which sizes are rounded down
 _SLACK = 1e-6  # mm, for sums that are not exact
+_BINDING = frozenset("№авикосуя")
+"""Short words of Russian that do not end a line."""
 _SCRIPTS = (
     (0x0900, 0x0DFF),  # India
     (0x0E00, 0x109F),  # Thai, Lao, Tibetan, Burmese
@@ -203,10 +205,10 @@ class _Setter:
 
 
 def _words(paragraph: str) -> list[str]:
-    """What must not be torn apart; a № stays with its number."""
+    """What must not be torn apart: a № stays with its number, a short word with what follows."""
     words: list[str] = []
     for word in paragraph.split(" "):
-        if words and words[-1].endswith("№"):
+        if words and words[-1].rpartition(" ")[2].lower() in _BINDING:
             words[-1] += f" {word}"
         elif word:
             words.append(word)
