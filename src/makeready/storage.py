@@ -203,6 +203,16 @@ class Storage:
                 return
             after = {"ContinuationToken": page["NextContinuationToken"]}
 
+    async def sizes(self, prefix: str) -> dict[str, int]:
+        """Sizes by key of all objects below the prefix."""
+        if self.short_way is not None:
+            async with answered("list", prefix):
+                found = await self.short_way.sizes(self.bucket, prefix)
+            if found is not None:
+                return found
+        async with aclosing(self.listing(prefix)) as listed:
+            return {each.key: each.byte_count async for each in listed}
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Deletes the objects; one that is not there counts as deleted. Raises if any stays."""
         for start in range(0, len(keys), DELETE_BATCH):

@@ -1,8 +1,9 @@
-"""The short way of an object into the store: one PUT, signed here (SigV4), sent once.
+"""The short way to the store: a PUT or a listing, signed here (SigV4), sent once.
 
 The S3 client resolves, prepares and signs each request anew, at six times the cost of the request
-itself; a thousand small objects notice. What the short way does not bring to success goes the
-client's way: it knows redirects, repeats, other credentials, and what an error means.
+itself, and reads a listing of a thousand objects in 0.2 s at a stretch; a thousand small objects
+notice both. What the short way does not bring to success goes the client's way: it knows
+redirects, repeats, other credentials, and what an error means.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -23,10 +25,14 @@ import aiohttp
 from makeready.values import Secret
 
 SOCKETS = 32
+LISTED = 250
+"""Objects asked for at a time: the answer is read within 1 ms."""
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 20.0
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _OK = 200
+_NOTHING = hashlib.sha256(b"").digest()
+_ENTRY = re.compile(r"<Key>([^<]*)</Key>.*?<Size>(\d+)</Size>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +56,25 @@ class Signer:
         return f"{self.endpoint.rstrip('/')}/{quote(f'{bucket}/{key}')}"
 
     def headers(
-        self, url: str, digest: bytes, *, only_new: bool, at: datetime | None = None
+        self,
+        method: str,
+        url: str,
+        digest: bytes,
+        named: Mapping[str, str] | None = None,
+        *,
+        at: datetime | None = None,
     ) -> dict[str, str]:
-        """What a PUT of a body with this SHA-256 is sent with, its signature among it."""
+        """What a request is sent with whose body has this SHA-256; `named` headers are signed.
+
+        Names are lower case; a query of the URL is in order and quoted.
+        """
         moment = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         parts, stated = urlsplit(url), digest.hex()
-        signed = {
-            "host": parts.netloc,
-            **({"if-none-match": "*"} if only_new else {}),
-            "x-amz-content-sha256": stated,
-            "x-amz-date": moment,
-            "x-amz-meta-sha256": stated,
-        }
+        own = {"host": parts.netloc, "x-amz-content-sha256": stated, "x-amz-date": moment}
+        signed = dict(sorted((own | dict(named or {})).items()))
         names = ";".join(signed)
         lines = [f"{name}:{value}" for name, value in signed.items()]
-        request = "\n".join(["PUT", parts.path, "", *lines, "", names, stated])
+        request = "\n".join([method, parts.path, parts.query, *lines, "", names, stated])
         scope = f"{moment[:8]}/{self.region}/s3/aws4_request"
         told = "\n".join([_ALGORITHM, moment, scope, hashlib.sha256(request.encode()).hexdigest()])
         signature = hmac.digest(self._key(scope), told.encode(), "sha256").hex()
@@ -94,7 +104,8 @@ class ShortWay:
     ) -> str | None:
         """The object's etag, or None: it is not known to be stored."""
         url = self.signer.url(bucket, key)
-        headers = self.signer.headers(url, digest, only_new=only_new)
+        named = {"x-amz-meta-sha256": digest.hex()} | ({"if-none-match": "*"} if only_new else {})
+        headers = self.signer.headers("PUT", url, digest, named)
         headers |= {"content-type": media_type, "content-length": str(len(body))}
         try:
             async with self.session.put(
@@ -103,6 +114,33 @@ class ShortWay:
                 await answer.read()
                 return answer.headers.get("etag") if answer.status == _OK else None
         except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+
+    async def sizes(self, bucket: str, prefix: str) -> dict[str, int] | None:
+        """Sizes by key of what lies below a prefix, or None: they are not known."""
+        found: dict[str, int] = {}
+        after = ""
+        while True:
+            words = {"list-type": "2", "max-keys": str(LISTED), "prefix": prefix}
+            words |= {"encoding-type": "url"} | ({"start-after": after} if after else {})
+            query = urlencode(sorted(words.items()), quote_via=quote, safe="")
+            url = f"{self.signer.url(bucket, '')}?{query}"
+            text = await self._text(url)
+            if text is None:
+                return None
+            keys = {unquote_plus(key): int(size) for key, size in _ENTRY.findall(text)}
+            found |= keys
+            if not keys or "<IsTruncated>true</IsTruncated>" not in text:
+                return found
+            after = max(keys)
+
+    async def _text(self, url: str) -> str | None:
+        headers = self.signer.headers("GET", url, _NOTHING)
+        try:
+            async with self.session.get(url, headers=headers, allow_redirects=False) as answer:
+                text = await answer.text("utf-8")
+                return text if answer.status == _OK else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
 
 

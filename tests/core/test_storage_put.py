@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from makeready import storage_put
 from makeready.config import Secret, Settings
 from makeready.storage import open_storage
 from makeready.storage_errors import ObjectExists, StorageRefused
@@ -87,7 +89,8 @@ def test_it_signs_as_the_client_does(key: str, *, only_new: bool) -> None:
     ).add_auth(request)
     at = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
-    ours = SIGNER.headers(url, DIGEST, only_new=only_new, at=at)
+    named = {"x-amz-meta-sha256": DIGEST.hex()} | ({"if-none-match": "*"} if only_new else {})
+    ours = SIGNER.headers("PUT", url, DIGEST, named, at=at)
 
     assert ours["authorization"].split() == request.headers["Authorization"].split()
     assert ours["x-amz-content-sha256"] == request.headers["X-Amz-Content-SHA256"]
@@ -132,6 +135,35 @@ async def test_a_real_store_takes_it_and_keeps_it_from_others(
         with pytest.raises(ObjectExists):
             await storage.put(key, BODY + b"other", only_new=True)
         await storage.delete([key])
+
+
+async def test_a_listing_is_read_to_its_end(
+    settings: Settings, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_put, "LISTED", 2)
+    assert settings.s3_bucket == s3.bucket
+    wanted = {f"posm/один & {number}+%.pdf": number for number in range(1, 6)}
+    async with open_storage(settings) as storage:
+        assert storage.short_way is not None
+        for key, size in wanted.items():
+            await storage.put(key, b"x" * size)
+        await storage.put("elsewhere", b"x")
+        assert await storage.short_way.sizes(s3.bucket, "posm/") == wanted
+        assert await storage.sizes("posm/") == wanted
+        assert await storage.sizes("nothing/") == {}
+        assert await dataclasses.replace(storage, short_way=None).sizes("posm/") == wanted
+        await storage.delete([*wanted, "elsewhere"])
+
+
+async def test_a_listing_that_fails_goes_the_clients_way(
+    store: tuple[Counter, Settings],
+) -> None:
+    counter, settings = store
+    counter.answers = [403]
+    async with open_storage(settings) as storage:
+        with pytest.raises(StorageRefused):
+            await storage.sizes("posm/")
+    assert counter.by_client == [False, True]
 
 
 async def test_it_is_taken_only_where_it_leads_straight_to_the_store(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from datetime import timedelta
 from typing import TypeVar
 
@@ -69,12 +68,7 @@ class Store:
 
     async def sizes(self, prefix: str) -> dict[str, int]:
         """Sizes by key of all objects below a prefix, as soon as storage lists them."""
-
-        async def listed() -> dict[str, int]:
-            async with aclosing(self._storage.listing(prefix)) as found:
-                return {each.key: each.byte_count async for each in found}
-
-        return await self.patiently(listed, prefix)
+        return await self.patiently(lambda: self._storage.sizes(prefix), prefix)
 
     async def patiently(self, call: Callable[[], Awaitable[T]], name: str) -> T:
         """Repeats a call while storage is away, as long as the attempt has time for it."""
