@@ -110,10 +110,8 @@ def _failure(job: Job, error: Exception) -> JobFailed | None:
     if isinstance(error, StampingTimeout):
         kind: FailKind = "fatal" if job.attempt >= TIMEOUT_ATTEMPTS else "retry"
         return JobFailed(kind, error.code, str(error))
-    if isinstance(error, HelperLost | StampingFailed):
+    if isinstance(error, HelperLost | StampingFailed | StorageError):
         return JobFailed("retry", error.code, str(error))
-    if isinstance(error, StorageError):
-        return JobFailed("retry", "storage_error", str(error))
     if isinstance(error, NotFound):
         return JobFailed("fatal", "generation_not_found", str(error))
     return None
