@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pymupdf
 
 from makeready.cards import sight
-from makeready.cards.geometry import apply, frame
+from makeready.cards.geometry import MM_PER_POINT, apply, frame
 from makeready.cards.placing import shape
 from makeready.cards.press import Card, Press
 from makeready.cards.problems import CardsRefused, Problem
@@ -28,6 +28,8 @@ _LINES = {1: ((0.8, 0.8, 0.83), 0.15), 5: ((0.65, 0.65, 0.7), 0.25), 10: ((0.4, 
 _FINEST_DPI = 90
 """Below that, lines each millimetre would be gray all over."""
 _LETTERS_PT = 5.0
+_GRID_OPACITY = 0.6
+"""The art is to be seen through it."""
 
 Colour: TypeAlias = tuple[float, float, float]
 
@@ -130,7 +132,7 @@ class _Ruler:
             lines.draw_line(self._at(x, shown[1]), self._at(x, shown[3]))
         for y in range(math.ceil(shown[1] / step) * step, math.floor(shown[3]) + 1, step):
             lines.draw_line(self._at(shown[0], y), self._at(shown[2], y))
-        lines.finish(color=colour, width=width)
+        lines.finish(color=colour, width=width, stroke_opacity=_GRID_OPACITY)
         lines.commit()
 
     def _numbers(self) -> None:
@@ -148,6 +150,13 @@ class _Ruler:
         lines.commit()
 
     def _write(self, text: str, x: float, y: float, colour: Colour) -> None:
+        width = self._font.text_length(text, _LETTERS_PT) * MM_PER_POINT
+        ground = self._face.new_shape()
+        ground.draw_rect(
+            pymupdf.Rect(self._at(x - 0.2, y - 1.6), self._at(x + width + 0.2, y + 0.4))
+        )
+        ground.finish(color=None, fill=(1, 1, 1), fill_opacity=_GRID_OPACITY)
+        ground.commit()
         writer = pymupdf.TextWriter(self._face.rect)
         writer.append(self._at(x, y), text, font=self._font, fontsize=_LETTERS_PT)
         writer.write_text(self._face, color=colour)

@@ -18,7 +18,7 @@ from makeready.cards.press import STAMPER, Card, Press
 from makeready.cards.preview import card_png, page_png
 from makeready.cards.print_file import print_file
 from makeready.cards.problems import CardsRefused, Problem
-from makeready.cards.proof import untouched
+from makeready.cards.proof import inks, untouched
 from makeready.cards.qr import TooLong
 from makeready.cards.qr_files import qr_files
 from makeready.cards.qr_look import Look
@@ -125,7 +125,8 @@ def _stamp(_: Sequence[bytes], *, first: int, last: int) -> Answer:
 
 def _prove(_: Sequence[bytes], *, index: int) -> Answer:
     press, _verifier = _opened()
-    return {"pages": untouched(press, press.stamp(index))}, []
+    card = press.stamp(index)
+    return {"pages": untouched(press, card), "codes": inks(press, card)}, []
 
 
 def _print_file(
