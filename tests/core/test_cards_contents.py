@@ -124,6 +124,8 @@ SPOT = Array([Name.Separation, Name("/PANTONE 186 C"), Name.DeviceCMYK, FUNCTION
         (b"0 .5 -0 1.0 K\n0 0 m 9 9 l S", None, True),
         (b"/DeviceCMYK cs 0 0 0 1 sc", None, True),
         (b"0 0 1 rg 0.5 g", None, False),
+        (b"1 0 0 0 K", None, True),
+        (b"BT (a 1 2 k b) Tj (1 2 3 4 k) Tj ET", None, False),
         (b"/Fm0 Do", in_form(b"0 1 0 0 k"), True),
         (b"/Fm0 Do", in_form(b"0 1 0 rg"), False),
         (b"", space(SPOT), True),

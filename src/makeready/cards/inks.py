@@ -14,7 +14,8 @@ from makeready.cards.spelling import text_of
 
 _CMYK = {"/DeviceCMYK", "/CMYK", "/CalCMYK"}
 _RGB = {"/DeviceRGB", "/RGB", "/CalRGB"}
-_SETS_CMYK = re.compile(rb"(?:[-+.\d]+\s+){4}[kK](?=\s|$)|/(?:Device)?CMYK\b")
+_SETS_CMYK = re.compile(rb"\s[kK](?=\s|$)|/(?:Device)?CMYK\b")
+_NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)")
 _PRESSES = re.compile(r"(?i)fogra|swop|gracol|cmyk|coated|jmpa|jc200|ifra|snap|cgats|pso")
 _FONT_FILES = (Name.FontFile, Name.FontFile2, Name.FontFile3)
 _VISITS = 200_000
@@ -66,7 +67,7 @@ class _Walk:
         if self.has_cmyk:
             return
         parts = [each.read_bytes() for each in streams if isinstance(each, Stream)]
-        self.has_cmyk = _SETS_CMYK.search(b"\n".join(parts)) is not None
+        self.has_cmyk = _sets_cmyk(b"\n".join(parts))
 
     def run(self) -> None:
         while self.waiting and self._visits < _VISITS:
@@ -137,6 +138,17 @@ class _Walk:
             self._space(space[1], depth + 1)
         elif family in {"/Separation", "/DeviceN"} and len(space) > 2:
             self._space(space[2], depth + 1)
+
+
+def _sets_cmyk(content: bytes) -> bool:
+    """Four numbers and a `k` or `K`, or the name of the space."""
+    for found in _SETS_CMYK.finditer(content):
+        before = content[max(found.start() - 100, 0) : found.start()].split()[-4:]
+        if found[0].startswith(b"/") or (
+            len(before) == 4 and all(_NUMBER.fullmatch(part) for part in before)
+        ):
+            return True
+    return False
 
 
 def _members(resources: Any, category: Name) -> Iterator[Any]:

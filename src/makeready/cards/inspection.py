@@ -29,7 +29,7 @@ SIZE_LIMIT_BYTES = 50_000_000
 PAGES_LIMIT = 200
 _HEAD_BYTES = 1024
 _MAY_CHANGE = 8  # of the permissions that an owner may forbid
-_LOOK_DPI = 18  # enough for every image to be decoded
+_LOOK_DPI = 9  # enough for every image to be decoded
 _LOST = re.compile(
     r"(?i)\berror: .*|premature end.*|.*truncated.*|ignoring (?:zlib|compression) error.*"
     r"|.*may not be correct.*"
@@ -131,9 +131,14 @@ def _drawn(document: pymupdf.Document) -> Iterator[Problem]:
 
 
 def _lost(document: pymupdf.Document) -> list[str]:
+    smoothness = pymupdf.TOOLS.show_aa_level()["graphics"]
+    pymupdf.TOOLS.set_aa_level(0)
     pymupdf.TOOLS.reset_mupdf_warnings()
-    for number in range(document.page_count):
-        document[number].get_pixmap(dpi=_LOOK_DPI)
+    try:
+        for number in range(document.page_count):
+            document[number].get_pixmap(dpi=_LOOK_DPI)
+    finally:
+        pymupdf.TOOLS.set_aa_level(smoothness)
     said = pymupdf.TOOLS.mupdf_warnings().splitlines()
     lost = [line for line in said if _LOST.search(line) and not _HARMLESS.search(line)]
     return list(dict.fromkeys(lost))
