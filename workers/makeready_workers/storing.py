@@ -37,6 +37,8 @@ class Store:
         self._storage = storage
         self.job = job
         self.lease = lease
+        self._telling = anyio.Lock()
+        """Puts that fail together tell one after the other: the first alert stands for all."""
 
     async def get(self, bucket: str, key: str) -> bytes:
         """The whole object, as soon as storage gives it; raises ObjectMissing."""
@@ -56,14 +58,15 @@ class Store:
             raise
         except StorageError as error:
             facts = {"job_id": str(self.job.id), "key": key, "reason": type(error).__name__}
-            await alerts.record(
-                self._pool,
-                "error",
-                "s3_upload_error",
-                facts,
-                request_id=str(self.job.id),
-                within=ALERT_GAP,
-            )
+            async with self._telling:
+                await alerts.record(
+                    self._pool,
+                    "error",
+                    "s3_upload_error",
+                    facts,
+                    request_id=str(self.job.id),
+                    within=ALERT_GAP,
+                )
             raise
 
     async def sizes(self, prefix: str) -> dict[str, int]:
