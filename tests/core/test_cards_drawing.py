@@ -1,122 +1,38 @@
-"""Fields as they are seen on the page: by eye of MuPDF, by ear of zxing-cpp (PSM-026, PSM-027)."""
+"""Fields as they are seen on the page, by MuPDF and by zxing-cpp (PSM-026, PSM-027, PSM-028)."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pymupdf
 import pytest
-import zxingcpp
-from PIL import Image, ImageDraw
 
-from makeready.cards.drawing import Drawn, Painter, page_numbers
-from makeready.cards.problems import CardsRefused, Problem
-from makeready.cards.settings import (
-    CardSettings,
-    Colour,
-    Field,
-    ImageField,
-    Logo,
-    QrField,
-    TextField,
+from makeready.cards.drawing import Drawn, page_numbers
+from makeready.cards.settings import Colour, Logo
+from tests.support.card_drawing import (
+    DPI,
+    asset,
+    codes,
+    drawn,
+    inked,
+    label,
+    logo,
+    painter,
+    paper,
+    picture,
+    pixel,
+    png,
+    qr,
+    read,
+    seen,
+    table,
 )
-from makeready.cards.values import Row
-from tests.support.card_drawing import paper, read, seen
 from tests.support.card_fonts import opentype, truetype
 from tests.support.card_templates import rows
 
-DPI = 254
-"""Ten pixels a millimetre."""
 RED = Colour(space="cmyk", parts=(0, 1, 1, 0))
-
-
-def asset(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def qr(**given: Any) -> QrField:
-    usual = {"id": "qr", "pages": (1,), "x": 20, "y": 30, "width": 50, "height": 40}
-    return QrField(**{**usual, "value": "{table.url}", **given})
-
-
-def label(**given: Any) -> TextField:
-    usual = {"id": "label", "pages": (1,), "x": 10, "y": 90, "width": 80, "height": 12}
-    return TextField(**{**usual, "value": "Стол № {table.number}", "size": 20, **given})
-
-
-def picture(**given: Any) -> ImageField:
-    usual = {"id": "image", "pages": (1,), "x": 10, "y": 110, "width": 30, "height": 20}
-    return ImageField(**{**usual, **given})
-
-
-def painter(
-    *fields: Field,
-    count: int = 1,
-    has_cmyk: bool = False,
-    pages: int = 1,
-    assets: Sequence[bytes] = (),
-    data: Sequence[Row] | None = None,
-) -> Painter:
-    return Painter(
-        CardSettings(fields=fields),
-        rows(count) if data is None else data,
-        has_cmyk=has_cmyk,
-        pages=pages,
-        assets={asset(each): each for each in assets},
-    )
-
-
-def drawn(*fields: Field, **given: Any) -> tuple[bytes, Drawn]:
-    """The first card."""
-    artist = painter(*fields, **given)
-    card = artist.draw(0)
-    return paper(artist, card), card
-
-
-def refused(*fields: Field, **given: Any) -> Problem:
-    with pytest.raises(CardsRefused) as caught:
-        painter(*fields, **given)
-    (problem,) = caught.value.problems
-    return problem
-
-
-def codes(pdf: bytes) -> list[zxingcpp.Barcode]:
-    view = seen(pdf, dpi=DPI)
-    image = Image.frombytes("RGB", (view.width, view.height), view.samples).convert("L")
-    return list(zxingcpp.read_barcodes(image))
-
-
-def pixel(view: pymupdf.Pixmap, x: float, y: float) -> tuple[int, int, int]:
-    """The colour at a place in mm."""
-    red, green, blue = view.pixel(round(x * 10), round(y * 10))
-    return red, green, blue
-
-
-def inked(view: pymupdf.Pixmap) -> tuple[float, float, float, float]:
-    """The box of all that is not white, in mm."""
-    image = Image.frombytes("RGB", (view.width, view.height), view.samples).convert("L")
-    box = image.point(lambda value: 255 if value < 200 else 0).getbbox()
-    assert box is not None
-    return box[0] / 10, box[1] / 10, box[2] / 10, box[3] / 10
-
-
-def table(**given: Any) -> Row:
-    return {**rows(1)[0], "table": {**rows(1)[0]["table"], **given}}
-
-
-def png(size: tuple[int, int] = (60, 40), colour: Any = (200, 30, 30)) -> bytes:
-    return saved(Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour), "PNG")
-
-
-def saved(image: Image.Image, kind: str, **given: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **given)
-    return target.getvalue()
 
 
 def test_a_code_says_its_link_at_its_place_with_a_quiet_zone() -> None:
@@ -350,109 +266,6 @@ def test_a_picture_on_several_cards_and_fields_is_in_the_file_once() -> None:
 
     assert [each.name for each in artist.resources] == ["I1"]
     assert artist.draw(0).operators[1].count(b"/I1 Do") == 2
-
-
-def logo(width: int, height: int) -> bytes:
-    """As unlike white as can be, so that a reader sees nothing below."""
-    image = Image.new("RGB", (width, height), (150, 20, 20))
-    ImageDraw.Draw(image).rectangle(
-        (width // 4, height // 4, width // 2, height // 2), fill="black"
-    )
-    return saved(image, "PNG")
-
-
-@pytest.mark.parametrize("shape", [(100, 100), (300, 100), (100, 250)])
-@pytest.mark.parametrize("extra", [0, 40, 120, 260])
-def test_a_code_with_a_logo_is_of_level_h_and_still_reads(
-    shape: tuple[int, int], extra: int
-) -> None:
-    data = logo(*shape)
-    link = "{table.url}" + "/x" * (extra // 2)
-    field = qr(value=link, width=60, height=60, ecc="M", logo=Logo(asset=asset(data)))
-    pdf, card = drawn(field, assets=[data])
-    (code,) = card.codes
-    (found,) = codes(pdf)
-
-    assert (found.text, code.symbol.level) == (code.symbol.payload, "H")
-    assert 0.03 < len(code.covered) / code.symbol.size**2 <= 0.12
-
-
-def test_modules_below_a_logo_are_reported_and_covered() -> None:
-    data = logo(100, 100)
-    pdf, card = drawn(qr(logo=Logo(asset=asset(data))), assets=[data])
-    (code,) = card.codes
-    view = seen(pdf, dpi=DPI)
-    module = (code.box[2] - code.box[0]) / code.symbol.size
-    first, last = min(code.covered)[0], max(code.covered)[0]
-
-    for row, column in code.covered:
-        place = (code.box[0] + (column + 0.5) * module, code.box[1] + (row + 0.5) * module)
-        is_margin = bool({row, column} & {first, last})
-        assert (pixel(view, *place) == (255, 255, 255)) is is_margin
-    assert len(code.covered) == (last - first + 1) ** 2
-
-
-def test_what_cannot_be_printed_is_told_with_numbers_and_tables() -> None:
-    data = [table(number="7"), table(number="Летняя веранда у пруда, второй ярус")]
-    problem = refused(label(width=30, min_size=9), data=data)
-
-    assert (problem.code, problem.path) == ("text_does_not_fit", "fields[0].value")
-    assert problem.tables == ("Летняя веранда у пруда, второй ярус",)
-    facts: Mapping[str, Any] = problem.facts
-    assert facts["needed"] > facts["width"] == 30
-    assert (facts["size"], facts["field"]) == (9, "label")
-
-
-def test_letters_without_a_glyph_are_named_with_their_code_points() -> None:
-    problem = refused(label(), data=[table(number="桌 1"), table(number="2")])
-
-    assert problem.code == "font_missing_glyph"
-    assert problem.facts["chars"] == ["桌 U+684C"]
-    assert problem.facts["font"] == "NotoSans-Regular"
-    assert problem.tables == ("桌 1",)
-
-
-def test_scripts_that_need_shaping_are_refused_by_name() -> None:
-    problem = refused(label(value="{table.name}"), data=[table(name="طاولة"), table(name="a")])
-
-    assert (problem.code, problem.facts["script"]) == ("text_needs_shaping", ["Arabic"])
-    assert problem.tables == ("1",)
-
-
-@pytest.mark.parametrize(
-    ("field", "code", "path"),
-    [
-        (label(font="notosans"), "font_unknown", "fields[0].font"),
-        (label(font=asset(b"?")), "asset_unknown", "fields[0].font"),
-        (label(font=asset(b"font")), "font_unreadable", "fields[0].font"),
-        (label(font=asset(truetype(fs_type=2))), "font_no_embedding", "fields[0].font"),
-        (picture(asset=asset(b"?")), "asset_unknown", "fields[0].asset"),
-        (picture(asset=asset(b"GIF89a")), "image_unreadable", "fields[0].asset"),
-        (qr(logo=Logo(asset=asset(b"GIF89a"))), "image_unreadable", "fields[0].logo.asset"),
-        (qr(logo=Logo(asset=asset(png()), area=0.2)), "qr_logo", "fields[0].logo.area"),
-        (qr(logo=Logo(asset=asset(png((900, 3))))), "qr_logo", "fields[0].logo"),
-        (qr(version=2), "qr_capacity", "fields[0].value"),
-        (qr(value="https://a.ru/" + "x" * 3000), "qr_capacity", "fields[0].value"),
-        (label(value="a\nb"), "text_does_not_fit", "fields[0].value"),
-        (label(height=1), "text_does_not_fit", "fields[0].value"),
-    ],
-)
-def test_each_fault_has_its_code_and_place(field: Field, code: str, path: str) -> None:
-    files = [b"font", b"GIF89a", truetype(fs_type=2), png(), png((900, 3))]
-    problem = refused(field, assets=files)
-
-    assert (problem.code, problem.path) == (code, path)
-
-
-def test_all_faults_are_told_at_once() -> None:
-    with pytest.raises(CardsRefused) as caught:
-        painter(qr(version=1), label(font="arial"), picture(asset=asset(b"?")))
-
-    assert [each.code for each in caught.value.problems] == [
-        "qr_capacity",
-        "font_unknown",
-        "asset_unknown",
-    ]
 
 
 def test_equal_orders_draw_equal_bytes() -> None:

@@ -1,9 +1,102 @@
-"""What a painter draws, as a PDF of its own: the page in millimetres, nothing below."""
+"""Fields, what a painter draws of them as a PDF of its own, and what is seen there.
+
+The page is in millimetres, with nothing below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Any
 
 import pymupdf
+import pytest
+import zxingcpp
+from PIL import Image, ImageDraw
 
 from makeready.cards.drawing import Drawn, Painter
 from makeready.cards.geometry import MM_PER_POINT
+from makeready.cards.problems import CardsRefused, Problem
+from makeready.cards.settings import CardSettings, Field, ImageField, QrField, TextField
+from makeready.cards.values import Row
+from tests.support.card_templates import rows
+
+DPI = 254
+"""Ten pixels a millimetre."""
+
+
+def asset(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def qr(**given: Any) -> QrField:
+    usual = {"id": "qr", "pages": (1,), "x": 20, "y": 30, "width": 50, "height": 40}
+    return QrField(**{**usual, "value": "{table.url}", **given})
+
+
+def label(**given: Any) -> TextField:
+    usual = {"id": "label", "pages": (1,), "x": 10, "y": 90, "width": 80, "height": 12}
+    return TextField(**{**usual, "value": "Стол № {table.number}", "size": 20, **given})
+
+
+def picture(**given: Any) -> ImageField:
+    usual = {"id": "image", "pages": (1,), "x": 10, "y": 110, "width": 30, "height": 20}
+    return ImageField(**{**usual, **given})
+
+
+def painter(
+    *fields: Field,
+    count: int = 1,
+    has_cmyk: bool = False,
+    pages: int = 1,
+    assets: Sequence[bytes] = (),
+    data: Sequence[Row] | None = None,
+) -> Painter:
+    return Painter(
+        CardSettings(fields=fields),
+        rows(count) if data is None else data,
+        has_cmyk=has_cmyk,
+        pages=pages,
+        assets={asset(each): each for each in assets},
+    )
+
+
+def drawn(*fields: Field, **given: Any) -> tuple[bytes, Drawn]:
+    """The first card."""
+    artist = painter(*fields, **given)
+    card = artist.draw(0)
+    return paper(artist, card), card
+
+
+def refused(*fields: Field, **given: Any) -> Problem:
+    with pytest.raises(CardsRefused) as caught:
+        painter(*fields, **given)
+    (problem,) = caught.value.problems
+    return problem
+
+
+def table(**given: Any) -> Row:
+    return {**rows(1)[0], "table": {**rows(1)[0]["table"], **given}}
+
+
+def png(size: tuple[int, int] = (60, 40), colour: Any = (200, 30, 30)) -> bytes:
+    return saved(Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour), "PNG")
+
+
+def saved(image: Image.Image, kind: str, **given: Any) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **given)
+    return target.getvalue()
+
+
+def logo(width: int, height: int) -> bytes:
+    """As unlike white as can be, so that a reader sees nothing below."""
+    image = Image.new("RGB", (width, height), (150, 20, 20))
+    ImageDraw.Draw(image).rectangle(
+        (width // 4, height // 4, width // 2, height // 2), fill="black"
+    )
+    return saved(image, "PNG")
 
 
 def paper(painter: Painter, drawn: Drawn, width: float = 105, height: float = 148) -> bytes:
@@ -41,6 +134,26 @@ def read(pdf: bytes, page: int = 0) -> str:
     """The page's text."""
     with pymupdf.open(stream=pdf) as document:
         return str(document[page].get_text())
+
+
+def codes(pdf: bytes) -> list[zxingcpp.Barcode]:
+    view = seen(pdf, dpi=DPI)
+    image = Image.frombytes("RGB", (view.width, view.height), view.samples).convert("L")
+    return list(zxingcpp.read_barcodes(image))
+
+
+def pixel(view: pymupdf.Pixmap, x: float, y: float) -> tuple[int, int, int]:
+    """The colour at a place in mm."""
+    red, green, blue = view.pixel(round(x * 10), round(y * 10))
+    return red, green, blue
+
+
+def inked(view: pymupdf.Pixmap) -> tuple[float, float, float, float]:
+    """The box of all that is not white, in mm."""
+    image = Image.frombytes("RGB", (view.width, view.height), view.samples).convert("L")
+    box = image.point(lambda value: 255 if value < 200 else 0).getbbox()
+    assert box is not None
+    return box[0] / 10, box[1] / 10, box[2] / 10, box[3] / 10
 
 
 def _object(head: str, data: bytes | None) -> bytes:

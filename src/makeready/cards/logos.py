@@ -68,12 +68,13 @@ def place(size: int, area: float, ratio: float) -> Place | None:
 def _keeps_clear(size: int) -> frozenset[Module]:
     """Modules that a logo must not cover: what a reader finds and measures the code by.
 
-    Left out is the alignment pattern in the very middle that some versions have: it is one of
-    several, and without it no code above version 6 could carry a logo.
+    Left out is the alignment pattern in the middle that some versions have: it is one of several,
+    and without it no code of versions 7 to 13 could carry a logo.
     """
-    middle = size // 2
     kept = fixed(size) | written_last(size)
-    if (middle, middle) in set(alignments(size)):
+    centres = sorted({row for row, _ in alignments(size)})
+    if len(centres) % 2 and len(centres) > 1:
+        middle = centres[len(centres) // 2]
         reach = range(middle - 2, middle + 3)
         kept -= set(product(reach, repeat=2))
     return kept
@@ -81,10 +82,8 @@ def _keeps_clear(size: int) -> frozenset[Module]:
 
 def _forbidden(size: int, width: int, height: int) -> bool:
     across, down = (size - width) // 2, (size - height) // 2
-    return any(
-        down <= row < down + height and across <= column < across + width
-        for row, column in _keeps_clear(size)
-    )
+    covered = product(range(down, down + height), range(across, across + width))
+    return not _keeps_clear(size).isdisjoint(covered)
 
 
 def _odd(value: float) -> int:
