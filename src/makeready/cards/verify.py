@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -82,14 +82,14 @@ class Verifier:
     def check(self, card: Card, cold: bool | None = None) -> dict[str, Any]:
         """What was seen of a card, as JSON; raises CardRefused.
 
-        `cold`: whether its pages are drawn from its final bytes alone. Else the first and the
-        last card are, each so manieth that the settings say, and all where that is cheap.
+        `cold`: whether its pages are drawn from its final bytes alone. Else those of the first
+        and the last card are, of each so manieth that the settings say one page in its turn, and
+        all where that is cheap.
         """
         try:
             whole = self._press.whole(card)
             self._check_sums(card, whole)
-            is_cold = self._is_due(card.index) if cold is None else cold
-            return self._look(card, whole, is_cold=is_cold)
+            return self._look(card, whole, cold)
         except CardRefused as refusal:
             raise refusal.of(self._expectations.label(card.index)) from refusal.__cause__
 
@@ -100,27 +100,33 @@ class Verifier:
         if sums != (card.byte_count, card.crc32, card.sha256):
             raise CardRefused("card_damaged", {"reason": "sums"})
 
-    def _is_due(self, index: int) -> bool:
-        is_last = index == len(self._press.rows) - 1
-        return self._is_cheap or is_last or index % self._press.settings.cold_every == 0
+    def _due(self, index: int, cold: bool | None) -> Sequence[int]:
+        """The pages that are drawn from this card's final bytes."""
+        pages = self._press.pages
+        is_end = index in {0, len(self._press.rows) - 1}
+        if cold or not self._is_layered or (cold is None and (is_end or self._is_cheap)):
+            return pages
+        turn, rest = divmod(index, self._press.settings.cold_every)
+        return () if rest or cold is False else (pages[turn % len(pages)],)
 
-    def _look(self, card: Card, whole: bytes, *, is_cold: bool) -> dict[str, Any]:
+    def _look(self, card: Card, whole: bytes, cold: bool | None) -> dict[str, Any]:
         document = sight.opened(whole)
         if sight.pages(document) != len(self._press.facts.pages):
             raise CardRefused("card_damaged", {"case": "pages"})
         stamps = self._stamps or self._begin(document, whole)
         is_first = self._stamps is None
-        is_cold = is_cold or is_first or not self._is_layered
+        due = self._press.pages if is_first else self._due(card.index, cold)
         expected = self._expectations.of(card, self._displayed)
         stamps.compare(card.tail)
         seen = self._seen_alone(document, stamps, expected)
-        if is_cold:
-            self._look_cold(document, expected, seen, is_first=is_first)
+        if due:
+            cold_pages = {page: expected[page] for page in due}
+            self._look_cold(document, cold_pages, seen, is_first=is_first)
         if is_first:
             self._check_marks(document, stamps, expected)
         sight.sound(document)
         self._stamps = stamps
-        return _evidence(seen, is_cold=is_cold)
+        return _evidence(seen, is_cold=bool(due))
 
     def _begin(self, document: mupdf.PdfDocument, whole: bytes) -> Stamps:
         """What is kept for all cards, of the first one, which is looked at most closely."""
@@ -164,21 +170,25 @@ class Verifier:
     ) -> None:
         """The whole pages, as whoever opens the file sees them."""
         started = time.process_time()
-        codes = []
+        codes, is_same = [], True
         for number, wanted in expected.items():
             for code in wanted.codes:
                 spot = self._spots[_key(code)]
                 raster = sight.view(document, number, spot.clip, spot.zoom)
                 codes.append(check_raster(code, spot.place, raster))
-                alone = seen.rasters.get((code.field, number))
-                if alone is not None and raster.apart(alone) > _SAME_GRAY:
+                if (
+                    self._is_layered
+                    and raster.apart(seen.rasters[code.field, number]) > _SAME_GRAY
+                ):
                     if not is_first:
                         raise CardRefused("card_damaged", {"reason": "page", "page": number})
-                    self._is_layered = False
+                    is_same = False
             if wanted.texts:
                 letters = sight.characters(sight.whole_page(document, number))
                 check_in_page(wanted.texts, letters)
-        seen.codes = codes
+        self._is_layered &= is_same
+        if not self._is_layered:
+            seen.codes = codes
         self._is_cheap = time.process_time() - started < _CHEAP_S
 
     def _check_marks(
