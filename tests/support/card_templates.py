@@ -36,6 +36,7 @@ def heavy() -> bytes:
     document = pymupdf.open()
     for number in (1, 2):
         _photo_page(document, number)
+    document.subset_fonts()
     return bytes(document.tobytes(deflate=True, garbage=3, use_objstms=1, no_new_id=True))
 
 
@@ -150,7 +151,6 @@ def _photo_page(document: Any, number: int) -> None:
     title = "Добро пожаловать" if number == 1 else "Приятного аппетита"
     words.append((edge + 40, edge + 70), title, font=pymupdf.Font("notosbo"), fontsize=18)
     words.write_text(page, color=(0, 0, 0, 1))
-    document.subset_fonts()
 
 
 def _grown(box: Any, by: float) -> Any:
