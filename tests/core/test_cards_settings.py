@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makeready.cards.problems import CardsRefused
@@ -303,6 +303,7 @@ def test_a_misspelt_property_is_told_with_its_right_name() -> None:
     assert caught.value.problems[0].facts["nearest"] == "width"
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_settings_with_anything_in_any_place_are_read_or_refused(data: st.DataObject) -> None:
     raw: Any = copy.deepcopy(json.loads(EXAMPLE.read_text("utf-8")))

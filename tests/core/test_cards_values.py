@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makeready.cards.values import (
@@ -142,6 +142,7 @@ def test_short_forms_of_a_uuid_keep_all_of_it() -> None:
     assert str(UUID(int=number)) == rows(1)[0]["table"]["uuid"]
 
 
+@settings(deadline=None)
 @given(TEXTS, st.dictionaries(st.sampled_from(["table", "row"]), st.dictionaries(TEXTS, DATA)))
 def test_whatever_is_written_is_read_or_refused(value: str, row: Row) -> None:
     with contextlib.suppress(BadValue):
@@ -150,6 +151,7 @@ def test_whatever_is_written_is_read_or_refused(value: str, row: Row) -> None:
         assert isinstance(expression.text(row), str)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_any_text_can_be_written_as_a_literal(text: str) -> None:
     escaped = re.sub(r"([{}])", r"\1\1", text)
@@ -157,6 +159,7 @@ def test_any_text_can_be_written_as_a_literal(text: str) -> None:
     assert parse(escaped).text({}) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_data_is_never_read_as_a_value_again(text: str) -> None:
     assert parse("<{table.name}>").text({"table": {"name": text}}) == f"<{text}>"

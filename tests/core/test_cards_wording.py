@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makeready.cards import wording
@@ -149,6 +149,7 @@ FACTS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*sorted(codes()), "unheard_of"]), FACTS, st.lists(st.text(), max_size=12))
 def test_any_facts_make_a_sentence(code: str, facts: dict[str, Any], tables: list[str]) -> None:
     for lang in wording.LANGUAGES:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makeready.file_names import MAX_BYTES, file_name, file_names
@@ -54,6 +54,7 @@ def test_a_number_never_takes_a_name_that_somebody_has() -> None:
     assert [len(name) for name in file_names([long, long])] == [MAX_BYTES, MAX_BYTES]
 
 
+@settings(deadline=None)
 @given(st.lists(NAMES, max_size=20))
 def test_any_names_become_as_many_that_can_be_written(names: list[str]) -> None:
     found = file_names(names)
