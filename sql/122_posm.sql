@@ -86,6 +86,23 @@ $$;
 comment on function makeready.posm_policy_set(integer, integer, integer, integer, bigint, text, text) is
   'Changes the policy of generations from now on; what is left out stays: posm_policy_set(link => ''https://example.com/t/{uuid}''). Audited. MR422.';
 
+create or replace function makeready.posm_link_seed(link text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+begin
+  if exists (select from makeready.posm_policy p where p.link_template is not null) then
+    return false;             -- what operators have said stays
+  end if;
+  perform makeready.posm_policy_set(link => posm_link_seed.link, because => 'the setting of a process');
+  return true;
+end
+$$;
+comment on function makeready.posm_link_seed(text) is 'Sets the common link as a process is configured with it, unless there is one: true if it was set. Audited. MR422.';
+
 create or replace function makeready.posm_link(table_uuid uuid, own_url text)
   returns text
   language sql
@@ -97,5 +114,6 @@ as $$
 $$;
 comment on function makeready.posm_link(uuid, text) is 'The link of a table: its own, else the policy''s; null when there is neither.';
 
+grant execute on function makeready.posm_link_seed(text) to makeready_ops;
 grant execute on function makeready.posm_policy_read(), makeready.posm_link(uuid, text) to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.posm_policy_set(integer, integer, integer, integer, bigint, text, text) to makeready_http, makeready_ops;

@@ -193,6 +193,13 @@ class Settings:
         "recorded.",
         "ALERT_WEBHOOK_URL",
     )
+    posm_link_template: str | None = _setting(
+        None,
+        values.link_template,
+        "The link of every table that has none of its own, with `{uuid}` in it. It is taken over "
+        "once, by `migrate` or `up`; from then on the policy in the database counts "
+        "(`posm_policy_set`).",
+    )
     webhook_private: bool = _setting(
         False,
         values.boolean,

@@ -142,6 +142,12 @@ async def set_policy(db: Executor, *, because: str | None = None, **changes: Any
     return Policy(**await one(db, call, *(changes.get(name) for name in names), because))
 
 
+async def link_seed(db: Executor, link: str) -> bool:
+    """Sets the common link unless there is one: True if it was set."""
+    seeded: bool = await db.fetchval("select makeready.posm_link_seed($1)", link)
+    return seeded
+
+
 async def create(
     db: Executor,
     facts: Mapping[str, Any],

@@ -110,6 +110,13 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def link_template(text: str) -> str:
+    """A web address with {uuid} in it, once."""
+    if not re.fullmatch(r"https?://[^\s/{}]+[^\s{}]*\{uuid\}[^\s{}]*", text) or len(text) > 500:
+        raise ValueError("must be a link with {uuid} in it, such as https://example.com/t/{uuid}")
+    return text
+
+
 def secret_url(text: str) -> Secret:
     """A web address that only its owner may know."""
     return Secret(url("https", "http")(text))

@@ -113,12 +113,18 @@ def test_colours_of_screens_are_warned_of_where_they_stand() -> None:
     assert not any(each.is_error for each in warned)
 
 
+def test_a_code_of_another_value_may_not_be_empty_either() -> None:
+    raw = settings(value="{row.link}")
+    rows = [{**row, "row": {"link": ""}} for row in tables_with(url=None)]
+    assert [each.code for each in found(raw, rows) if each.is_error] == ["value_empty"]
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("", "value_empty"),
-        ("  ", "value_empty"),
-        (None, "value_empty"),
+        ("", "link_missing"),
+        ("  ", "link_missing"),
+        (None, "link_missing"),
         ("go.example.ru/t/1", "value_not_url"),
         ("ftp://go.example.ru/t/1", "value_not_url"),
         ("javascript:alert(1)", "value_not_url"),

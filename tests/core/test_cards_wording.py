@@ -17,7 +17,7 @@ from makeready.cards.wording import codes, text
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ROOT / "src" / "makeready" / "cards"
-KINDS = "template|settings|fonts?|field|qr|value|text|name|image|asset|color|rows|sheet|card"
+KINDS = "template|settings|fonts?|field|link|qr|value|text|name|image|asset|color|rows|sheet|card"
 RAISED = {
     code
     for path in CARDS.glob("*.py")

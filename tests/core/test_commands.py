@@ -151,7 +151,7 @@ def test_psql_runs_with_the_operators_file(
 
 
 def test_every_worker_queue_has_a_module_that_opens_a_handler() -> None:
-    assert work.handlers() == ["deliver", "render"]
+    assert work.handlers() == ["deliver", "posm", "render"]
     for queue in work.handlers():
         module = f"makeready_workers.{queue}"
         code = f"import {module}; assert callable({module}.open_handler)"

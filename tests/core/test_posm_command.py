@@ -72,7 +72,7 @@ def test_all_that_is_wrong_is_told_and_nothing_written(
     assert main(words) == 1
     told = capsys.readouterr().err
     assert "[qr_quiet_zone]" in told
-    assert "[value_empty]" in told  # no link was given
+    assert "[link_missing]" in told  # no link was given
     assert "Traceback" not in told
     assert not out.exists()
     assert main([*words, "--lang", "ru"]) == 1

@@ -88,12 +88,13 @@ def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
 def _check_links(batch: Batch, path: str, each: QrField, texts: Sequence[str | None]) -> None:
     if any(problem.path == f"{path}.value" for problem in batch.problems):
         return  # what could not be filled in is empty for a reason that is told already
-    wrong: dict[str, list[int]] = {"value_empty": [], "value_not_url": [], "value_not_ascii": []}
+    empty = "link_missing" if "table.url" in each.value else "value_empty"
+    wrong: dict[str, list[int]] = {empty: [], "value_not_url": [], "value_not_ascii": []}
     for row, text in enumerate(texts):
         if text is None:
             continue
         if not text.strip():
-            wrong["value_empty"].append(row)
+            wrong[empty].append(row)
         elif not is_link(text):
             wrong["value_not_url"].append(row)
         elif not text.isascii():

@@ -16,7 +16,7 @@ from importlib import metadata
 
 import asyncpg
 
-from makeready import pdf, sms
+from makeready import pdf, posm_templates, sms
 from makeready.commands.migrate import connected
 from makeready.commands.service import Client, new_session
 from makeready.config import Settings
@@ -148,7 +148,23 @@ async def check_database(settings: Settings) -> list[Finding]:
             *await _roles(connection, settings),
             await _schema(connection),
             await _clock(connection),
+            await _link(connection, settings),
         ]
+
+
+async def _link(connection: asyncpg.Connection, settings: Settings) -> Finding:
+    """The common link of table cards, and whether it is the one that this process was given."""
+    what = "links on table cards"
+    if await connection.fetchval("select to_regclass('makeready.posm_policy') is null"):
+        return good(what, "not looked at: the schema is missing")
+    link = (await posm_templates.policy(connection)).link_template
+    given = settings.posm_link_template
+    mend = "select makeready.posm_policy_set(link => 'https://example.com/t/{uuid}')"
+    if link is None:
+        return judged(what, "none: tables need a url each", well=False, mend=mend, verdict="warn")
+    differs = f"{link}; MAKEREADY_POSM_LINK_TEMPLATE says {given}, which counts no more"
+    well = given in {None, link}
+    return judged(what, link if well else differs, well=well, mend=mend, verdict="warn")
 
 
 async def check_listen(settings: Settings) -> list[Finding]:

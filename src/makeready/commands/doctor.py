@@ -73,7 +73,7 @@ def _servers(settings: Settings, findings: list[Finding]) -> Iterator[Settings]:
         if own:
             findings.append(good("own servers", f"{' and '.join(own)} of our own"))
         if "Postgres" in own:  # the schema of a running system is looked at, not changed
-            asyncio.run(brought_up(found.database_url or ""))
+            asyncio.run(brought_up(found.database_url or "", found))
         yield found
 
 

@@ -24,6 +24,7 @@ from makeready.embedded.processes import ROOT_STATE, EmbeddedError, free_ports
 from makeready.errors import NotFound
 
 DRAIN_GRACE_S = 5.0
+LINK_TEMPLATE = "https://menu.example/t/{uuid}"  # of the tables of such a system
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Client, Settings], Awaitable[T]]
 """Works as whoever signs in on the client; the settings name the database to do that in."""
@@ -54,6 +55,7 @@ def on_own_system(
         log_format="json",
         log_level="info",
         jwt_secret=None,
+        posm_link_template=LINK_TEMPLATE,
         debug=True,
     )
 
@@ -65,7 +67,7 @@ def on_own_system(
         with equipped(with_signing_secret(own), die_with_parent=True) as found:
             say("Postgres and S3 run")
             with database_told(found.settings):
-                asyncio.run(brought_up(found.settings.database_url or ""))
+                asyncio.run(brought_up(found.settings.database_url or "", found.settings))
             say("the schema is in place")
             return asyncio.run(_supervised(found, folder, work, say, clean))
     finally:

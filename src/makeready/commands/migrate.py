@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from makeready import render
+from makeready import posm_templates, render
 from makeready.commands.faults import database_told
 from makeready.commands.machine import machine
 from makeready.config import Settings
@@ -37,19 +37,21 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         with database_told(found, direct=True):
             if options.check:
                 return _report(asyncio.run(schema_state(url)))
-            applied = asyncio.run(brought_up(url))
+            applied = asyncio.run(brought_up(url, found))
     print("\n".join(f"applied {name}" for name in applied) or "the schema is current")
     return 0
 
 
-async def brought_up(url: str) -> list[str]:
-    """Applies the schema and then the registry, so that SQL callers can enqueue at once.
+async def brought_up(url: str, settings: Settings) -> list[str]:
+    """Applies the schema, then the registry and what settings seed: SQL callers can enqueue.
 
     Returns the files applied. Raises SchemaError as `migrate` does.
     """
     applied = await migrate(url)
     async with connected(url) as connection:
         await render.sync_types(connection, render.shipped_types())
+        if settings.posm_link_template is not None:
+            await posm_templates.link_seed(connection, settings.posm_link_template)
     return applied
 
 

@@ -106,7 +106,7 @@ def service_url(settings: Settings) -> str:
 
 def _migrate(settings: Settings) -> None:
     with database_told(settings, direct=True):
-        applied = asyncio.run(brought_up(settings.listener_url or ""))
+        applied = asyncio.run(brought_up(settings.listener_url or "", settings))
     if applied:
         _log.info("schema_migrated", files=len(applied))
 
