@@ -13,7 +13,8 @@ from PIL import Image
 
 from makeready.cards.geometry import Matrix
 
-MAX_PIXELS = 60_000_000
+MAX_PIXELS = 40_000_000
+"""Twice an A3 page at 300 dpi."""
 
 Part: TypeAlias = tuple[str, bytes]
 """Head and data of a stream, as in `drawing.PdfPart`."""
@@ -160,8 +161,8 @@ def _with_profile(image: Image.Image, source: Image.Image) -> Image.Image:
 
 def _reason(data: bytes, error: Exception) -> str:
     """For people: what the file is instead, if that is plain to see."""
-    known = {b"GIF8": "GIF", b"RIFF": "WebP", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG"}
+    known = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"%PDF": "a PDF", b"<svg": "an SVG"}
     kind = known.get(data[:4])
     if kind is not None:
-        return f"a {kind} file"
+        return f"{kind} file"
     return "no picture" if "identify" in str(error) else str(error)[:100]
