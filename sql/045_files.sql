@@ -86,6 +86,44 @@ as $$
 $$;
 comment on function makeready.file_keep(jsonb, uuid) is 'file_store with what is stored as {bucket, key, media_type, size_bytes, sha256, etag}, the hash in hex.';
 
+create or replace function makeready.files_keep(stored jsonb[], reference_ids uuid[])
+  returns uuid[]
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_count integer;
+  v_files uuid[];
+begin
+  -- In order of their keys: of two who enter the same objects one waits for the other, not both.
+  insert into makeready.files as f (id, bucket, object_key, content_type, size_bytes, sha256, etag, created_at)
+  select makeready.uuid7(), s.facts ->> 'bucket', s.facts ->> 'key', s.facts ->> 'media_type', (s.facts ->> 'size_bytes')::bigint,
+         decode(s.facts ->> 'sha256', 'hex'), s.facts ->> 'etag', makeready.now()
+    from unnest(stored) s (facts) order by s.facts ->> 'bucket', s.facts ->> 'key'
+  on conflict on constraint files_object_is_unique do update
+     set content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256, etag = excluded.etag,
+         unused_at = null
+   where f.purging_at is null;
+  get diagnostics v_count = row_count;
+  if v_count < cardinality(stored) then
+    perform makeready.refuse_purging(f.bucket, f.object_key)
+       from unnest(stored) s (facts)
+       join makeready.files f on f.bucket = s.facts ->> 'bucket' and f.object_key = s.facts ->> 'key'
+      where f.purging_at is not null;
+  end if;
+  select array_agg(f.id order by s.place) into v_files
+    from unnest(stored) with ordinality s (facts, place)
+    join makeready.files f on f.bucket = s.facts ->> 'bucket' and f.object_key = s.facts ->> 'key';
+  insert into makeready.file_references (file_id, refers_id)
+  select r.file_id, r.refers_id from unnest(v_files, reference_ids) r (file_id, refers_id) on conflict do nothing;
+  return v_files;
+end
+$$;
+comment on function makeready.files_keep(jsonb[], uuid[]) is
+  'file_keep for many objects with different keys, in one call: all of them or none; their ids in order. MR409 when one is being deleted.';
+
 create or replace function makeready.file_facts(file makeready.files)
   returns jsonb
   language sql

@@ -101,35 +101,37 @@ create or replace function makeready.posm_cards_keep(job uuid, token uuid, made 
 as $$
 declare
   v_now   timestamptz;
-  v_card  record;
-  v_count integer := 0;
-  v_new   integer := 0;
+  v_ids   uuid[];
+  v_cards jsonb[];
+  v_gone  uuid[];
+  v_files uuid[];
+  v_new   integer;
   v_done  integer;
   v_total integer;
 begin
   perform makeready.posm_hold(job, token);
   v_now := makeready.now();
-  for v_card in
-    select c.id, c.stored_id, m.entry from jsonb_array_elements(made) m (entry)
-      join makeready.posm_cards c on c.generation_id = job and c.table_id = (m.entry ->> 'table')::uuid
-     order by c.place
-  loop
-    v_count := v_count + 1;
-    v_new := v_new + (v_card.stored_id is null)::integer;
-    if exists (select from makeready.file_references r join makeready.files f on f.id = r.file_id
-                where r.refers_id = v_card.id and f.object_key <> v_card.entry #>> '{stored,key}') then
-      perform makeready.file_release(v_card.id);
-    end if;
-    update makeready.posm_cards c
-       set stored_id = makeready.file_keep(v_card.entry -> 'stored', c.id), size_bytes = (v_card.entry #>> '{stored,size_bytes}')::bigint,
-           sha256 = decode(v_card.entry #>> '{stored,sha256}', 'hex'), crc32 = (v_card.entry ->> 'crc32')::bigint,
-           evidence = v_card.entry -> 'evidence', made_at = v_now
-     where c.id = v_card.id;
-  end loop;
-  if v_count <> jsonb_array_length(made) then
-    raise exception '% of % cards belong to no table of generation %', jsonb_array_length(made) - v_count, jsonb_array_length(made), job
+  select array_agg(c.id order by c.place), array_agg(m.entry order by c.place), count(*) filter (where c.stored_id is null)
+    into v_ids, v_cards, v_new
+    from jsonb_array_elements(made) m (entry)
+    join makeready.posm_cards c on c.generation_id = job and c.table_id = (m.entry ->> 'table')::uuid;
+  if (select count(distinct i.id) from unnest(v_ids) i (id)) <> jsonb_array_length(made) then
+    raise exception 'some of % cards belong to no table of generation %, or two to one', jsonb_array_length(made), job
       using errcode = 'MR404', detail = json_build_object('code', 'table_not_found', 'generation_id', job), hint = 'None of these was kept.';
   end if;
+  v_gone := array(select distinct k.id
+                    from unnest(v_ids, v_cards) k (id, entry)
+                    join makeready.file_references r on r.refers_id = k.id
+                    join makeready.files f on f.id = r.file_id and f.object_key <> k.entry #>> '{stored,key}');
+  if cardinality(v_gone) > 0 then
+    perform makeready.files_release(v_gone);
+  end if;
+  v_files := makeready.files_keep(array(select k.entry -> 'stored' from unnest(v_cards) with ordinality k (entry, place) order by k.place), v_ids);
+  update makeready.posm_cards c
+     set stored_id = k.file_id, size_bytes = (k.entry #>> '{stored,size_bytes}')::bigint, sha256 = decode(k.entry #>> '{stored,sha256}', 'hex'),
+         crc32 = (k.entry ->> 'crc32')::bigint, evidence = k.entry -> 'evidence', made_at = v_now
+    from unnest(v_ids, v_cards, v_files) k (id, entry, file_id)
+   where c.id = k.id;
   update makeready.posm_generations g set tables_done = g.tables_done + v_new where g.id = job
   returning g.tables_done, g.tables_total into v_done, v_total;
   perform makeready.report('posm', job, token, jsonb_build_object('done', v_done, 'total', v_total));

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from makeready import posm, posm_templates
@@ -166,4 +168,26 @@ async def test_it_needs_read_committed(room: Cardroom) -> None:
     place, template = await room.restaurant(), await room.template()
     async with room.db.transaction(isolation="repeatable_read"):
         with pytest.raises(WrongIsolation):
-            await room.press(template, place)
+            await room.press(template, place, wake=False)
+
+
+async def test_the_tables_themselves_know_one_active_one_and_each_version_once_psm_013_psm_014(
+    room: Cardroom,
+) -> None:
+    place, template = await room.restaurant(1), await room.template()
+    await room.made(template, place)
+    await room.press(template, place)
+    again = (
+        "insert into makeready.posm_generations (id, pair_id, template_id, template_file_id,"
+        " version, status, scope, author, fields, place_facts, tables_total, created_at,"
+        " finished_at) select makeready.uuid7(), pair_id, template_id, template_file_id, $1, $2,"
+        " scope, author, fields, place_facts, 1, created_at, $3"
+        " from makeready.posm_generations limit 1"
+    )
+    for version, status, ended, index in (
+        (9, "created", None, "posm_generations_one_active"),
+        (2, "error", datetime.now(UTC), "posm_generations_one_version"),
+    ):
+        with pytest.raises(asyncpg.UniqueViolationError) as raised:
+            await room.db.execute(again, version, status, ended)
+        assert raised.value.constraint_name == index

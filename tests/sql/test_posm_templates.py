@@ -115,6 +115,9 @@ async def test_whom_a_template_is_for_may_change_psm_003(room: Cardroom) -> None
     template = await room.template(visibility="restaurant", restaurants=[str(here)])
     await posm_templates.change(room.db, template, {"restaurants": [str(there), str(there)]})
     assert (await posm_templates.read(room.db, template)).restaurants == [there]
+    assert await names(room, here) == []
+    with pytest.raises(Forbidden):
+        await room.press(template, here)
     await posm_templates.change(room.db, template, {"visibility": "brand", "brand": "Лес"})
     one = await posm_templates.read(room.db, template)
     assert (one.visibility, one.brand, one.restaurants) == ("brand", "Лес", [])
