@@ -77,6 +77,17 @@ def test_qpdf_and_mupdf_find_nothing_wrong_with_a_card(made: tuple[bytes, Press]
     assert pymupdf.TOOLS.mupdf_warnings() == ""
 
 
+def test_the_table_of_objects_tells_where_each_of_them_lies(made: tuple[bytes, Press]) -> None:
+    _, press = made
+    whole = press.whole(press.stamp(0))
+    start = int(whole[whole.rindex(b"startxref") :].split()[1])
+    head, count, *entries = whole[start : whole.rindex(b"trailer")].split(b"\n")
+    assert (head, count) == (b"xref", b"0 %d" % (len(entries) - 1))
+    for number, entry in enumerate(entries[1:-1], 1):
+        assert entry.endswith(b" 00000 n ")
+        assert whole[int(entry[:10]) :].startswith(b"%d 0 obj" % number)
+
+
 def test_psm_026_psm_027_every_card_says_its_own_link_and_number(
     made: tuple[bytes, Press],
 ) -> None:
@@ -185,7 +196,7 @@ def test_psm_007_what_is_wrong_is_told_before_a_card_is_made() -> None:
 
 def test_the_stamper_names_all_that_shows_in_the_bytes() -> None:
     assert [part.split()[0] for part in STAMPER.split(", ")] == [
-        *("makeready-cards", "pymupdf", "qpdf", "fonttools", "zlib"),
+        *("makeready-cards", "pymupdf", "pymupdf-fonts", "fonttools", "segno", "qpdf", "zlib"),
     ]
 
 

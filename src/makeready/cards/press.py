@@ -5,10 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
-import fontTools
 import pikepdf
-import pymupdf
 
 from makeready.cards.checks import problems
 from makeready.cards.compile import compiled
@@ -24,12 +23,12 @@ from makeready.cards.values import Row
 __all__ = ["STAMPER", "Card", "Order", "Press"]
 
 _VERSION = 1  # counts up with every change after which the same order makes other bytes
+_MAKERS = ("pymupdf", "pymupdf-fonts", "fonttools", "segno")
 STAMPER = ", ".join(
     [
         f"makeready-cards {_VERSION}",
-        f"pymupdf {pymupdf.VersionBind}",
+        *(f"{name} {version(name)}" for name in _MAKERS),
         f"qpdf {pikepdf.__libqpdf_version__}",
-        f"fonttools {fontTools.version}",
         f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
     ]
 )
