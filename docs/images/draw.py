@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pymupdf
 
+from makeready.cards import sample as sample_cards
+from makeready.cards.order import Order
+from makeready.cards.press import Press
+from makeready.cards.sheets import impose
+from makeready.cards.values import Row
 from makeready.config import Settings
 from makeready.documents.shipped import document_type, sample
 from makeready.documents.typesetting import build_html
@@ -15,6 +20,7 @@ from makeready_workers.chromium import ChromiumEngine, open_engine
 HERE = Path(__file__).parent
 PAGE = pymupdf.Rect(0, 0, 300, 424)
 GAP, FOOT = 22, 16
+GREY = (0.93, 0.94, 0.95)
 DPI = {4: 92, 6: 84}  # by the number of columns: fine enough to read a heading
 TITLE = '<p style="text-align: center; font: 9px sans-serif; color: #5c6773">{}</p>'
 Shown = tuple[str, str, int]  # document type, language, page from 0
@@ -54,6 +60,38 @@ async def main() -> None:
     for picture, (columns, pages) in PICTURES.items():
         shown = [(printed[name, lang], page, name, lang) for name, lang, page in pages]
         _sheet(shown, columns).save(HERE / f"{picture}.png")
+    _cards().save(HERE / "cards.png")
+
+
+def _cards() -> pymupdf.Pixmap:
+    """Both sides of a table card, trimmed, and both sides of the sheet that it is printed on."""
+    tables = [
+        {"table": {**table, "uuid": "", "url": f"https://menu.example/t/{table['number']}"}}
+        for table in sample_cards.tables(8)
+    ]
+    restaurant = {"restaurant": {"name": "Ёлки"}, "generation": {}, "row": {}}
+    rows: list[Row] = [{**table, **restaurant} for table in tables]
+    order = Order(pdf=sample_cards.template(), settings=sample_cards.settings(), rows=rows)
+    press = Press.open(order)
+    if press.settings.sheet is None:
+        raise ValueError("the sample is imposed on sheets")
+    card = pymupdf.open(stream=press.whole(press.stamp(6)))
+    sheet = pymupdf.open(stream=impose(press, range(8), press.settings.sheet))
+    for page in card:
+        page.set_cropbox(page.trimbox)
+    high, gap = 300.0, 24.0
+    pages = [(card, 0), (card, 1), (sheet, 0)]
+    wide = [high * pdf[at].rect.width / pdf[at].rect.height for pdf, at in pages]
+    drawn = pymupdf.open()
+    ground = drawn.new_page(width=sum(wide) + gap * (len(pages) + 1), height=high + 2 * gap)
+    ground.draw_rect(ground.rect, color=None, fill=GREY)
+    x = gap
+    for (pdf, at), width in zip(pages, wide, strict=True):
+        rect = pymupdf.Rect(x, gap, x + width, gap + high)
+        _shadow(ground, rect)
+        ground.show_pdf_page(rect, pdf, at)
+        x += width + gap
+    return ground.get_pixmap(dpi=110)
 
 
 async def _print(engine: ChromiumEngine, name: str, lang: str) -> pymupdf.Document:
@@ -69,18 +107,23 @@ def _sheet(pages: list[tuple[pymupdf.Document, int, str, str]], columns: int) ->
     wide, tall = PAGE.width + GAP, PAGE.height + GAP + FOOT
     sheet = pymupdf.open()
     ground = sheet.new_page(width=columns * wide + GAP, height=rows * tall + GAP)
-    ground.draw_rect(ground.rect, color=None, fill=(0.93, 0.94, 0.95))
+    ground.draw_rect(ground.rect, color=None, fill=GREY)
     for place, (pdf, number, name, lang) in enumerate(pages):
         row, column = divmod(place, columns)
         rect = PAGE + (GAP + column * wide, GAP + row * tall) * 2
-        for blur in range(6, 0, -1):
-            shadow = rect + pymupdf.Rect(-blur, 3 - blur, blur, 3 + blur)
-            ground.draw_rect(shadow, color=None, fill=(0.2, 0.25, 0.3), fill_opacity=0.025)
-        ground.draw_rect(rect, color=None, fill=(1, 1, 1))
+        _shadow(ground, rect)
         ground.show_pdf_page(rect, pdf, number)
         below = pymupdf.Rect(rect.x0, rect.y1 + 7, rect.x1, rect.y1 + FOOT + 10)
         ground.insert_htmlbox(below, TITLE.format(document_type(name).title(lang)))
     return ground.get_pixmap(dpi=DPI[columns])
+
+
+def _shadow(ground: pymupdf.Page, rect: pymupdf.Rect) -> None:
+    """White paper that lies on the ground."""
+    for blur in range(6, 0, -1):
+        shadow = rect + pymupdf.Rect(-blur, 3 - blur, blur, 3 + blur)
+        ground.draw_rect(shadow, color=None, fill=(0.2, 0.25, 0.3), fill_opacity=0.025)
+    ground.draw_rect(rect, color=None, fill=(1, 1, 1))
 
 
 if __name__ == "__main__":
