@@ -159,6 +159,21 @@ $$;
 comment on function makeready.posm_check(uuid) is
   'Compares a generation with the restaurant''s tables now: {status: ok or warn, added, removed, renumbered, renamed, relinked}. Bare uuids have nothing to differ from. MR404, MR409 not done, MR410 deleted.';
 
+create or replace function makeready.posm_links(of_tables uuid[])
+  returns table (table_uuid uuid, link text)
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select o.id, makeready.posm_link(o.id, t.url)
+    from unnest(of_tables) with ordinality o (id, place)
+    left join makeready.restaurant_tables t on t.id = o.id and t.deleted_at is null
+   order by o.place
+$$;
+comment on function makeready.posm_links(uuid[]) is
+  'What the codes of tables say now, in the given order; a uuid that no table has gets the link of the policy, null when there is none.';
+
 create or replace function makeready.posm_rows(template uuid, restaurant uuid default null, chosen uuid[] default null, cards jsonb default null,
     since_version integer default null, asked_by text default null)
   returns table (table_uuid uuid, label text, row_data jsonb, place_facts jsonb, next_version integer, made_on date)
@@ -185,5 +200,6 @@ comment on function makeready.posm_rows(uuid, uuid, uuid[], jsonb, integer, text
 grant execute on function
   makeready.posm_generation_list(uuid, uuid, text, text, timestamptz, timestamptz, uuid, integer, uuid, uuid),
   makeready.posm_card_list(uuid, integer, integer), makeready.posm_manifest(uuid, uuid[]), makeready.posm_check(uuid),
+  makeready.posm_links(uuid[]),
   makeready.posm_rows(uuid, uuid, uuid[], jsonb, integer, text)
 to makeready_http, makeready_ops;

@@ -7,8 +7,8 @@ with `Range`; what is not whole breaks off too, and is never padded. HEAD answer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import anyio
@@ -42,7 +42,8 @@ class Download:
     """Without quotes; strong: other bytes have another."""
     pieces: Pieces
     read: Read
-    headers: Mapping[str, str] = field(default_factory=dict)
+    is_inline: bool = False
+    """To be shown, not saved."""
 
 
 def not_modified(request: Request, etag: str) -> Response | None:
@@ -62,9 +63,8 @@ def answer_download(request: Request, download: Download) -> Response:
         **_validators(download.etag),
         "Accept-Ranges": "bytes",
         "Content-Length": str(last - first + 1),
-        "Content-Disposition": content_disposition(download.filename),
+        "Content-Disposition": _disposition(download),
         "X-Content-Type-Options": "nosniff",
-        **download.headers,
     }
     if bounds is not None:
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
@@ -113,6 +113,11 @@ class _Streamed(Response):
         pieces = self._download.pieces(self._first, self._last)
         await deliver(pieces, self._download.read, take)
         await send({"type": "http.response.body", "body": b""})
+
+
+def _disposition(download: Download) -> str:
+    said = content_disposition(download.filename)
+    return said.replace("attachment", "inline", 1) if download.is_inline else said
 
 
 async def _cancel_at_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -211,6 +211,11 @@ class Settings:
         "Seconds that a presigned link stays valid.",
         "S3_PRESIGN_TTL_S",
     )
+    posm_delivery: str = _setting(
+        "proxy",
+        values.choice("proxy", "presign"),
+        "How a single card is sent: through the service, or by a redirect to a presigned link.",
+    )
     config_source: str = _setting(
         "db",
         values.choice("db", "file"),

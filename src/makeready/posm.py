@@ -326,6 +326,12 @@ async def manifest(
     return [StoredCard(**{**row, **_parsed(row)}) for row in rows]
 
 
+async def links_of(db: Executor, tables: Sequence[UUID]) -> list[str | None]:
+    """What the codes of these uuids say now, in their order; None: nobody has said how."""
+    rows = await db.fetch("select link from makeready.posm_links($1)", list(tables))
+    return [row["link"] for row in rows]
+
+
 async def check(db: Executor, generation: UUID) -> Mapping[str, Any]:
     """How the tables have changed since: {status: ok or warn, added, removed, renumbered, …}.
 

@@ -64,7 +64,11 @@ class Face:
 
 
 def lay_out(sheet: Sheet, width: float, height: float) -> Layout:
-    """The places for cards of this size; raises CardsRefused where the sheet is too small."""
+    """The places for cards of this size; raises CardsRefused where the sheet is too small.
+
+    Without `cols` or `rows`, which is 0, there are as many as fit, one at least.
+    """
+    sheet = _counted(sheet, width, height)
     upright = _laid_out(sheet, width, height)
     if sheet.is_named and not _has_room(upright, sheet):
         turned = _laid_out(replace(sheet, width=sheet.height, height=sheet.width), width, height)
@@ -119,6 +123,30 @@ def even_size(sizes: Sequence[tuple[float, float]]) -> tuple[float, float]:
     if any(abs(w - width) > 0.5 or abs(h - height) > 0.5 for w, h in sizes):
         raise CardsRefused([Problem(code="sheet_uneven_pages", path="output.impose")])
     return width, height
+
+
+def _counted(sheet: Sheet, width: float, height: float) -> Sheet:
+    """The sheet with columns and rows, turned to where more cards fit."""
+    if sheet.cols and sheet.rows:
+        return sheet
+    height = 2 * height if sheet.fold else height
+    ways = [sheet]
+    if sheet.is_named:
+        ways.append(replace(sheet, width=sheet.height, height=sheet.width))
+    counted = [
+        replace(
+            way,
+            cols=way.cols or _most(way.width, width, way),
+            rows=way.rows or _most(way.height, height, way),
+        )
+        for way in ways
+    ]
+    return max(counted, key=lambda way: way.cols * way.rows)
+
+
+def _most(whole: float, size: float, sheet: Sheet) -> int:
+    room = whole - (2 * MARKS_MM if sheet.crop_marks else 0) + sheet.gutter + _ROUNDING_MM
+    return max(int(room / (size + 2 * sheet.bleed + sheet.gutter)), 1)
 
 
 def _laid_out(sheet: Sheet, width: float, height: float) -> Layout:

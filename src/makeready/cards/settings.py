@@ -129,7 +129,9 @@ class Sheet:
     is_named: bool = False
     """A format such as A4, upright here: it is turned where only so the cards find room."""
     cols: int
+    """0: as many as fit."""
     rows: int
+    """0: as many as fit."""
     gutter: float = 0
     bleed: float = 3
     crop_marks: bool = True
