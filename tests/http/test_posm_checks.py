@@ -67,7 +67,7 @@ async def test_validation_says_everything_and_refuses_nothing(
         "error",
         [LONG],
     )
-    refused = await pressed(operator, what, **body)
+    refused = await pressed(operator, what, settings=strict(), restaurant_id=where)
     assert refused.json()["error"]["details"][0]["code"] == found["code"]
     odd = (await viewer.post(path, json={"settings": {"fields": [{"id": 5}]}})).json()
     assert not odd["is_valid"]
