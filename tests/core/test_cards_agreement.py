@@ -18,7 +18,7 @@ from makeready.cards.press import Press
 from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 from tests.support.card_checks import FACTS
-from tests.support.card_templates import light, rows, turned
+from tests.support.card_templates import heavy, light, rows, turned
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "table-card.json"
 VALUES = ["{table.url}", "HTTPS://A.RU/{table.uuid|b32}", "https://a.ru/{table.uuid|b58}?t=1"]
@@ -74,6 +74,15 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )  # fmt: skip
+
+
+def test_the_example_of_the_page_is_printed_and_verified() -> None:
+    raw = json.loads(EXAMPLE.read_text("utf-8"))
+    press = Press.open(Order(pdf=heavy(), settings=raw, rows=rows(2)))
+    verifier = Verifier(press)
+
+    for index in range(2):
+        assert verifier.check(press.stamp(index))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

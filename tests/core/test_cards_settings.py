@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from makeready.validation import check_schema
 from tests.support.card_templates import settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "table-cards.md"
 EXAMPLE = ROOT / "docs" / "examples" / "table-card.json"
 ASSET = "sha256:" + "0a" * 32
 IMAGE = {"id": "i", "kind": "image", "x": 0, "y": 0, "width": 9, "height": 9, "asset": ASSET}
@@ -86,6 +88,22 @@ def test_the_example_of_the_page_is_read() -> None:
         width=320, height=450, is_named=True, cols=4, rows=2, duplex="long-edge"
     )
     assert found.name == "Стол {table.number|pad:3}.pdf"
+
+
+def properties(schema: Any) -> set[str]:
+    """The names of all properties, at any depth."""
+    if isinstance(schema, list):
+        return {name for each in schema for name in properties(each)}
+    if not isinstance(schema, dict):
+        return set()
+    below = {name for each in schema.values() for name in properties(each)}
+    return below | set(schema.get("properties", {}))
+
+
+def test_the_page_names_every_property_and_sheet() -> None:
+    told = set(re.findall(r"\w+", PAGE.read_text("utf-8")))
+
+    assert (properties(SCHEMA) | set(SHEETS_MM)) - told == set()
 
 
 def test_what_is_left_out_has_its_default() -> None:
