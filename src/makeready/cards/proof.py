@@ -56,6 +56,8 @@ def inks(press: Press, card: Card) -> int:
     RGB, black comes out as four inks whatever is drawn: a warning told so when the template came.
     """
     document = sight.opened(press.whole(card))
+    root = mupdf.pdf_dict_gets(mupdf.pdf_trailer(document), "Root")
+    mupdf.pdf_dict_dels(root, "OutputIntents")  # else MuPDF mixes as that device would, say in RGB
     fields = {each.id: each for each in press.settings.fields}
     found = 0
     for code in card.drawn.codes:

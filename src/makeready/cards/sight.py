@@ -37,14 +37,14 @@ Character: TypeAlias = tuple[str, Box, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raster:
-    """A gray picture of a part of a page."""
+    """A picture of a part of a page."""
 
     picture: pymupdf.Pixmap
     zoom: float
 
     @property
     def samples(self) -> bytes:
-        """One byte a pixel."""
+        """One byte a pixel of a gray picture, three of a coloured one."""
         return bytes(self.picture.samples_mv)
 
     def apart(self, other: Raster) -> int:
@@ -148,13 +148,23 @@ def zoom_for(module_mm: float) -> float:
     return dpi / 72
 
 
-def view(document: mupdf.PdfDocument, page: int, clip: Box | None, zoom: float) -> Raster:
+def view(
+    document: mupdf.PdfDocument,
+    page: int,
+    clip: Box | None,
+    zoom: float,
+    *,
+    is_coloured: bool = False,
+) -> Raster:
     """A part of the whole page, in points as displayed, annotations included."""
     with guarded():
         loaded = mupdf.pdf_load_page(document, page - 1).super()
         content = mupdf.fz_new_display_list_from_page(loaded)
         shown = pymupdf.DisplayList(content).get_pixmap(
-            matrix=pymupdf.Matrix(zoom, zoom), clip=clip, colorspace=pymupdf.csGRAY, alpha=0
+            matrix=pymupdf.Matrix(zoom, zoom),
+            clip=clip,
+            colorspace=pymupdf.csRGB if is_coloured else pymupdf.csGRAY,
+            alpha=0,
         )
     return Raster(picture=shown, zoom=zoom)
 
@@ -237,9 +247,9 @@ class Stamps:
             mupdf.pdf_update_stream(self._document, mine, content, 1)
             return mupdf.fz_new_display_list_from_page_contents(self._alone[number])
 
-    def below(self, number: int, clip: Box, zoom: float) -> Raster:
+    def below(self, number: int, clip: Box, zoom: float, *, is_coloured: bool = False) -> Raster:
         """A part of the page without its stamp, annotations included."""
-        return view(self._backgrounds, number, clip, zoom)
+        return view(self._backgrounds, number, clip, zoom, is_coloured=is_coloured)
 
     def _empty(self, form: int) -> None:
         with guarded():

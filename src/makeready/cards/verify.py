@@ -38,7 +38,7 @@ _CHEAP_S = 0.003
 _SAME_GRAY = 3
 """How far apart two grays of the same thing may be: their rounding."""
 _TEXT_GAP = 26
-"""Gray levels by which a text differs at least from what lies below it."""
+"""Levels of red, green or blue by which a text differs at least from what lies below it."""
 _TEXT_ZOOM = _SEARCH_ZOOM = 2.0
 _EDGE = 0.5
 """Modules around the quiet zone that are drawn too."""
@@ -198,8 +198,9 @@ class Verifier:
         for number, wanted in expected.items():
             for text in wanted.texts:
                 clip = moved(text.box, inverse(text.to_field))
-                with_text = sight.view(document, number, clip, _TEXT_ZOOM)
-                if with_text.apart(stamps.below(number, clip, _TEXT_ZOOM)) < _TEXT_GAP:
+                shown = sight.view(document, number, clip, _TEXT_ZOOM, is_coloured=True)
+                below = stamps.below(number, clip, _TEXT_ZOOM, is_coloured=True)
+                if shown.apart(below) < _TEXT_GAP:
                     facts = {"field": text.field.id, "page": number, "text": text.text}
                     raise CardRefused("card_text_invisible", facts)
 
