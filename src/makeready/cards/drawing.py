@@ -7,7 +7,7 @@ millimetres into the page's user space (`compile`). Text therefore brings its ow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from makeready.cards import findings, pens
@@ -133,13 +133,13 @@ class Painter:
             if value is None:
                 continue
             if isinstance(field, QrField):
-                drawn, code = self._code(field, value)
-                codes += [replace(code, page=page) for page in numbers]
+                drawn, placed_codes = self._code(field, value, numbers)
+                codes += placed_codes
             elif isinstance(field, ImageField):
                 drawn = self._images[field.id]
             elif value:
-                drawn, text = self._text(field, value)
-                texts += [replace(text, page=page) for page in numbers]
+                drawn, placed_texts = self._text(field, value, numbers)
+                texts += placed_texts
             else:
                 continue
             for page in numbers:
@@ -150,33 +150,41 @@ class Painter:
             texts=tuple(texts),
         )
 
-    def _code(self, field: QrField, value: str) -> tuple[str, PlacedCode]:
+    def _code(
+        self, field: QrField, value: str, pages: Sequence[int]
+    ) -> tuple[str, list[PlacedCode]]:
         pen = self._codes[field.id]
         symbol = self._found.batches[field.id].symbol(value)
-        code = PlacedCode(
-            field=field.id,
-            page=0,
-            box=pen.box,
-            rotate=field.rotate,
-            quiet_zone=field.quiet_zone,
-            symbol=symbol,
-            covered=pen.covered,
-        )
-        return pen.draw(symbol), code
+        return pen.draw(symbol), [
+            PlacedCode(
+                field=field.id,
+                page=page,
+                box=pen.box,
+                rotate=field.rotate,
+                quiet_zone=field.quiet_zone,
+                symbol=symbol,
+                covered=pen.covered,
+            )
+            for page in pages
+        ]
 
-    def _text(self, field: TextField, value: str) -> tuple[str, PlacedText]:
+    def _text(
+        self, field: TextField, value: str, pages: Sequence[int]
+    ) -> tuple[str, list[PlacedText]]:
         fitted = fit(value, field, self._found.fonts[findings.font_key(field)])
         if isinstance(fitted, TooLarge):  # gather has refused it
             raise CardsRefused([])
-        text = PlacedText(
-            field=field.id,
-            page=0,
-            box=(field.x, field.y, field.x + field.width, field.y + field.height),
-            rotate=field.rotate,
-            text=fitted.text,
-            size=fitted.size,
-        )
-        return self._texts[field.id].draw(fitted), text
+        return self._texts[field.id].draw(fitted), [
+            PlacedText(
+                field=field.id,
+                page=page,
+                box=(field.x, field.y, field.x + field.width, field.y + field.height),
+                rotate=field.rotate,
+                text=fitted.text,
+                size=fitted.size,
+            )
+            for page in pages
+        ]
 
     def _take_pen(self, field: Field) -> None:
         """What of a field is the same on all cards."""

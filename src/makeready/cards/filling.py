@@ -51,8 +51,8 @@ def fill(
 def label(row: Row) -> str:
     """What people call the table: its number, else its name or id."""
     table = row.get("table", {})
-    found = table.get("number") or table.get("name") or table.get("uuid") or table.get("id")
-    return "" if found is None else str(found)
+    found = (table.get(name) for name in ("number", "name", "uuid", "id"))
+    return next((str(each) for each in found if each not in {None, ""}), "")
 
 
 def labels(filled: Filled, rows: Sequence[Row], texts: Iterable[str]) -> tuple[str, ...]:

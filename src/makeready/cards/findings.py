@@ -143,10 +143,23 @@ def _lettering(
         if isinstance(opened, Problem):
             return [opened]
         font = found.fonts[key] = opened
+    try:
+        return _unprintable(filled, lettering, font, rows)
+    except BadFont as error:
+        return [_unreadable(lettering.font, f"{filled.path}.font", error)]
+
+
+def _unprintable(
+    filled: Filled, lettering: TextField, font: Font, rows: Sequence[Row]
+) -> Problems:
+    """Texts that cannot be set in this font and field; raises BadFont."""
     texts = filled.distinct
     strange = {each: chars for each in texts if (chars := text.unshaped(each))}
     printed = [each for each in texts if each not in strange]
-    missing = {each: chars for each in printed if (chars := _missing(font, each))}
+    missing = {each: chars for each in printed if (chars := font.missing(each.replace("\n", "")))}
+    sound = [each for each in printed if each not in missing]
+    font.subset(text.alphabet(sound))  # what cannot be cut cannot be printed
+    large = _too_large(sound, lettering, font)
     problems = []
     if strange:
         facts = {"field": lettering.id, "script": _scripts(strange.values())}
@@ -154,12 +167,6 @@ def _lettering(
     if missing:
         facts = {"field": lettering.id, "font": font.name, "chars": _named(missing.values())}
         problems.append(_about("font_missing_glyph", filled, rows, missing, facts))
-    sound = [each for each in printed if each not in missing]
-    try:
-        font.subset(text.alphabet(sound))  # what cannot be cut cannot be printed
-        large = _too_large(sound, lettering, font)
-    except BadFont as error:
-        return [_unreadable(lettering.font, f"{filled.path}.font", error)]
     if large:
         problems.append(_does_not_fit(filled, lettering, rows, large))
     return problems
@@ -247,10 +254,6 @@ def _picture(found: Materials, asset: str, path: str, assets: Mapping[str, bytes
 
 def _unreadable(name: str, path: str, error: BadFont) -> Problem:
     return Problem(code="font_unreadable", path=path, facts={"font": name, "reason": str(error)})
-
-
-def _missing(font: Font, each: str) -> list[str]:
-    return font.missing(each.replace("\n", ""))
 
 
 def _named(chars: Iterable[Iterable[str]]) -> list[str]:

@@ -100,8 +100,8 @@ class Font:
         return ord(char) in self._cmap
 
     def missing(self, text: str) -> list[str]:
-        """The characters without a glyph, in order of their code points."""
-        return sorted({char for char in text if ord(char) not in self._cmap})
+        """The characters without a glyph that is seen, in order of their code points."""
+        return sorted({char for char in text if not self._shows(char)})
 
     def advance(self, text: str) -> float:
         """The length of the text at size 1; a character without a glyph has the length of none."""
@@ -154,6 +154,10 @@ class Font:
             cap_height=round(self.cap_height * 1000),
             italic_angle=float(post.italicAngle) if post is not None else 0.0,
         )
+
+    def _shows(self, char: str) -> bool:
+        """Fonts of coloured signs have glyphs without an outline."""
+        return ord(char) in self._cmap and (char.isspace() or self.ink(char) != (0, 0))
 
     def _ink(self, char: str) -> tuple[float, float]:
         pen = BoundsPen(self._glyphs)

@@ -52,7 +52,7 @@ class Picture:
     turn: Matrix = _UPRIGHT
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def read(data: bytes) -> Picture:
     """Reads a PNG or JPEG; raises BadPicture."""
     try:
