@@ -33,6 +33,7 @@ _HEADERS = {
     "Allow": "The methods that there are.",
     "X-Job-Id": "The job.",
     "X-File-Id": "The file.",
+    "Accept-Ranges": "`bytes`: a download may be resumed with Range and If-Range.",
     "Content-Disposition": "What a download is called.",
     "ETag": "The version, for If-Match.",
 }
@@ -159,7 +160,7 @@ def _success(answer: Answer) -> dict[str, Any]:
     if answer.schema is not None:
         found["content"] = {answer.media_type: {"schema": answer.schema}}
     elif answer.media_type != JSON:
-        found["content"] = {answer.media_type: {}}
+        found["content"] = {kind: {} for kind in (answer.media_type, *answer.other_types)}
     if answer.headers:
         found["headers"] = _headers(answer.headers)
     return found

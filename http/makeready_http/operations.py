@@ -100,6 +100,8 @@ class Answer:
     schema: Schema | None = None
     """Of the body; None: there is none, or it is no JSON."""
     media_type: str = JSON
+    other_types: tuple[str, ...] = ()
+    """That the body may have when the request says so."""
     headers: tuple[str, ...] = ()
 
 

@@ -224,11 +224,8 @@ async def _refuse_missing(storage: Storage, cards: Sequence[StoredCard]) -> None
     missing: list[StoredCard] = []
     ordered = sorted(cards, key=_place)
     for (bucket, prefix), group in groupby(ordered, key=_place):
-        source, wanted = storage.of_bucket(bucket), list(group)
-        if len(wanted) == 1:
-            sizes = await _size(source, wanted[0].key)
-        else:
-            sizes = {facts.key: facts.byte_count async for facts in source.listing(prefix)}
+        wanted = list(group)
+        sizes = await _sizes(storage.of_bucket(bucket), prefix, wanted)
         missing += [card for card in wanted if sizes.get(card.key) != card.byte_count]
     if missing:
         named = [{"uuid": str(card.uuid), "label": card.label} for card in missing]
@@ -247,17 +244,23 @@ def _place(card: StoredCard) -> tuple[str, str]:
     return card.bucket, card.key.rpartition("/")[0] + "/"
 
 
-async def _size(storage: Storage, key: str) -> dict[str, int]:
+async def _sizes(storage: Storage, prefix: str, wanted: Sequence[StoredCard]) -> dict[str, int]:
+    """By key, of what there is; nothing where even the bucket is gone."""
     try:
-        return {key: (await storage.head(key)).byte_count}
+        if len(wanted) == 1:
+            return {wanted[0].key: (await storage.head(wanted[0].key)).byte_count}
+        return {facts.key: facts.byte_count async for facts in storage.listing(prefix)}
     except ObjectMissing:
         return {}
 
 
 DOWNLOADED = ("ETag", "Accept-Ranges", "Content-Disposition")
 UNREADY = ("generation_not_found", "table_not_found", "conflict", "generation_deleted")
-PART = Answer(description="The bytes that `Range` names.", media_type=MEDIA_TYPE)
+PART = Answer(
+    description="The bytes that `Range` names.", media_type=MEDIA_TYPE, headers=DOWNLOADED
+)
 KNOWN = Answer(description="`If-None-Match` names it.")
+_FILE = Answer(description="", media_type=PDF, other_types=(PNG,), headers=DOWNLOADED)
 OPERATIONS = (
     admin_operation(
         method="GET",
@@ -290,8 +293,8 @@ OPERATIONS = (
         " PDF comes by a redirect to object storage.",
         query=_CARD,
         answers={
-            200: Answer(description="The card.", media_type=PDF, headers=DOWNLOADED),
-            206: replace(PART, media_type=PDF),
+            200: replace(_FILE, description="The card."),
+            206: replace(_FILE, description=PART.description),
             304: KNOWN,
             307: Answer(
                 description="To a link that works for some minutes.", headers=("Location",)

@@ -203,6 +203,12 @@ _ZIP = {
     304: KNOWN,
 }
 _BAD = ("validation_failed", "range_not_satisfiable")
+_FILE = Answer(
+    description="",
+    media_type=QR_KINDS["svg"],
+    other_types=tuple(kind for kind in QR_KINDS.values() if kind != QR_KINDS["svg"]),
+    headers=DOWNLOADED,
+)
 OPERATIONS = (
     admin_operation(
         method="GET",
@@ -215,12 +221,8 @@ OPERATIONS = (
         " 409 `conflict` (`no_link`) when there is neither. Vectors have black ink alone.",
         query={**_LOOK, **_INLINE},
         answers={
-            200: Answer(
-                description="The file, of the type that `format` names.",
-                media_type=QR_KINDS["svg"],
-                headers=DOWNLOADED,
-            ),
-            206: replace(PART, media_type=QR_KINDS["svg"]),
+            200: replace(_FILE, description="The file, of the type that `format` names."),
+            206: replace(_FILE, description=PART.description),
             304: KNOWN,
         },
         errors=("invalid_request", "conflict", *_BAD),
