@@ -19,6 +19,7 @@ import pytest
 import zxingcpp
 from pikepdf import Array, Dictionary, Name, Pdf
 
+from makeready.cards.discovery import settings_from
 from makeready.cards.order import Order
 from makeready.cards.press import STAMPER, Press
 from makeready.cards.problems import CardsRefused
@@ -278,3 +279,21 @@ def test_a_name_in_the_file_is_not_taken_for_a_slot() -> None:
         )
 
     assert unsound(stamped(plain(change=change), code_at(20, 20))) == []
+
+
+def test_a_field_of_the_pdf_becomes_the_code_that_is_printed_in_its_place() -> None:
+    def change(document: Pdf, page: Any) -> None:
+        box = (60, 150, 230, 320)
+        widget(document, page, "{table.url}", box, MK=Dictionary(BG=Array([0.2])))
+
+    pdf = plain(change=change)
+    facts = inspect(pdf)
+    order = Order(pdf=pdf, settings=settings_from(facts), rows=rows(1))
+    press = Press.open(order, facts)
+    (code,) = press.stamp(0).drawn.codes
+    assert code.box[0] - code.quiet_zone > 60 / 72 * 25.4
+    with opened(press.whole(press.stamp(0))) as document:
+        assert list(document[0].widgets()) == []
+        image = document[0].get_pixmap(dpi=100, colorspace=pymupdf.csGRAY)
+    pixels = memoryview(image.samples).cast("B", (image.height, image.width))
+    assert [found.text for found in zxingcpp.read_barcodes(pixels)] == [code.symbol.payload]
