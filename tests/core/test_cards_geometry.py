@@ -33,6 +33,32 @@ def upside(rotate: int, sides: tuple[float, float, float, float]) -> tuple[float
     }[rotate % 360]
 
 
+def white_box(margin: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """Of the code, from the corner of the visible page."""
+    x, y = margin[0] + PLACE_MM[0], margin[1] + PLACE_MM[1]
+    return x, y, x + SIDE_MM, y + SIDE_MM
+
+
+def off_by(one: float, other: float) -> float:
+    return abs(one - other)
+
+
+def paths(page: Any) -> list[tuple[float, ...]]:
+    """The boxes of all filled paths, in points as displayed.
+
+    MuPDF logs them as the page lies; the matrix it offers for that forgets the UserUnit.
+    """
+    width, height = page.rect.width, page.rect.height
+    turn = {
+        0: (1, 0, 0, 1, 0, 0),
+        90: (0, 1, -1, 0, width, 0),
+        180: (-1, 0, 0, -1, width, height),
+        270: (0, -1, 1, 0, 0, height),
+    }[page.rotation]
+    logged = [box for kind, box in page.get_bboxlog() if kind == "fill-path"]
+    return [moved(box, turn) for box in logged]
+
+
 def template(rotate: int, boxes: str, unit: float, *, is_inherited: bool) -> bytes:
     """A page whose boxes lie so that the displayed one measures TRIM_MM with its margins."""
     scale = 72 / 25.4 / unit
@@ -72,6 +98,10 @@ def test_psm_026_a_code_lands_where_the_designer_put_it(rotate: int) -> None:
         with pymupdf.open(stream=card, filetype="pdf") as document:
             assert not document.is_repaired, way
             image = document[0].get_pixmap(dpi=DPI, colorspace=pymupdf.csGRAY)
+            painted = paths(document[0])
+        points = [side / 25.4 * 72 for side in white_box(margin)]
+        nearest = min(max(map(off_by, box, points)) for box in painted)
+        assert nearest < 0.05, way
         samples = memoryview(image.samples).cast("B", (image.height, image.width))
         found = zxingcpp.read_barcode(samples)
         assert found is not None, way
