@@ -10,6 +10,7 @@ They belong to nobody: equal bytes are one asset. Generations hold on to what th
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,8 +64,11 @@ async def upload(request: Request) -> Response:
             facts = await stamping.inspect_asset(content)
         digest = file.sha256.hex()
         services.blobs.keep(digest, content)
+        known = await posm_templates.assets(services.pool, hashes=[file.sha256])
+        if known:
+            return Json({"ok": True, "asset": _item(known[0])})
         stored = await services.storage.put(
-            f"posm/assets/{digest}", content, media_type=facts.media_type
+            f"posm/assets/{digest}/{uuid.uuid4()}", content, media_type=facts.media_type
         )
     async with acting(services, member, request) as connection:
         made = await posm_templates.asset_add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +50,14 @@ async def read_template(request: Request, content: bytes) -> ReadTemplate:
 
 
 async def stored_template(services: Services, read: ReadTemplate) -> ObjectFacts:
-    """Puts the PDF where equal bytes lie already; the scan for orphans finds it if no row does."""
+    """Puts the PDF under a key of its own; the scan for orphans finds it if no row does.
+
+    Equal bytes may be on their way out of the store under theirs.
+    """
     digest = read.sha256.hex()
     services.blobs.keep(digest, read.content)
-    return await services.storage.put(f"posm/templates/{digest}.pdf", read.content, media_type=PDF)
+    key = f"posm/templates/{digest}/{uuid.uuid4()}.pdf"
+    return await services.storage.put(key, read.content, media_type=PDF)
 
 
 def starting_settings(

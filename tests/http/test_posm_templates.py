@@ -57,7 +57,8 @@ async def test_psm_001_a_template_lives_from_its_upload_to_its_end(
     assert made["file"]["sha256"] == digest
     (page,) = made["file"]["pages"]
     assert (page["width_mm"], page["height_mm"]) == (105, 148)
-    assert await storage.get(f"posm/templates/{digest}.pdf") == light()
+    (stored,) = [facts async for facts in storage.listing(f"posm/templates/{digest}/")]
+    assert await storage.get(stored.key) == light()
 
     changed = await operator.client.patch(path, json={"description": "", "name": "Ёлки, лето"})
     assert changed.json()["template"]["name"] == "Ёлки, лето"

@@ -210,6 +210,21 @@ async def test_whoever_is_reaped_meanwhile_keeps_no_card_psm_019(
     assert (await posm.read(room.db, claimed.job.id)).tables_done == 0
 
 
+async def test_whoever_is_reaped_meanwhile_begins_nothing_psm_019(
+    two: Two, room: Cardroom, place: UUID, template: UUID
+) -> None:
+    claimed = await taken(room, template, place)
+    transaction = await two.begin()
+    await two.first.db.execute("select makeready.job_evict('posm', $1)", claimed.job.id)
+    begun = posm_making.begin(two.two.db, claimed.lease, "another stamper")
+    call = await step(two.watcher, two.second, begun)
+    assert call.waits
+    await transaction.end("commit")
+    with pytest.raises(LeaseLost):
+        await call
+    assert (await posm.read(room.db, claimed.job.id)).tables_done == 3
+
+
 @BOTH
 async def test_a_retry_waits_for_retention_and_hears_that_it_is_gone_psm_039(
     two: Two, room: Cardroom, place: UUID, template: UUID, how: str

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 
 from makeready import leases, posm, posm_making, posm_templates, restaurants
+from makeready.errors import MakereadyError
 from makeready.jobs import FailKind
 from makeready.leases import Claimed
 from makeready.posm_making import MadeCard
@@ -142,3 +143,14 @@ async def unused(db: asyncpg.Connection) -> set[str]:
     """Keys of the objects that nothing refers to."""
     rows = await db.fetch("select object_key from makeready.files where unused_at is not null")
     return {row[0] for row in rows}
+
+
+async def refusals(kind: type[MakereadyError], *calls: Awaitable[Any]) -> list[Any]:
+    """The code of each refusal, None where it states none; a call that went well stands out."""
+    found: list[Any] = []
+    for call in calls:
+        try:
+            found.append(("no refusal", await call))
+        except kind as error:
+            found.append(error.details.get("code"))
+    return found
