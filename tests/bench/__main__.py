@@ -23,7 +23,17 @@ from tests.bench.cluster import Cluster
 from tests.bench.device import DISK, Device, is_memory, slow_device
 from tests.bench.peers.install import install_peers
 from tests.bench.report import Figure, Line, print_lines, print_summary, say, write_json
-from tests.bench.rows import claims, crowd, enqueue, faults, idle, latency, render, snapshot
+from tests.bench.rows import (
+    cards,
+    claims,
+    crowd,
+    enqueue,
+    faults,
+    idle,
+    latency,
+    render,
+    snapshot,
+)
 
 VAR = Path(__file__).resolve().parents[2] / "var" / "bench"
 ROWS: tuple[Row, ...] = (
@@ -35,6 +45,7 @@ ROWS: tuple[Row, ...] = (
     *faults.ROWS,
     *idle.ROWS,
     *render.ROWS,
+    *cards.ROWS,
 )
 ROUNDS = 3
 BUSY_SHARE = 0.5  # of the cores, before the run has begun
