@@ -185,7 +185,9 @@ def test_psm_008_another_pdf_is_another_template_and_makes_other_cards() -> None
     known = inspect(light())
     order = order_for(light())
     assert Press.open(order).stamp(0).sha256 == Press.open(order, known).stamp(0).sha256
-    assert Press.open(order_for(turned())).stamp(0).sha256 != Press.open(order).stamp(0).sha256
+    other = Press.open(order_for(turned()), known)
+    assert other.facts.sha256 == inspect(turned()).sha256
+    assert other.stamp(0).sha256 != Press.open(order).stamp(0).sha256
 
 
 def test_psm_007_what_is_wrong_is_told_before_a_card_is_made() -> None:

@@ -20,6 +20,7 @@ from pikepdf import Dictionary, Name
 from makeready.cards.active import dynamic_form, is_signed, strip
 from makeready.cards.boxes import Boxes
 from makeready.cards.inks import blends_rgb, survey
+from makeready.cards.isolation import leaks_of
 from makeready.cards.notes import form_fields, painted_above
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.spelling import text_of
@@ -139,6 +140,7 @@ def _lost(document: pymupdf.Document) -> list[str]:
             document[number].get_pixmap(dpi=_LOOK_DPI)
     finally:
         pymupdf.TOOLS.set_aa_level(smoothness)
+        pymupdf.TOOLS.store_shrink(100)  # pictures that nobody needs again
     said = pymupdf.TOOLS.mupdf_warnings().splitlines()
     lost = [line for line in said if _LOST.search(line) and not _HARMLESS.search(line)]
     return list(dict.fromkeys(lost))
@@ -175,6 +177,7 @@ def _facts(pdf: bytes, document: pikepdf.Pdf) -> TemplateFacts:
         problems.append(Problem(code="template_active_content", facts=facts))
     pages: list[PageFacts] = []
     for number, page in enumerate(document.pages, 1):
+        leaks_of(page.obj)  # qpdf has to be able to read it to its end
         boxes = Boxes(number, page.obj)
         problems += boxes.problems
         pages.append(
