@@ -346,6 +346,8 @@ begin
   insert into makeready.posm_cards (id, generation_id, place, table_id, label, row_data)
   select makeready.uuid7(), v_new, s.place, s.table_uuid, s.label, s.row_data
     from jsonb_to_recordset(v_rows) s (place integer, table_uuid uuid, label text, row_data jsonb) order by s.place;
+  perform makeready.audit('posm_enqueue', v_new::text, null, jsonb_build_object('template_id', template, 'restaurant_id', restaurant,
+            'version', v_pair.last_version + 1, 'tables', v_count), null);
   perform makeready.posm_freeze(v_new);
   perform makeready.enqueue('posm', jsonb_build_object('generation_id', v_new), v_new, due => 'infinity',
                             owner_key => coalesce(restaurant::text, ''), batch_key => restaurant);

@@ -57,7 +57,7 @@ async def upload(request: Request) -> Response:
     """Takes a font or a picture in; its kind is that of its bytes."""
     member = await current_staff(request, WRITE)
     services = services_of(request)
-    async with received(request, _LIMITS) as form, file_of(form, "file") as file, services.bodies:
+    async with received(request, _LIMITS) as form, file_of(form, "file") as file, services.designs:
         name = _name(form)
         content = await file.content()
         with told(request):

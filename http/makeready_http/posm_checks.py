@@ -65,6 +65,7 @@ from makeready_http.posm_reading import (
     findings_of,
     pdf_of,
 )
+from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import Services, services_of
 
@@ -79,7 +80,8 @@ async def validate(request: Request) -> Response:
     async with large_body(request, VALIDATE) as body:
         pass
     if body.keys() & {"restaurant_id", "uuids"}:
-        plan = await planned(services, wish_of(body, template.id), member.name)
+        with in_words(request):
+            plan = await planned(services, wish_of(body, template.id), member.name)
         found, tables = plan.findings, len(plan.rows)
     else:
         settings = body.get("settings", template.settings)
@@ -143,7 +145,8 @@ async def preview(request: Request) -> Response:
     services = services_of(request)
     template = await posm_templates.read(services.pool, UUID(body["template_id"]))
     settings = body.get("settings", template.settings)
-    rows, index = await _rows(services, member, body)
+    with in_words(request):
+        rows, index = await _rows(services, member, body)
     found = await findings_of(services, facts_of(template), settings, rows)
     if len(rows) > 1 and any(each.is_error for each in found):  # perhaps of other tables
         rows, index = [rows[index]], 0

@@ -52,6 +52,7 @@ from makeready_http.posm_bodies import (
 )
 from makeready_http.posm_parts import READ, TAG, WRITE
 from makeready_http.posm_pressing import pressed, wish_of
+from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request
 from makeready_http.services import Services, services_of
 
@@ -70,7 +71,8 @@ async def generate(request: Request) -> Response:
     async with large_body(request, GENERATE) as body:
         wish = wish_of(body)
     services = services_of(request)
-    made = await pressed(request, member, wish, key)
+    with in_words(request):
+        made = await pressed(request, member, wish, key)
     if made.is_new:
         await _admit(services)
         _log.info("posm_generation_created", generation_id=str(made.id), version=made.version)

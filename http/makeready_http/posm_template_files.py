@@ -70,7 +70,7 @@ async def replace_file(request: Request) -> Response:
     template = await asked_template(request)
     services = services_of(request)
     most = (await posm_templates.policy(services.pool)).max_template_bytes
-    async with received_file(request, most) as pdf, services.bodies:
+    async with received_file(request, most) as pdf, services.designs:
         read = await read_template(request, await pdf.content())
         settings = template.settings
         findings = await checked(request, read.facts, settings) if settings else []

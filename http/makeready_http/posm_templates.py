@@ -115,7 +115,7 @@ async def create(request: Request) -> Response:
     )
     async with received(request, limits) as upload:
         meta = await _meta(upload)
-        async with file_of(upload, "pdf") as pdf, services.bodies:
+        async with file_of(upload, "pdf") as pdf, services.designs:
             read = await read_template(request, await pdf.content())
             settings, origin = starting_settings(read.facts, meta.get("settings"))
             findings = await checked(request, read.facts, settings) if settings else []

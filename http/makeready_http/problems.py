@@ -31,6 +31,7 @@ from makeready.errors import (
     Rejected,
 )
 from makeready.shapes import cut
+from makeready.stamping import HelperLost, StampingTimeout
 from makeready.storage_errors import StorageError
 
 RETRY_AFTER_S = 2
@@ -91,6 +92,8 @@ _CODE_OF: tuple[tuple[type[MakereadyError], str], ...] = (
     (Busy, "queue_busy"),
     (Closed, "queue_unavailable"),
     (StorageError, "storage_unavailable"),
+    (HelperLost, "queue_unavailable"),
+    (StampingTimeout, "queue_unavailable"),
 )
 _OF_THE_ROUTER = {
     400: "invalid_request",

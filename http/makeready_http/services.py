@@ -32,7 +32,7 @@ POOL_SIZE = 10
 TURN_S = 5.0  # for a connection; a client behind it is answered 503 and may come again
 START_PATIENCE_S = 5.0  # then the service starts without its database
 WRITE_TRIES = 3
-HEAVY = 2  # bodies parsed and checked at a time; more would only share the same processor
+HEAVY = 2  # bodies, designs or presses looked at at a time; more would share the same processor
 
 MEND = {  # by step; a log line that only names an error helps nobody at night
     "database": "see that the database runs, DATABASE_URL names it, `makeready migrate` has run",
@@ -54,6 +54,7 @@ class Services:
         self.blobs = Blobs(storage)
         self.heavy = anyio.CapacityLimiter(HEAVY)
         self.bodies = anyio.CapacityLimiter(HEAVY)
+        self.designs = anyio.CapacityLimiter(HEAVY)
         self.presses = anyio.CapacityLimiter(HEAVY)
         self.passwords = anyio.CapacityLimiter(passwords.AT_ONCE)
         self.sms = sms.code_sender(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -43,7 +44,7 @@ def problems(answer: Any) -> list[tuple[str, str]]:
 
 
 async def test_psm_009_psm_010_a_press_asks_for_all_tables_and_returns_at_once(
-    operator: Member, viewer: Member
+    operator: Member, viewer: Member, db: asyncpg.Connection
 ) -> None:
     """PSM-043: without waiting the answer says `created`; it is admitted at once."""
     where, what = await restaurant(operator), (await template(operator))["id"]
@@ -59,6 +60,12 @@ async def test_psm_009_psm_010_a_press_asks_for_all_tables_and_returns_at_once(
     assert found["tables"][0]["url"] == LINK.format(uuid=found["tables"][0]["uuid"])
     assert not any(table["is_done"] for table in found["tables"])
     assert "tables" not in await shown(viewer, made["id"], "?tables=false")
+    audited = await db.fetchrow(
+        "select actor, after::text from makeready.audit_log where target = $1", made["id"]
+    )
+    assert audited is not None
+    assert audited["actor"].startswith("operator")
+    assert json.loads(audited["after"])["tables"] == 3
 
 
 async def test_psm_009_chosen_tables_new_ones_or_bare_uuids(
@@ -178,6 +185,10 @@ async def test_psm_015_what_cannot_be_made_is_refused_and_leaves_nothing(
         assert (answer.status_code, error_code(answer)) == (status, code), answer.text
     empty = await pressed(operator, what, restaurant_id=await restaurant(operator, 0))
     assert problems(empty) == [("tables", "no_tables")]
+    body = {"template_id": what, "restaurant_id": await restaurant(operator, 0)}
+    headers = {"Idempotency-Key": "key", "Accept-Language": "ru"}
+    said = await operator.post("/posm/generations", json=body, headers=headers)
+    assert said.json()["error"]["message"].startswith("Столов")
     stranger = await pressed(operator, what, restaurant_id=where, table_ids=[str(uuid4())])
     assert problems(stranger) == [("table_ids", "table_not_found")]
     both = await pressed(operator, what, restaurant_id=where, uuids=[str(uuid4())])
@@ -291,4 +302,4 @@ async def test_without_a_link_nothing_is_printed(operator: Member, db: asyncpg.C
     assert (await posm_templates.policy(db)).link_template is None
     where, what = await restaurant(operator), (await template(operator))["id"]
     answer = await pressed(operator, what, restaurant_id=where)
-    assert {code for _, code in problems(answer)} == {"value_empty"}
+    assert {code for _, code in problems(answer)} == {"link_missing"}

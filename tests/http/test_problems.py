@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from makeready import library, render
 from makeready.errors import Busy, Conflict, Gone, LeaseLost, NotFound, Rejected
+from makeready.stamping import HelperLost, StampingTimeout
 from makeready.storage_errors import ObjectMissing
 from makeready_http.problems import STATUS_OF, refusal_of
 from tests.support.service import Person, Service, error_code, pack_body
@@ -245,6 +246,8 @@ def test_every_class_of_ours_has_a_code() -> None:
         (Rejected("x"), "validation_failed"),
         (Busy("x"), "queue_busy"),
         (ObjectMissing("x"), "storage_unavailable"),
+        (HelperLost("x"), "queue_unavailable"),
+        (StampingTimeout("x"), "queue_unavailable"),
         (LeaseLost("x"), "internal_error"),
         (KeyError("x"), "internal_error"),
     ]
