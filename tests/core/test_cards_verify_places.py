@@ -115,7 +115,7 @@ def test_a_page_that_mixes_its_inks_in_a_group_is_always_drawn_whole() -> None:
 
     def darker(below: sight.Raster, stamp: Any) -> sight.Raster:
         shown = over(below, stamp)
-        shown.picture.gamma_with(1.2)
+        shown.picture.tint_with(0x000000, 0xE0E0E0)
         return shown
 
     with pytest.MonkeyPatch.context() as patch:

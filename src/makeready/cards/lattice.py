@@ -95,9 +95,16 @@ class Lattice:
 
     def darkest(self, samples: bytes) -> int:
         """Of all modules and the quiet zone."""
+        return min(self._looked_at(samples))
+
+    def apart(self, one: bytes, other: bytes) -> int:
+        """The largest difference of what is looked at; around it, pixels of edges are mixed."""
+        pairs = zip(self._looked_at(one), self._looked_at(other), strict=True)
+        return max(abs(a - b) for a, b in set(pairs))
+
+    def _looked_at(self, samples: bytes) -> bytes:
         ring = b"".join([samples[start:end] for start, end in self._ring])
-        least: int = min(*self._modules(samples), *ring)
-        return least
+        return ring + bytes(self._modules(samples))
 
     def _bits(self, rows: tuple[int, ...]) -> bytes:
         """One byte a module that is looked at, 1 light."""

@@ -35,8 +35,8 @@ __all__ = ["VERIFIER", "CardRefused", "Verifier"]
 VERIFIER = f"pymupdf {pymupdf.VersionBind}, zxing-cpp {version('zxing-cpp')}"
 _CHEAP_S = 0.003
 """Cards that are drawn from their final bytes in this time are always drawn so."""
-_SAME_GRAY = 3
-"""How far apart two grays of the same thing may be: their rounding."""
+_SAME_GRAY = 8
+"""How far apart two grays of the same thing may be, mixed from other inks."""
 _TEXT_GAP = 26
 """Levels of red, green or blue by which a text differs at least from what lies below it."""
 _TEXT_ZOOM = _SEARCH_ZOOM = 2.0
@@ -176,10 +176,8 @@ class Verifier:
                 spot = self._spots[_key(code)]
                 raster = sight.view(document, number, spot.clip, spot.zoom)
                 codes.append(check_raster(code, spot.place, raster))
-                if (
-                    self._is_layered
-                    and raster.apart(seen.rasters[code.field, number]) > _SAME_GRAY
-                ):
+                alone = seen.rasters.get((code.field, number))
+                if alone and spot.place.lattice.apart(raster.samples, alone.samples) > _SAME_GRAY:
                     if not is_first:
                         raise CardRefused("card_damaged", {"reason": "page", "page": number})
                     is_same = False
