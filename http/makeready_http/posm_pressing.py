@@ -16,7 +16,9 @@ from starlette.requests import Request
 
 from makeready import posm, posm_making, posm_templates
 from makeready.cards.values import Row
+from makeready.errors import Rejected
 from makeready.posm import GenerationMade
+from makeready.shapes import MAX_PROBLEMS, cut, problem, shown
 from makeready.staff import Staff
 from makeready.stamping import Problem as Finding
 from makeready_http.auth import acting
@@ -25,6 +27,7 @@ from makeready_http.posm_reading import facts_of, findings_of
 from makeready_http.problems import Problem, retry_after
 from makeready_http.services import Services, services_of
 
+ROW_MOST = 100
 TRIES = 3
 TURN_S = 20.0  # for one of the few presses that are checked at a time
 
@@ -66,9 +69,12 @@ class _Changed(Exception):
 
 
 def wish_of(body: Mapping[str, Any], template: UUID | None = None) -> Wish:
-    """The wish of a body that fits `posm_bodies`."""
+    """The wish of a body that fits `posm_bodies`; Rejected for rows that no value can read."""
     tables, uuids = body.get("table_ids"), body.get("uuids")
     restaurant = body.get("restaurant_id")
+    problems = [found for place, each in enumerate(uuids or ()) for found in _odd(place, each)]
+    if problems:
+        raise Rejected("rows do not fit", details={"problems": problems[:MAX_PROBLEMS]})
     return Wish(
         template=template or UUID(body["template_id"]),
         restaurant=None if restaurant is None else UUID(restaurant),
@@ -77,6 +83,20 @@ def wish_of(body: Mapping[str, Any], template: UUID | None = None) -> Wish:
         since_version=body.get("since_version"),
         settings=body.get("settings"),
     )
+
+
+def _odd(place: int, given: str | Mapping[str, Any]) -> list[dict[str, str]]:
+    """What of its row is neither text nor number."""
+    row = {} if isinstance(given, str) else given.get("row", {})
+    hint = f"expected texts, whole numbers or null, at most {ROW_MOST} of them"
+    path = f"uuids[{place}].row"
+    if len(row) > ROW_MOST:
+        return [problem("too_many", path, f"{len(row)} values are too many", hint)]
+    return [
+        problem("wrong_type", f"{path}.{cut(name)}", f"{shown(value)} cannot be printed", hint)
+        for name, value in row.items()
+        if isinstance(value, bool) or not isinstance(value, str | int | None)
+    ]
 
 
 def _bare(given: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,17 @@ async def test_psm_009_chosen_tables_new_ones_or_bare_uuids(
     assert found["tables"][0]["uuid"] == bare[0]
 
 
+async def test_rows_of_bare_uuids_hold_texts_and_numbers(operator: Member) -> None:
+    settings = settings_for()
+    settings["fields"][1]["value"] = "{row.гость}"
+    what = (await template(operator, settings=settings))["id"]
+    values: list[Any] = ["Анна", 7, None, [1], True, {}]
+    uuids = [{"uuid": str(uuid4()), "row": {"гость": value}} for value in values]
+    answer = await pressed(operator, what, uuids=uuids)
+    assert problems(answer) == [(f"uuids[{place}].row.гость", "wrong_type") for place in (3, 4, 5)]
+    assert (await pressed(operator, what, uuids=uuids[:3])).status_code == 201
+
+
 async def test_psm_011_settings_may_be_brought_and_the_template_keeps_its_own(
     operator: Member,
 ) -> None:
