@@ -5,6 +5,7 @@
 
 create index if not exists pack_documents_by_change on makeready.pack_documents (coalesce(finished_at, created_at), seq);
 create index if not exists pack_documents_failed on makeready.pack_documents (coalesce(finished_at, created_at), seq) where state = 'failed';
+create index if not exists posm_generations_by_end on makeready.posm_generations (finished_at, seq) where finished_at is not null;
 create index if not exists audit_log_newest on makeready.audit_log (at, id);
 create index if not exists packs_newest on makeready.packs (created_at, id);
 
@@ -183,12 +184,21 @@ as $$
               and coalesce(r.finished_at, r.created_at) <= coalesce(older_than, 'infinity')
               and (older_than is null or r.finished_at < older_than or ('render-' || lpad(r.seq::text, 19, '0')) collate "C" < below)
             order by coalesce(r.finished_at, r.created_at) desc, r.seq desc limit max_rows)
+          union all
+          (select g.finished_at, 'posm-' || lpad(g.seq::text, 19, '0'), 'posm', 'posm_' || case when g.failure_code is null then 'done' else 'error' end,
+                  case when g.failure_code is null then 'info' else 'error' end, g.id::text,
+                  jsonb_strip_nulls(jsonb_build_object('restaurant_id', g.restaurant_id, 'template_id', g.template_id, 'version', g.version,
+                                                       'tables', g.tables_total, 'code', g.failure_code, 'comment', g.comment)), null
+             from makeready.posm_generations g
+            where coalesce(of_kind, 'posm') = 'posm' and g.finished_at is not null and g.finished_at <= coalesce(older_than, 'infinity')
+              and (older_than is null or g.finished_at < older_than or ('posm-' || lpad(g.seq::text, 19, '0')) collate "C" < below)
+            order by g.finished_at desc, g.seq desc limit max_rows)
          ) m (happened_at, line, kind, event, severity, object, facts, request)
    order by m.happened_at desc, m.line collate "C" desc
    limit max_rows
 $$;
 comment on function makeready.admin_log(text, integer, timestamptz, text) is
-  'Audit lines, alerts and ended renders in one list, newest first; older_than and below are time and line of the last one of the page before. of_kind: audit, alert or render.';
+  'Audit lines, alerts, ended renders and generations in one list, newest first; older_than and below are time and line of the last one of the page before. of_kind: audit, alert, render or posm.';
 
 create or replace function makeready.admin_overview()
   returns jsonb

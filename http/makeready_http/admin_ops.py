@@ -58,7 +58,7 @@ async def show_overview(request: Request) -> Response:
 
 
 async def list_log(request: Request) -> Response:
-    """Audit lines, alerts and ended renders in one list, newest first."""
+    """Audit lines, alerts, ended renders and generations in one list, newest first."""
     await current_staff(request, LOGS)
     asked = read_query(request, _LOGS_QUERY)
     before, below = _place(asked["after"])
@@ -156,7 +156,7 @@ OPERATIONS = (
         path="/admin/logs",
         endpoint=list_log,
         needs=LOGS,
-        summary="lists audit lines, alerts and ended renders together, newest first",
+        summary="lists audit lines, alerts, ended renders and generations together, newest first",
         query=_LOGS_QUERY,
         answers={200: Answer(description="A page.", schema=page_of("items", _LINE))},
     ),

@@ -20,7 +20,7 @@ from makeready.render import PackRender, pack_render
 
 Row: TypeAlias = Mapping[str, Any]
 STATES = ("queued", "rendering", "ready", "failed")
-LOG_KINDS = ("audit", "alert", "render")
+LOG_KINDS = ("audit", "alert", "render", "posm")
 
 _RENDERS = (
     "select job as job_id, pack as pack_id, session as session_id, owner_id as user_id,"
@@ -172,7 +172,7 @@ async def log(
     before: datetime | None = None,
     below: str = "",
 ) -> list[Row]:
-    """Audit lines, alerts and ended renders in one list, newest first.
+    """Audit lines, alerts, ended renders and generations in one list, newest first.
 
     `before` and `below` are time and line of the last one of the page before.
     """

@@ -9,9 +9,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from makeready import leases
+from makeready import leases, posm
 from makeready_http.app import OPERATIONS
 from tests.http.conftest import MakeMember
+from tests.support.generating import Cardroom
 from tests.support.rendering import Press, stored
 from tests.support.service import Member, Person, Service, error_code
 from tests.support.waiting import until
@@ -296,14 +297,22 @@ async def test_lines_of_one_moment_are_paged_without_a_hole(
     for name in ("one", "two"):
         await db.execute("select makeready.alert('info', $1)", name)
         await db.execute("select makeready.retention_set('alerts', '30 days', $1)", name)
+    room = await Cardroom(db).open()
+    for _ in range(2):
+        made = await room.press(await room.template(), await room.restaurant())
+        await posm.cancel(db, made.id, because="wrong hall")
     for table, column in (
         ("audit_log", "at"),
         ("alerts", "created_at"),
         ("pack_documents", "finished_at"),
+        ("posm_generations", "finished_at"),
     ):
         await db.execute(f"update makeready.{table} set {column} = '2026-11-22 08:00Z'")
     every = (await administrator.get("/admin/logs?limit=1000")).json()["items"]
-    assert {line["kind"] for line in every} == {"audit", "alert", "render"}
+    assert {line["kind"] for line in every} == {"audit", "alert", "render", "posm"}
+    (line, _) = (line for line in every if line["kind"] == "posm")
+    assert (line["event"], line["severity"]) == ("posm_error", "error")
+    assert (line["target"], line["facts"]["comment"]) == (str(made.id), "wrong hall")
 
     seen, query = [], {"limit": "1"}
     while True:
