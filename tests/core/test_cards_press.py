@@ -272,15 +272,32 @@ def test_a_form_that_only_marks_places_is_gone() -> None:
         assert len(document.pages[0].Annots) == 0
 
 
+def test_a_design_program_finds_the_card_and_not_its_own_copy_of_the_art() -> None:
+    """Illustrator would open that copy, which has no code."""
+
+    def change(document: Pdf, page: Any) -> None:
+        private = document.make_stream(b"%AI12_CompressedData")
+        page.PieceInfo = Dictionary(
+            Illustrator=Dictionary(Private=Dictionary(AIPrivateData1=private))
+        )
+        document.Root.PieceInfo = Dictionary(Other=Dictionary())
+        page.Thumb = document.make_stream(b"a small picture")
+
+    card = stamped(plain(change=change), code_at(20, 20))
+    assert not any(word in card for word in (b"PieceInfo", b"AI12", b"Thumb", b"small picture"))
+
+
 def test_a_name_in_the_file_is_not_taken_for_a_slot() -> None:
     """Slots are told by a name made of the template's checksum."""
 
     def change(document: Pdf, page: Any) -> None:  # noqa: ARG001
-        document.Root.PieceInfo = document.make_indirect(
+        document.Root.Odd = document.make_indirect(
             Dictionary({f"/Slot{'0' * 16}": 1, "/Card0": "Slot 1"})
         )
 
-    assert unsound(stamped(plain(change=change), code_at(20, 20))) == []
+    card = stamped(plain(change=change), code_at(20, 20))
+    assert unsound(card) == []
+    assert b"/Slot0000000000000000 1" in card
 
 
 def test_a_field_of_the_pdf_becomes_the_code_that_is_printed_in_its_place() -> None:

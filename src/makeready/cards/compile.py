@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pikepdf
-from pikepdf import Dictionary, Pdf
+from pikepdf import Dictionary, Name, Pdf
 
 from makeready.cards.active import strip
 from makeready.cards.drawing import PdfPart, Resource
@@ -64,6 +64,7 @@ def compiled(
         with pikepdf.open(io.BytesIO(pdf)) as document:
             strip(document)
             take_out_markers(document)
+            _drop_private_data(document)
             for number in pages:
                 slot = document.make_stream(b"", Dictionary({mark: number}))
                 isolate(document, document.pages[number - 1].obj, slot)
@@ -72,6 +73,17 @@ def compiled(
         problem = Problem(code="template_damaged", facts={"reason": str(error)[:200]})
         raise CardsRefused([problem]) from error
     return _cut(written, frames, resources)
+
+
+def _drop_private_data(document: Pdf) -> None:
+    """A design program that finds its own data opens that, not the page: a card without a code.
+
+    The small picture that viewers show of a page has none either.
+    """
+    for holder in [document.Root, *(page.obj for page in document.pages)]:
+        for name in (Name.PieceInfo, Name.Thumb):
+            if name in holder:
+                del holder[name]
 
 
 def _saved(document: Pdf) -> bytes:
