@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from makeready.cards.fonts import shipped
 from makeready.cards.geometry import MM_PER_POINT
 from makeready.cards.settings import TextField
-from makeready.cards.text import Fitted, TooLarge, cleaned, fit, unshaped
+from makeready.cards.text import Fitted, TooLarge, cleaned, fit, overflow, unshaped
 
 FONT = shipped("noto-sans", "regular")
 LONG = "Летняя веранда у пруда, стол № 12"
@@ -173,3 +173,24 @@ def test_scripts_that_have_to_be_shaped_are_seen(text: str) -> None:
 )
 def test_letters_that_stand_alone_need_no_shaping(text: str) -> None:
     assert unshaped(text) == []
+
+
+BOXES = st.builds(
+    field,
+    width=st.floats(8, 60),
+    height=st.floats(3, 30),
+    max_lines=st.integers(1, 4),
+    letter_spacing=st.floats(-0.5, 2),
+    min_size=st.floats(3, 20),
+    fit=st.sampled_from(["shrink", "none"]),
+)
+WORDS = st.sampled_from(["Стол", "№", "12", "у", "окна", "\n", "Веранда"])
+
+
+@settings(deadline=None)
+@given(st.lists(WORDS, max_size=9), BOXES)
+def test_a_text_overflows_exactly_where_it_does_not_fit(words: list[str], box: TextField) -> None:
+    text = cleaned(" ".join(words))
+    found = fit(text, box, FONT)
+
+    assert overflow(text, box, FONT) == (found if isinstance(found, TooLarge) else None)

@@ -154,11 +154,13 @@ def _unprintable(
 ) -> Problems:
     """Texts that cannot be set in this font and field; raises BadFont."""
     texts = filled.distinct
-    strange = {each: chars for each in texts if (chars := text.unshaped(each))}
+    letters = "".join(sorted(text.alphabet(texts)))
+    strange = _with(texts, text.unshaped(letters))
     printed = [each for each in texts if each not in strange]
-    missing = {each: chars for each in printed if (chars := font.missing(each.replace("\n", "")))}
+    missing = _with(printed, font.missing(letters))
     sound = [each for each in printed if each not in missing]
-    font.subset(text.alphabet(sound))  # what cannot be cut cannot be printed
+    if font_key(lettering) not in fonts.SHIPPED:
+        font.subset(text.alphabet(sound))  # what cannot be cut cannot be printed
     large = _too_large(sound, lettering, font)
     problems = []
     if strange:
@@ -172,9 +174,15 @@ def _unprintable(
     return problems
 
 
+def _with(texts: Sequence[str], letters: Sequence[str]) -> dict[str, set[str]]:
+    """The texts that have some of these letters, and which."""
+    wanted = set(letters)
+    return {each: odd for each in texts if (odd := wanted.intersection(each))} if wanted else {}
+
+
 def _too_large(texts: Sequence[str], lettering: TextField, font: Font) -> dict[str, TooLarge]:
-    fitted = ((each, text.fit(each, lettering, font)) for each in texts)
-    return {each: result for each, result in fitted if isinstance(result, TooLarge)}
+    found = ((each, text.overflow(each, lettering, font)) for each in texts)
+    return {each: large for each, large in found if large is not None}
 
 
 def _does_not_fit(

@@ -6,8 +6,9 @@ Which characters can be printed at all is decided here too.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from makeready.cards.fonts import Font
 from makeready.cards.geometry import MM_PER_POINT
@@ -31,6 +32,8 @@ _SCRIPTS = (
     (0x1F1E6, 0x1F1FF),  # flags
     (0x1F3FB, 0x1F3FF),  # skins
 )
+_Span: TypeAlias = tuple[int, int, int]
+"""A line: paragraph, first word, and the word behind the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +96,26 @@ def fit(text: str, field: TextField, font: Font) -> Fitted | TooLarge:
     return setter.placed(size, count) if count else setter.too_large(size)
 
 
+def overflow(text: str, field: TextField, font: Font) -> TooLarge | None:
+    """What `fit` would say of a text that does not fit, without setting one that does."""
+    if not text:
+        return None
+    setter = _Setter(text, field, font)
+    if setter.lines(field.size):
+        return None
+    size = _stepped(field.min_size) if field.fit == "shrink" else field.size
+    return None if setter.lines(size) else setter.too_large(size)
+
+
 class _Setter:
     """One text, its field and font."""
 
     def __init__(self, text: str, field: TextField, font: Font) -> None:
         self._text, self._field, self._font = text, field, font
         self._paragraphs = [_words(paragraph) for paragraph in text.split("\n")]
+        self._advances = [[font.advance(word) for word in words] for words in self._paragraphs]
+        """At size 1: a line is measured often, its words once."""
+        self._space = font.advance(" ")
         self._above, self._below = font.ink(text.replace("\n", ""))
 
     def largest(self) -> float:
@@ -112,15 +129,14 @@ class _Setter:
                 low = middle
             else:
                 high = middle
-        return round(low * _STEP, 2)
+        return _stepped(low * _STEP)
 
     def lines(self, size: float) -> int:
         """How many lines it takes at this size; 0 where it does not fit."""
         lines = self._broken(size, self._field.width)
-        is_low = (
-            lines is not None and self._height(size, len(lines)) <= self._field.height + _SLACK
-        )
-        return len(lines) if lines is not None and is_low else 0
+        if lines is None or self._height(size, len(lines)) > self._field.height + _SLACK:
+            return 0
+        return len(lines)
 
     def placed(self, size: float, count: int) -> Fitted:
         """Aligned; vertically by capital letters, all ink inside the field."""
@@ -169,39 +185,49 @@ class _Setter:
         leading = self._field.line_height * (count - 1)
         return (self._above + self._below + leading) * size * MM_PER_POINT
 
-    def _broken(self, size: float, width: float) -> list[str] | None:
+    def _broken(self, size: float, width: float) -> list[_Span] | None:
         """Greedily into lines of this width; None where a word or a line is too much."""
-        lines: list[str] = []
-        for words in self._paragraphs:
-            line = words[0]
-            for word in words[1:]:
-                longer = f"{line} {word}"
-                if self._width(longer, size) > width + _SLACK:
-                    lines.append(line)
-                    line = word
-                else:
-                    line = longer
-            lines.append(line)
-        if len(lines) > self._field.max_lines:
-            return None
-        if max(self._width(line, size) for line in lines) > width + _SLACK:
-            return None
+        room, spacing = (width + _SLACK) / MM_PER_POINT, self._field.letter_spacing
+        lines: list[_Span] = []
+        for paragraph, words in enumerate(self._paragraphs):
+            start, length = 0, 0.0
+            for place, word in enumerate(words):
+                own = self._advances[paragraph][place] * size + spacing * max(len(word) - 1, 0)
+                longer = length + self._space * size + 2 * spacing + own
+                if place and longer <= room:
+                    length = longer
+                    continue
+                if own > room:
+                    return None
+                if place:
+                    lines.append((paragraph, start, place))
+                start, length = place, own
+            lines.append((paragraph, start, len(words)))
+            if len(lines) > self._field.max_lines:
+                return None
         return lines
 
     def _even(self, size: float, count: int) -> list[str]:
         """Into so many lines at most, the longest as short as can be."""
-        best = [" ".join(words) for words in self._paragraphs]
-        if count <= len(best):
-            return best
-        low, high = 0.0, max(self._width(line, size) for line in best)
-        for _ in range(24):
-            middle = (low + high) / 2
-            lines = self._broken(size, middle)
-            if lines is None or len(lines) > count:
-                low = middle
-            else:
-                high, best = middle, lines
-        return best
+        whole = [(number, 0, len(words)) for number, words in enumerate(self._paragraphs)]
+        best: list[_Span] = whole
+        if count > len(whole):
+            low, high = 0.0, max(self._width(line, size) for line in self._said(whole))
+            for _ in range(24):
+                middle = (low + high) / 2
+                lines = self._broken(size, middle)
+                if lines is None or len(lines) > count:
+                    low = middle
+                else:
+                    high, best = middle, lines
+        return self._said(best)
+
+    def _said(self, lines: Sequence[_Span]) -> list[str]:
+        return [" ".join(self._paragraphs[number][start:end]) for number, start, end in lines]
+
+
+def _stepped(size: float) -> float:
+    return round(round(size / _STEP) * _STEP, 2)
 
 
 def _words(paragraph: str) -> list[str]:
