@@ -7,17 +7,21 @@ generation that is done asks the same: its order is frozen.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
+
+from anyio.lowlevel import checkpoint
 
 from makeready.cards.values import Row
 from makeready.db import Executor, one
 from makeready.jobs import Lease
 from makeready.posm import row_of
 from makeready.storage import ObjectFacts, kept, object_of
+
+READ_AT_ONCE = 200  # cards, before others may use the loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +83,7 @@ async def input_of(db: Executor, generation: UUID) -> GenerationInput | None:
     place = json.loads(row["place"])
     facts = {"version": row["generation_version"], "made_on": row["made_on"]}
     facts |= {"author": row["author_name"]}
-    found = await db.fetch(
-        "select table_uuid, label, row_data::text as data, hash_sha256"
-        " from makeready.posm_input_cards($1)",
-        generation,
-    )
+    cards = await _cards(db, generation, lambda data: row_of(data, place, **facts))
     return GenerationInput(
         id=generation,
         restaurant_id=row["restaurant"],
@@ -99,18 +99,31 @@ async def input_of(db: Executor, generation: UUID) -> GenerationInput | None:
         ),
         inspection=json.loads(row["inspection"]),
         assets={name: object_of(each) for name, each in json.loads(row["assets"]).items()},
-        cards=tuple(
-            InputCard(
-                uuid=card["table_uuid"],
-                label=card["label"],
-                row=row_of(json.loads(card["data"]), place, **facts),
-                sha256=card["hash_sha256"],
-            )
-            for card in found
-        ),
+        cards=cards,
         stamper=row["stamped_by"],
         **facts,
     )
+
+
+async def _cards(
+    db: Executor, generation: UUID, row: Callable[[Mapping[str, Any]], Row]
+) -> tuple[InputCard, ...]:
+    rows = await db.fetch(
+        "select table_uuid, label, row_data::text as data, hash_sha256"
+        " from makeready.posm_input_cards($1)",
+        generation,
+    )
+    cards: list[InputCard] = []
+    for each in rows:
+        data = row(json.loads(each["data"]))
+        cards.append(
+            InputCard(
+                uuid=each["table_uuid"], label=each["label"], row=data, sha256=each["hash_sha256"]
+            )
+        )
+        if len(cards) % READ_AT_ONCE == 0:
+            await checkpoint()
+    return tuple(cards)
 
 
 async def begin(db: Executor, lease: Lease, stamper: str) -> int:

@@ -8,6 +8,7 @@ text, save it with its fonts.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import io
 import json
@@ -243,6 +244,7 @@ async def making(bench: Bench) -> Sequence[Line]:
     async with store_running(bench) as settings, _makers(settings) as (db, storage):
         room = await Cardroom(db).open()
         template = await stored_template(db, storage)
+        gc.freeze()  # as a worker process does when it has started
         for _ in range(bench.rounds + 1):  # the first one warms up
             took, lag = await made_once(db, room, template, tables)
             times.append(took)
@@ -282,13 +284,20 @@ async def sending(bench: Bench) -> Sequence[Line]:
         cards = bench.scaled(MADE, 50)
         found = [await _sent(cards, size) for _ in range(bench.rounds)]
         seconds = median([each["seconds"] for each in found])
+        rate = median([each["mb"] / each["seconds"] for each in found])
         grown = max(each["grown_mb"] for each in found)
         lines += [
             bench.figure(SENDING, f"ZIP of {cards:,} cards of {name}", seconds, "s"),
-            bench.figure(SENDING, f"the same: memory grown ({name})", grown, "MB"),
-            at_most(SENDING, bench.device, f"ZIP, {name}: ≤ 2 s", seconds, 2, unit="s"),
+            bench.figure(SENDING, "the same", rate, "MB/s"),
+            bench.figure(SENDING, "the same: memory grown", grown, "MB"),
             at_most(SENDING, bench.device, f"ZIP, {name}: ≤ 32 MB more", grown, 32, unit="MB"),
         ]
+        if size < 1_000_000:
+            goal = f"ZIP of {cards:,} cards ≤ 2 s"
+            lines.append(at_most(SENDING, bench.device, goal, seconds, 2, unit="s"))
+        else:
+            goal = f"ZIP, {name}: ≥ 500 MB/s"
+            lines.append(at_least(SENDING, bench.device, goal, rate, 500, unit="MB/s"))
     return lines
 
 
