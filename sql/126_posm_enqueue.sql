@@ -44,7 +44,7 @@ begin
              and (exists (select from unnest(array['number', 'name', 'section']) k (key)
                            where jsonb_typeof(g.entry -> k.key) not in ('string', 'null') or length(g.entry ->> k.key) > 200
                               or g.entry ->> k.key ~ '[[:cntrl:]]')
-                  or jsonb_typeof(g.entry -> 'seats') not in ('number', 'null') or g.entry @? '$.seats ? (@ != @.floor() || @ < 0)')
+                  or jsonb_typeof(g.entry -> 'seats') not in ('number', 'null') or g.entry @? '$.seats ? (@ != @.floor() || @ < 0 || @ > 1000)')
           union all
           select g.place, 'validation_failed', 'row is an object of texts, numbers and nulls, of at most 16 KB' from g
            where jsonb_typeof(g.entry -> 'row') not in ('object', 'null') or g.entry @? '$.row.* ? (@.type() == "object" || @.type() == "array" || @.type() == "boolean")'
@@ -301,6 +301,9 @@ declare
 begin
   perform makeready.refuse_unless_read_committed('posm_enqueue');
   if key_given is not null then
+    if length(key_given) not between 1 and 255 then
+      perform makeready.posm_refuse('validation_failed', 'key', 'an idempotency key has 1 to 255 characters');
+    end if;
     return query select * from makeready.posm_replay(v_by, key_given, v_hash);
     if found then
       return;

@@ -184,7 +184,8 @@ create or replace function makeready.posm_remark(of_generation makeready.posm_ge
 as $$
   -- One line, and who reads it learns which table it is about; where nobody said so, how far it had come.
   select left(concat_ws(': ',
-           'table ' || coalesce(turned.error ->> 'table', case when turned.error ->> 'code' = 'lease_lost' and of_generation.tables_done < of_generation.tables_total
+           'table ' || coalesce(turned.error ->> 'table', case when turned.error ->> 'code' in ('lease_lost', 'helper_lost', 'stamping_failed', 'stamping_timeout')
+                                                                    and of_generation.tables_done < of_generation.tables_total
              then (select c.label || ' or one after it' from makeready.posm_cards c
                     where c.generation_id = of_generation.id and c.stored_id is null order by c.place limit 1) end),
            coalesce(nullif(btrim(regexp_replace(turned.error ->> 'message', '\s+', ' ', 'g')), ''), 'the job was ' || turned.state)), 1000)

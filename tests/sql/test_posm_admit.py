@@ -175,6 +175,14 @@ async def test_why_tells_that_it_waits_for_admission_psm_043(room: Cardroom) -> 
     assert tuple(line) == ("created", 0)
 
 
+@pytest.mark.parametrize("role", ["makeready_ops", "makeready_read"])
+async def test_dashboards_see_what_is_active(room: Cardroom, connect: Connect, role: str) -> None:
+    await pressed(room, 3, wake=True)
+    rows = await (await connect(role)).fetch("select state, ahead from makeready.posm_overview")
+    found = [tuple(row) for row in rows]
+    assert found == [("created", 0), ("scheduled", None), ("scheduled", None)]
+
+
 async def test_admission_needs_read_committed(room: Cardroom) -> None:
     async with room.db.transaction(isolation="repeatable_read"):
         with pytest.raises(WrongIsolation):

@@ -110,6 +110,7 @@ async def test_bare_uuids_need_no_restaurant_psm_009(room: Cardroom) -> None:
         ([{"uuid": "U", "row": {"a": {"b": 1}}}], ["uuids[0]"]),
         ([{"uuid": "U", "row": []}], ["uuids[0]"]),
         ([{"uuid": "U", "seats": 1.5}], ["uuids[0]"]),
+        ([{"uuid": "U", "seats": 1e99}], ["uuids[0]"]),
         ([{"uuid": "U"}, {"uuid": "U"}], ["uuids[1]"]),
     ],
 )
@@ -170,6 +171,8 @@ async def test_what_cannot_be_generated_is_refused_psm_015(room: Cardroom, case:
     elif case == "both":
         await problem(room.press(template, place, cards=[{"uuid": str(table)}]))
         await problem(room.press(template, place, tables=[table], since_version=1))
+        await problem(room.press(template, place, request_key=""))
+        await problem(room.press(template, place, settings=[]))
     else:
         await posm_templates.set_policy(room.db, max_tables=2)
         found = await problem(room.press(template, place))

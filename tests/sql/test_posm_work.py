@@ -231,6 +231,18 @@ async def test_a_generation_that_kills_its_workers_names_how_far_it_had_come_psm
     assert one.tables_done == 1
 
 
+@pytest.mark.parametrize("code", ["helper_lost", "stamping_failed", "stamping_timeout"])
+async def test_what_fails_without_a_word_is_told_with_the_table_it_had_come_to_psm_023(
+    room: Cardroom, code: str
+) -> None:
+    claimed = await claimed_one(room)
+    await posm_making.begin(room.db, claimed.lease, STAMPER)
+    await room.keep(claimed, (await tables_of(room, claimed.job.id))[:2])
+    await room.fail(claimed, code=code, message="the helper died")
+    one = await posm.read(room.db, claimed.job.id)
+    assert one.comment == "table 3 or one after it: the helper died"
+
+
 @pytest.mark.parametrize("when", ["created", "scheduled", "in-progress"])
 async def test_it_can_be_cancelled(room: Cardroom, when: str) -> None:
     made = await room.press(await room.template(), await room.restaurant(), wake=False)
