@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import Any
 
 import pikepdf
 import pymupdf
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pikepdf import Array, Dictionary, Name, Pdf
 from pymupdf import mupdf
 
@@ -71,6 +74,12 @@ def art(leak: bytes) -> bytes:
     return plain(b"1 0.2 0 0 k 0 0 400 500 re f\n" + leak, change=with_states)
 
 
+@functools.cache
+def clean() -> bytes:
+    """The code on art that leaves nothing open."""
+    return code_of(stamped(art(b""), CODE))
+
+
 def naive(document: Pdf, page: Any, slot: Any) -> None:
     page.Resources.XObject = Dictionary(Card=slot)
     page.Contents = Array([page.Contents, document.make_stream(b"\n/Card Do")])
@@ -78,8 +87,19 @@ def naive(document: Pdf, page: Any, slot: Any) -> None:
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_psm_026_what_the_art_leaves_open_does_not_reach_the_code(leak: str) -> None:
-    card = stamped(art(LEAKS[leak]), CODE)
-    assert code_of(card) == code_of(stamped(art(b""), CODE))
+    assert code_of(stamped(art(LEAKS[leak]), CODE)) == clean()
+
+
+PIECES = [
+    *(b"q", b"q", b"Q", b"Q", b"BT", b"ET", b"/OC /Layer BDC", b"/T BMC", b"EMC", b"/Over gs"),
+    *(b"/Faint gs", b"/Darker gs", b"0.5 0 0 0.5 9 9 cm", b"0 0 9 9 re W n", b"0 0 m 9 9 l n"),
+]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=12))
+def test_psm_026_however_it_is_entangled(pieces: list[bytes]) -> None:
+    assert code_of(stamped(art(b"\n".join(pieces)), CODE)) == clean()
 
 
 @pytest.mark.parametrize("leak", sorted(set(LEAKS) - UNSEEN))
@@ -87,7 +107,7 @@ def test_a_code_that_is_only_appended_is_spoiled(
     leak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the test above would notice."""
-    sound = code_of(stamped(art(b""), CODE))
+    sound = clean()
     monkeypatch.setattr(compiling, "isolate", naive)
     assert code_of(stamped(art(LEAKS[leak]), CODE)) != sound
 
