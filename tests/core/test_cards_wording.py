@@ -156,3 +156,20 @@ def test_any_facts_make_a_sentence(code: str, facts: dict[str, Any], tables: lis
         message, hint = text(Problem(code=code, facts=facts, tables=tuple(tables)), lang)
         assert message
         assert isinstance(hint, str)
+
+
+def test_a_column_is_suggested_as_it_is_written() -> None:
+    facts = {"case": "column", "name": "row.a", "nearest": "row.b", "known": ["b"]}
+
+    assert text(Problem(code="field_unknown_var", facts=facts), "en") == (
+        "the data has no column row.a: did you mean row.b?", "columns: b",
+    )  # fmt: skip
+
+
+def test_what_a_pdf_does_is_told_in_words() -> None:
+    facts = {"kinds": ["javascript", "embedded_files"]}
+    active = Problem(code="template_active_content", is_error=False, facts=facts)
+
+    assert "(" not in text(active, "en")[0]
+    assert "scripts, attachments" in text(active, "en")[0]
+    assert "скрипты, вложения" in text(active, "ru")[0]
