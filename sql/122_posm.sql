@@ -74,7 +74,7 @@ begin
          max_template_bytes = coalesce(template_limit, p.max_template_bytes), link_template = coalesce(link, p.link_template)
   returning * into v_new;
   perform makeready.audit('posm_policy_set', 'posm', to_jsonb(v_old) - 'only_row', to_jsonb(v_new) - 'only_row', because);
-  perform makeready.posm_admit();
+  perform makeready.posm_admit_next();
   return v_new;
 exception when check_violation then
   raise exception 'the policy of cards cannot be so: %', sqlerrm

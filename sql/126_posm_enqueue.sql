@@ -355,7 +355,7 @@ begin
   perform makeready.enqueue('posm', jsonb_build_object('generation_id', v_new), v_new, due => 'infinity',
                             owner_key => coalesce(restaurant::text, ''), batch_key => restaurant);
   if wake then
-    perform makeready.posm_admit();
+    perform makeready.posm_admit_next();
   end if;
   return query select 'created'::text, v_new, v_pair.last_version + 1, 'created'::text;
 end
@@ -417,6 +417,23 @@ $$;
 comment on function makeready.posm_admit(integer) is
   'Schedules the generations that have waited longest, while fewer than posm_policy.max_active are scheduled or in progress; how many. Exact, behind a gate: call it bare, after the commit. A chore calls it each minute.';
 select makeready.chore_create('posm_admit', '60 seconds');
+
+create or replace function makeready.posm_admit_next()
+  returns void
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+  set lock_timeout = '500ms'
+as $$
+begin
+  perform makeready.posm_admit();
+exception when lock_not_available or deadlock_detected or sqlstate 'MR010' then
+  null;      -- somebody's long transaction has the gate: nobody's work hangs on that, the chore admits within a minute
+end
+$$;
+comment on function makeready.posm_admit_next() is
+  'posm_admit for whoever has just made room, or asks for it; where it cannot be had at once, it is left to the chore. Internal.';
 
 grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;
 grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean), makeready.posm_admit(integer)

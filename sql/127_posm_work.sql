@@ -168,7 +168,7 @@ begin
      set status = 'done', finished_at = makeready.now(), tables_done = g.tables_total, report = facts,
          attempts_used = (select j.attempt from makeready.jobs j where j.queue = 'posm' and j.id = job)
    where g.id = job and g.status = 'scheduled';
-  perform makeready.posm_admit();
+  perform makeready.posm_admit_next();
   return v_verdict;
 end
 $$;
@@ -214,7 +214,7 @@ begin
                   jsonb_build_object('generation_id', v_row.id, 'restaurant_id', v_row.restaurant_id, 'template_id', v_row.template_id,
                                      'version', v_row.version, 'code', v_row.failure_code, 'attempts', v_row.attempts_used), v_row.id::text);
       end if;
-      perform makeready.posm_admit();
+      perform makeready.posm_admit_next();
     end if;
     return null;
   end if;
@@ -356,7 +356,7 @@ begin
     perform makeready.audit('retry', 'posm/' || generation, jsonb_build_object('state', 'pruned'), '{"state": "waiting"}', because);
   end if;
   perform makeready.posm_refuse_deleted(makeready.posm_find(generation));      -- retention may have come first at the last moment
-  perform makeready.posm_admit();
+  perform makeready.posm_admit_next();
   return (select g.status from makeready.posm_generations g where g.id = generation);
 end
 $$;

@@ -305,6 +305,34 @@ async def test_a_caller_s_long_transaction_holds_up_nobody_s_admission_psm_018(
     await transaction.end("commit")
 
 
+async def test_work_ends_also_while_somebody_keeps_the_gate_psm_018(
+    two: Two, room: Cardroom, place: UUID, template: UUID
+) -> None:
+    claimed = await taken(room, template, place)
+    failing = await room.press(await room.template("B"), place)
+    waiting = await room.press(await room.template("C"), place)
+    (other,) = await room.claim()
+    transaction = await two.begin()
+    await posm.admit(two.one.db)  # a caller's long transaction, with wake
+    assert await posm_making.finish(room.db, claimed.lease, {}) == "ok"
+    assert await room.fail(other) == "dead"
+    pressed = await room.press(await room.template("D"), place)
+    made = (claimed.job.id, failing.id, waiting.id, pressed.id)
+    states = [await room.status(each) for each in made]
+    assert states == ["done", "error", "created", "created"]
+    await transaction.end("commit")
+    assert await posm.admit(room.db) == 2
+
+
+async def test_a_caller_with_a_frozen_snapshot_may_cancel(
+    room: Cardroom, place: UUID, template: UUID
+) -> None:
+    made = await room.press(template, place)
+    async with room.db.transaction(isolation="repeatable_read"):
+        await room.db.execute("select makeready.cancel('posm', $1)", made.id)
+    assert await room.status(made.id) == "error"
+
+
 async def test_many_who_press_fail_and_retry_at_once_keep_the_rules(
     room: Cardroom, connect: Connect, place: UUID
 ) -> None:
