@@ -8,18 +8,14 @@ segno's, bit for bit, the choice of the mask included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import segno
-from segno.consts import ECC
 
+from makeready.cards.blocks import interleaved, shapes
 from makeready.cards.masks import GAP, Rules
 from makeready.cards.modules import data_path, size_of
 
-_BLOCKS: Any = ECC
-"""By version and by level, which segno counts as M, L, H, Q: blocks and their codewords."""
 _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHANUMERIC)}
 _COUNT_BITS = {"numeric": (10, 12, 14), "alphanumeric": (9, 11, 13), "byte": (8, 16, 16)}
@@ -88,15 +84,11 @@ class _Codewords:
     """How a version and level spread data over blocks, and blocks over the symbol."""
 
     def __init__(self, version: int, level: str) -> None:
-        blocks = [
-            (shape.num_data, shape.num_total - shape.num_data)
-            for shape in _BLOCKS[version]["MLHQ".index(level)]
-            for _ in range(shape.num_blocks)
-        ]
+        blocks = shapes(version, level)
         module = _rules(version).module
         path = iter([module(row, column) for row, column in data_path(size_of(version))])
-        data = _interleaved([count for count, _ in blocks], path)
-        self._parity = _interleaved([count for _, count in blocks], path)
+        data = interleaved([count for count, _ in blocks], path)
+        self._parity = interleaved([count for _, count in blocks], path)
         self._data = [
             (block, len(codewords) - 1 - place, modules)
             for block, codewords in enumerate(data)
@@ -117,16 +109,6 @@ class _Codewords:
                 if value >> 7 - number & 1:
                     flipped ^= cell
         return flipped
-
-
-def _interleaved(counts: list[int], path: Iterator[int]) -> list[list[list[int]]]:
-    """The modules of each bit of each codeword of each block: first come all first codewords."""
-    blocks: list[list[list[int]]] = [[] for _ in counts]
-    for place in range(max(counts)):
-        for codewords, count in zip(blocks, counts, strict=True):
-            if place < count:
-                codewords.append([next(path) for _ in range(8)])
-    return blocks
 
 
 @lru_cache(maxsize=64)
