@@ -67,6 +67,13 @@ def alone(error: Exception) -> Exception:
     return error
 
 
+def first_of(error: Exception) -> Exception:
+    """The error itself, or the first of those that tasks side by side have raised."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 @contextmanager
 def database_fault() -> Iterator[None]:
     """Turns what only a broken connection can raise here into DatabaseAway.

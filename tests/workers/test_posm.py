@@ -38,6 +38,7 @@ async def shop(
 ) -> AsyncIterator[Workshop]:
     assert settings.s3_bucket == s3.bucket
     monkeypatch.setattr(posm_cards, "CHUNK", CHUNK)
+    monkeypatch.setattr(posm_cards, "CHUNK_S", 1e6)  # on a busy machine too
     async with opened(db, settings) as made:
         yield made
 
@@ -276,8 +277,25 @@ async def test_the_next_generation_finds_a_stamping_process_that_has_started(
     assert stamping._spares == []
 
 
-def test_chunks_are_runs_of_neighbours() -> None:
-    found = [list(chunk) for chunk in posm_cards._chunks([0, 1, 2, 3, 7, 9, 10])]
-    assert found == [[0, 1, 2, 3], [7], [9, 10]]
-    assert [len(chunk) for chunk in posm_cards._chunks(range(100))] == [40, 40, 20]
-    assert list(posm_cards._chunks([])) == []
+def test_a_chunk_is_a_run_of_neighbours() -> None:
+    indexes = [0, 1, 2, 3, 7, 9, 10]
+    found = [posm_cards._neighbours(indexes, place, 3) for place in range(len(indexes))]
+    assert [list(each) for each in found] == [
+        [0, 1, 2], [1, 2, 3], [2, 3], [3], [7], [9, 10], [10],
+    ]  # fmt: skip
+
+
+async def test_cards_that_take_long_come_in_smaller_chunks(
+    shop: Workshop, stamped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posm_cards, "CHUNK_S", 1e-6)
+    keep, sizes = posm_making.keep, []
+
+    async def noting(db: Any, lease: Any, made: Any) -> int:
+        sizes.append(len(made))
+        return await keep(db, lease, made)
+
+    monkeypatch.setattr(posm_making, "keep", noting)
+    assert await shop.attempt(await shop.claimed(TABLES)) == "ok"
+    assert sizes == [CHUNK, 1, 1, 1, 1]
+    assert stamped == list(range(TABLES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +16,7 @@ from makeready.cards import wording
 from makeready.config import Secret, Settings
 from makeready.stamping import HelperLost, OpenPress, StampingFailed
 from makeready.storage import ObjectFacts, open_storage
-from makeready.storage_errors import StorageUnavailable
+from makeready.storage_errors import StorageRefused, StorageUnavailable
 from makeready_workers import posm_cards, storing
 from makeready_workers.handler import Context
 from makeready_workers.posm import COMMENT_LENGTH, PosmHandler, open_handler
@@ -35,6 +36,7 @@ async def shop(
 ) -> AsyncIterator[Workshop]:
     assert settings.s3_bucket == s3.bucket
     monkeypatch.setattr(posm_cards, "CHUNK", CHUNK)
+    monkeypatch.setattr(posm_cards, "CHUNK_S", 1e6)  # on a busy machine too
     async with opened(db, settings) as made:
         yield made
 
@@ -196,6 +198,22 @@ async def test_storage_that_forgets_for_ever_makes_no_generation_done_psm_025(
     failure = await shop.failure(claimed)
     assert (failure.kind, failure.code) == ("retry", "storage_unavailable")
     assert await shop.cards.status(claimed.job.id) == "in-progress"
+
+
+async def test_cards_that_fail_together_are_one_failure(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_of_them = asyncio.Barrier(CHUNK)
+
+    async def refused(*_: Any, **__: Any) -> ObjectFacts:
+        await all_of_them.wait()
+        raise StorageRefused("the key has expired")
+
+    storage = served_by(shop, Faulty(shop))
+    claimed = await shop.claimed(TABLES)
+    monkeypatch.setattr(storage, "put", refused)
+    failure = await shop.failure(claimed)
+    assert (failure.kind, failure.code) == ("retry", "storage_unavailable")
 
 
 async def test_a_template_whose_bytes_have_changed_is_not_printed(shop: Workshop) -> None:

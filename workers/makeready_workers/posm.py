@@ -18,8 +18,8 @@ from makeready import posm, posm_making, stamping
 from makeready.cards import wording
 from makeready.cards.messages import problems_json
 from makeready.db import Connection
-from makeready.errors import MakereadyError, NotFound
-from makeready.faults import alone
+from makeready.errors import Conflict, MakereadyError, NotFound
+from makeready.faults import first_of
 from makeready.jobs import Done, FailKind, Job, JobFailed
 from makeready.stamping import CardsRefused, HelperLost, Problem, StampingFailed, StampingTimeout
 from makeready.storage import Storage
@@ -59,7 +59,7 @@ class PosmHandler:
         try:
             facts = await make_cards(self._pool, store)
         except Exception as raised:  # noqa: BLE001 -- what is not of this queue goes on as it came
-            error = alone(raised)
+            error = first_of(raised)
             failure = _failure(job, error)
             if failure is None:
                 raise error from None
@@ -110,7 +110,8 @@ def _failure(job: Job, error: Exception) -> JobFailed | None:
     if isinstance(error, StampingTimeout):
         kind: FailKind = "fatal" if job.attempt >= TIMEOUT_ATTEMPTS else "retry"
         return JobFailed(kind, error.code, str(error))
-    if isinstance(error, HelperLost | StampingFailed | StorageError):
+    # Conflict: an object of these very bytes is being deleted; soon it is not there.
+    if isinstance(error, HelperLost | StampingFailed | StorageError | Conflict):
         return JobFailed("retry", error.code, str(error))
     if isinstance(error, NotFound):
         return JobFailed("fatal", "generation_not_found", str(error))

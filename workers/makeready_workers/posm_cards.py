@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -28,8 +29,9 @@ from makeready.storage import ObjectFacts
 from makeready.storage_errors import ObjectExists, StorageUnavailable
 from makeready_workers.storing import Store
 
-CHUNK = 40
-"""Cards that are stamped in one go, and entered in one transaction."""
+CHUNK, FIRST_CHUNK = 50, 10
+"""Cards at most that are stamped in one go, and entered in one transaction."""
+CHUNK_S = 2.0  # cards that take long come in smaller chunks: each has its deadline, and is kept
 PUTS = 16  # at a time
 WINDOW_BYTES = 64 << 20
 """Of cards that are on their way to the store."""
@@ -101,7 +103,7 @@ class _Run:
     async def make(self, indexes: Sequence[int]) -> None:
         """Makes these cards; they are entered chunk by chunk, in this order."""
         made = 0
-        async with self._stamped(list(_chunks(indexes))) as chunks:
+        async with self._stamped(indexes) as chunks:
             async for chunk in chunks:
                 stored = await self._stored(chunk)
                 await self._store.lease.reported(
@@ -132,15 +134,21 @@ class _Run:
 
     @asynccontextmanager
     async def _stamped(
-        self, chunks: Sequence[range]
+        self, indexes: Sequence[int]
     ) -> AsyncIterator[AsyncIterator[list[StampedCard]]]:
         """Chunks as they come off the press, which is one ahead of whoever takes them."""
         send, receive = anyio.create_memory_object_stream[list[StampedCard]](0)
 
         async def stamp() -> None:
+            place, most = 0, FIRST_CHUNK
             async with send:
-                for chunk in chunks:
-                    await send.send(await self._press.stamp(chunk.start, chunk.stop))
+                while place < len(indexes):
+                    chunk = _neighbours(indexes, place, min(most, CHUNK))
+                    began = time.monotonic()
+                    cards = await self._press.stamp(chunk.start, chunk.stop)
+                    most = max(1, int(len(chunk) * CHUNK_S / (time.monotonic() - began)))
+                    place += len(chunk)
+                    await send.send(cards)
 
         async with anyio.create_task_group() as group:
             group.start_soon(stamp)
@@ -185,11 +193,11 @@ class _Run:
         return f"{self._prefix}/{table}-{digest.hex()[:12] if digest else ''}"
 
 
-def _chunks(indexes: Sequence[int]) -> Iterator[range]:
-    """Runs of neighbours, at most CHUNK long."""
-    first = 0
-    for place in range(1, len(indexes) + 1):
-        is_neighbour = place < len(indexes) and indexes[place] == indexes[place - 1] + 1
-        if not is_neighbour or place - first == CHUNK:
-            yield range(indexes[first], indexes[place - 1] + 1)
-            first = place
+def _neighbours(indexes: Sequence[int], place: int, most: int) -> range:
+    """The run of neighbours that begins at this place, at most so many."""
+    first, stop = indexes[place], indexes[place] + 1
+    for index in indexes[place + 1 : place + most]:
+        if index != stop:
+            break
+        stop += 1
+    return range(first, stop)
