@@ -1,4 +1,4 @@
--- POSM, pressing the button: which tables, the pair's lock, everything frozen, and admission. See 122_posm for the locks.
+-- POSM, pressing the button: which tables, the pair's lock, everything frozen. See 122_posm for the locks.
 
 create or replace function makeready.posm_refuse(problem_code text, where_at text, message text, facts jsonb default '{}')
   returns void
@@ -384,57 +384,5 @@ $$;
 comment on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) is
   'What posm_enqueue would answer before it looks at tables: the generation that this key has made, or its refusals; no row: it may be asked for. For callers who check settings first, which takes its time. MR404, MR403, MR422 idempotency_mismatch, MR409.';
 
-create or replace function makeready.posm_admit(max_rows integer default 1000)
-  returns integer
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
-  set jit = off
-as $$
-declare
-  v_most integer;
-  v_ids  uuid[];
-begin
-  perform makeready.refuse_unless_read_committed('posm_admit');
-  -- The gate. What is counted behind it is what those before have left.
-  select p.max_active into v_most from makeready.posm_policy p for no key update;
-  v_most := v_most - (select count(*) from makeready.posm_generations g where g.status = 'scheduled');
-  if v_most <= 0 then
-    return 0;
-  end if;
-  v_ids := array(select j.id from makeready.posm_generations g join makeready.jobs j on j.queue = 'posm' and j.id = g.id
-                  where g.status = 'created' and j.state = 'waiting'
-                  order by g.seq limit least(v_most, max_rows) for no key update skip locked);
-  update makeready.posm_generations g set status = 'scheduled', scheduled_at = makeready.now() where g.id = any (v_ids) and g.status = 'created';
-  update makeready.jobs j set state = 'queued', run_at = makeready.now() where j.queue = 'posm' and j.id = any (v_ids) and j.state = 'waiting';
-  if cardinality(v_ids) > 0 then
-    perform makeready.wake('posm');
-  end if;
-  return cardinality(v_ids);
-end
-$$;
-comment on function makeready.posm_admit(integer) is
-  'Schedules the generations that have waited longest, while fewer than posm_policy.max_active are scheduled or in progress; how many. Exact, behind a gate: call it bare, after the commit. A chore calls it each minute.';
-select makeready.chore_create('posm_admit', '60 seconds');
-
-create or replace function makeready.posm_admit_next()
-  returns void
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
-  set lock_timeout = '500ms'
-as $$
-begin
-  perform makeready.posm_admit();
-exception when lock_not_available or deadlock_detected or sqlstate 'MR010' then
-  null;      -- somebody's long transaction has the gate: nobody's work hangs on that, the chore admits within a minute
-end
-$$;
-comment on function makeready.posm_admit_next() is
-  'posm_admit for whoever has just made room, or asks for it; where it cannot be had at once, it is left to the chore. Internal.';
-
-grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;
-grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean), makeready.posm_admit(integer)
+grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean)
   to makeready_app, makeready_http, makeready_worker, makeready_ops;

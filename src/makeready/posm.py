@@ -1,8 +1,8 @@
 """POSM: generations of table cards; one typed call for each SQL function of the slice.
 
 The HTTP service asks for generations and shows them. No rule is decided here: which tables a
-generation has, what it freezes, and when it is admitted are answers of
-`sql/126_posm_enqueue.sql`. What a worker calls is in `makeready.posm_making`, templates and the
+generation has, what it freezes, and when it is admitted are answers of `sql/126_posm_enqueue.sql`
+and `sql/122_posm.sql`. What a worker calls is in `makeready.posm_making`, templates and the
 policy are in `makeready.posm_templates`.
 """
 
