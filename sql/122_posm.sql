@@ -114,7 +114,6 @@ as $$
 $$;
 comment on function makeready.posm_link(uuid, text) is 'The link of a table: its own, else the policy''s; null when there is neither.';
 
-grant execute on function makeready.posm_link_seed(text) to makeready_ops;
 create or replace function makeready.posm_admit(max_rows integer default 1000)
   returns integer
   language plpgsql
@@ -166,7 +165,7 @@ $$;
 comment on function makeready.posm_admit_next() is
   'posm_admit for whoever has just made room, or asks for it; where it cannot be had at once, it is left to the chore. Internal.';
 
-grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;
+grant execute on function makeready.posm_link_seed(text) to makeready_ops;
 grant execute on function makeready.posm_policy_read(), makeready.posm_link(uuid, text) to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.posm_policy_set(integer, integer, integer, integer, bigint, text, text) to makeready_http, makeready_ops;
 grant execute on function makeready.posm_admit(integer) to makeready_app, makeready_http, makeready_worker, makeready_ops;

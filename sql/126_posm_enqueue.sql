@@ -386,3 +386,4 @@ comment on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, json
 
 grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean)
   to makeready_app, makeready_http, makeready_worker, makeready_ops;
+grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;
