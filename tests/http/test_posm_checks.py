@@ -18,7 +18,8 @@ from makeready.cards.reading import read_codes
 from makeready.posm_templates import policy
 from makeready.storage import Storage
 from tests.support.card_office import pressed, restaurant, seated, sent, template
-from tests.support.card_templates import heavy, settings_for
+from tests.support.card_templates import settings_for
+from tests.support.card_zoo import plain
 from tests.support.generating import LINK, Cardroom
 from tests.support.service import Member, error_code
 
@@ -97,7 +98,8 @@ async def test_psm_036_a_preview_is_the_card_itself_and_stores_nothing(
 async def test_psm_036_a_preview_needs_no_restaurant(
     operator: Member, viewer: Member, db: asyncpg.Connection, storage: Storage
 ) -> None:
-    what = (await template(operator, heavy(), settings=settings_for(pages=(1, 2))))["id"]
+    made = await template(operator, plain(pages=2), settings=settings_for(pages=(1, 2)))
+    what = made["id"]
 
     async def seen(**wish: Any) -> httpx2.Response:
         answer = await viewer.post("/posm/preview", json={"template_id": what, **wish})
