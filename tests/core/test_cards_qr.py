@@ -217,6 +217,19 @@ def test_a_payload_of_another_length_is_no_part_of_a_batch() -> None:
         encoder.encode(b"abcd")
 
 
+def test_what_is_remembered_of_a_length_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = links(30)
+    batch = Batch(several)
+    expected = [batch.symbol(each) for each in several]
+    (encoder,) = batch._encoders.values()
+    assert encoder is not None
+    encoder._flips.clear()
+    monkeypatch.setattr(encoder._flips, "_most", 3)
+
+    assert [batch.symbol(each) for each in several] == expected
+    assert len(encoder._flips) <= 3
+
+
 def test_the_same_links_make_the_same_symbols_in_any_order() -> None:
     several = links(20)
     one, two = Batch(several), Batch(several[::-1])

@@ -20,6 +20,8 @@ _ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHANUMERIC)}
 _COUNT_BITS = {"numeric": (10, 12, 14), "alphanumeric": (9, 11, 13), "byte": (8, 16, 16)}
 _MODE_BITS = 4
+_KEPT_BITS = 64_000_000
+"""Of what is remembered for one length; links need a hundredth of it, long texts have no end."""
 
 
 class BatchEncoder:
@@ -67,6 +69,7 @@ class _Flips(dict[tuple[int, int], int]):
         self._start = _MODE_BITS + _COUNT_BITS[mode][grown]
         self._mode, self._length = mode, length
         self._codewords = _codewords(version, level)
+        self._most = _KEPT_BITS // size_of(version) ** 2
 
     def __missing__(self, key: tuple[int, int]) -> int:
         place, difference = key
@@ -76,6 +79,8 @@ class _Flips(dict[tuple[int, int], int]):
             if difference >> bit & 1:
                 codeword, from_high = divmod(end - 1 - bit, 8)
                 flipped ^= self._codewords.flipped(codeword, 7 - from_high)
+        if len(self) >= self._most:
+            self.clear()
         self[key] = flipped
         return flipped
 
@@ -85,8 +90,8 @@ class _Codewords:
 
     def __init__(self, version: int, level: str) -> None:
         blocks = shapes(version, level)
-        module = _rules(version).module
-        path = iter([module(row, column) for row, column in data_path(size_of(version))])
+        bit = _rules(version).bit
+        path = iter([bit(row, column) for row, column in data_path(size_of(version))])
         data = interleaved([count for count, _ in blocks], path)
         self._parity = interleaved([count for _, count in blocks], path)
         self._data = [
@@ -94,20 +99,20 @@ class _Codewords:
             for block, codewords in enumerate(data)
             for place, modules in enumerate(codewords)
         ]
-        """Of each codeword: its block, how many follow in it, and the modules of its bits."""
+        """Of each codeword: its block, how many follow in it, and where its bits are."""
         self._remainders = [_remainders(*block) for block in blocks]
 
     def flipped(self, codeword: int, bit: int) -> int:
         """The modules that one bit of the data flips: its own, and some of its block's parity."""
-        block, behind, modules = self._data[codeword]
-        flipped = modules[7 - bit]
+        block, behind, own = self._data[codeword]
+        flipped = 1 << own[7 - bit]
         for parity, cells in zip(
             self._remainders[block][behind], self._parity[block], strict=True
         ):
             value = _product(parity, 1 << bit)
             for number, cell in enumerate(cells):
                 if value >> 7 - number & 1:
-                    flipped ^= cell
+                    flipped ^= 1 << cell
         return flipped
 
 
@@ -150,12 +155,12 @@ def _rules(version: int) -> Rules:
     return Rules(size_of(version))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _codewords(version: int, level: str) -> _Codewords:
     return _Codewords(version, level)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _flips(version: int, level: str, mode: str, length: int) -> _Flips:
     return _Flips(version, level, mode, length)
 

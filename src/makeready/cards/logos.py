@@ -86,7 +86,7 @@ def _placed(size: int, width: int, height: int, ratio: float) -> Place:
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _codewords(size: int) -> dict[Module, tuple[int, int]]:
     """The block and codeword of level H that each module belongs to."""
     blocks = shapes((size - 17) // 4, "H")

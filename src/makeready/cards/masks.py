@@ -34,15 +34,15 @@ class Rules:
         self.free = whole
         """Modules that are not format or version."""
         for row, column in written_last(size):
-            self.free &= ~self.module(row, column)
+            self.free &= ~(1 << self.bit(row, column))
         area = size * size
         self._balance = tuple(
             10 * int(abs(float(dark) / area * 100 - 50) / 5) for dark in range(area + 1)
         )
 
-    def module(self, row: int, column: int) -> int:
-        """The integer that has this one module dark."""
-        return 1 << self._offsets[row] + self._size - 1 - column
+    def bit(self, row: int, column: int) -> int:
+        """The number of a module's bit in the integer."""
+        return self._offsets[row] + self._size - 1 - column
 
     def rows(self, symbol: int) -> tuple[int, ...]:
         """The rows of a symbol."""

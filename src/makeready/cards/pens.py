@@ -114,7 +114,7 @@ _DARK = re.compile("1+")
 _SPAN = re.Match.span
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def _runs(size: int) -> _Runs:
     return _Runs(size)
 
