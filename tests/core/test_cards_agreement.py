@@ -24,7 +24,10 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "table-car
 VALUES = ["{table.url}", "HTTPS://A.RU/{table.uuid|b32}", "https://a.ru/{table.uuid|b58}?t=1"]
 TEXTS = ["Стол № {table.number}", "{table.section|upper}", "{restaurant.city}\n{table.seats} мест"]
 TURNS = st.sampled_from([0, 90, 180, -90, 45]) | st.floats(-180, 180)
-DARK = st.sampled_from(["black", {"gray": 0.2}, {"cmyk": [1, 0.8, 0, 0.3]}, {"rgb": "#203080"}])
+INKS = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda inks: {"cmyk": inks})
+DARK = INKS | st.sampled_from(
+    ["black", {"gray": 0.2}, {"cmyk": [1, 0.8, 0, 0.3]}, {"rgb": "#203080"}]
+)
 PAPER = st.sampled_from(["white", {"gray": 0.8}, {"cmyk": [0, 0, 0.4, 0]}, {"rgb": "#ffeecc"}])
 ALIGN, VALIGN = (
     st.sampled_from(["left", "center", "right"]),
