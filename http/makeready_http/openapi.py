@@ -126,6 +126,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
             }
         )
+    if "stale_version" in operation.errors:
+        found.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "description": "The ETag of what was read: 409 `stale_version` when that is older.",
+                "schema": {"type": "string", "examples": ['"1"']},
+            }
+        )
     if operation.can_wait:
         found.append(
             {
