@@ -121,7 +121,7 @@ async def inspect(pdf: bytes) -> TemplateFacts:
     try:
         head, _ = await _ask_twice({"do": "inspect"}, [pdf])
     except (HelperLost, StampingFailed, StampingTimeout) as error:
-        problem = Problem(code="template_damaged", facts={"reason": error.code})
+        problem = Problem(code="template_damaged", facts={"case": error.code})
         raise CardsRefused([problem]) from error
     return facts_of(head["facts"])
 

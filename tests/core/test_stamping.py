@@ -14,6 +14,7 @@ import pytest
 
 from makeready import stamping
 from makeready.aside import Helper
+from makeready.cards import wording
 from makeready.stamping import (
     CardsRefused,
     HelperLost,
@@ -83,7 +84,7 @@ async def test_a_template_that_kills_the_process_is_a_damaged_template(
     with pytest.raises(CardsRefused) as raised:
         await stamping.inspect(light())
     (problem,) = raised.value.problems
-    assert (problem.code, problem.facts["reason"]) == ("template_damaged", "helper_lost")
+    assert (problem.code, problem.facts["case"]) == ("template_damaged", "helper_lost")
     with pytest.raises(CardsRefused):
         await stamping.inspect_asset(PNG)
 
@@ -95,7 +96,7 @@ async def test_a_template_that_takes_too_long_is_a_damaged_template(
     monkeypatch.setattr(stamping, "QUICK_TIMEOUT_S", 0.2)
     with pytest.raises(CardsRefused) as raised:
         await stamping.inspect(light())
-    assert raised.value.problems[0].facts["reason"] == "stamping_timeout"
+    assert "за 30 секунд" in wording.text(raised.value.problems[0], "ru")[0]
     with pytest.raises(StampingTimeout, match="preview_pdf"):
         await stamping.preview_pdf(order_for(light()))
 
