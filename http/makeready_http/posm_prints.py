@@ -20,12 +20,13 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from makeready import posm, stamping
+from makeready import posm, posm_making, stamping
 from makeready.cards.schema import SHEETS_MM
 from makeready.cards.settings import read
 from makeready.posm_downloads import title_of
 from makeready.posm_making import GenerationInput
 from makeready.stamping import Order, Sheet
+from makeready.storage import ObjectFacts
 from makeready_http.auth import current_staff
 from makeready_http.downloads import answer_download, not_modified
 from makeready_http.operations import (
@@ -150,19 +151,14 @@ async def _made(
     return answer_download(request, made_download(body, f"{wanted.title} {kind}.pdf", PDF, etag))
 
 
-async def _frozen(services: Services, order: GenerationInput) -> Order:
+async def _frozen(services: Services, given: GenerationInput) -> Order:
     """The order with its files."""
-    template = order.template
-    name = (template.sha256 or b"").hex()
-    pdf = await services.blobs.get(name, bucket=template.bucket, key=template.key)
-    assets = {
-        reference: await services.blobs.get(
-            reference.removeprefix("sha256:"), bucket=asset.bucket, key=asset.key
-        )
-        for reference, asset in order.assets.items()
-    }
-    rows = [card.row for card in order.cards]
-    return Order(pdf=pdf, settings=order.settings, rows=rows, assets=assets)
+
+    async def fetch(file: ObjectFacts) -> bytes:
+        name = (file.sha256 or b"").hex()
+        return await services.blobs.get(name, bucket=file.bucket, key=file.key)
+
+    return await posm_making.order_of(given, fetch)
 
 
 def _sheet(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> Sheet:

@@ -6,20 +6,24 @@ generation that is done asks the same: its order is frozen.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 
+import anyio
 from anyio.lowlevel import checkpoint
 
+from makeready.cards.order import Order
 from makeready.cards.values import Row
 from makeready.db import Executor, one
 from makeready.jobs import Lease
 from makeready.posm import row_of
 from makeready.storage import ObjectFacts, kept, object_of
+from makeready.storage_errors import StorageUnavailable
 
 READ_AT_ONCE = 200  # cards, before others may use the loop
 
@@ -124,6 +128,32 @@ async def _cards(
         if len(cards) % READ_AT_ONCE == 0:
             await checkpoint()
     return tuple(cards)
+
+
+async def order_of(
+    given: GenerationInput, fetch: Callable[[ObjectFacts], Awaitable[bytes]]
+) -> Order:
+    """The order of a generation with its files; other bytes than were stored count as not there.
+
+    Raises StorageUnavailable, and what `fetch` raises.
+    """
+    found: dict[str, bytes] = {}
+
+    async def bring(name: str, file: ObjectFacts) -> None:
+        body = await fetch(file)
+        if hashlib.sha256(body).digest() != file.sha256:
+            raise StorageUnavailable(f"get {file.key}: these are other bytes than were stored")
+        found[name] = body
+
+    async with anyio.create_task_group() as group:
+        for name, file in {"": given.template, **given.assets}.items():
+            group.start_soon(bring, name, file)
+    return Order(
+        pdf=found[""],
+        settings=given.settings,
+        rows=[card.row for card in given.cards],
+        assets={name: found[name] for name in given.assets},
+    )
 
 
 async def begin(db: Executor, lease: Lease, stamper: str) -> int:

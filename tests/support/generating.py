@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Awaitable, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,9 +26,13 @@ AUTHOR = "olga"
 class Cardroom:
     """The slice as one session sees it; links of tables are `LINK`."""
 
-    def __init__(self, db: asyncpg.Connection) -> None:
+    def __init__(
+        self, db: asyncpg.Connection, *, stale_after: timedelta = timedelta(seconds=10)
+    ) -> None:
         self.db = db
         self._worker: UUID | None = None
+        self._stale_after = stale_after
+        """Of its worker, which beats at each claim only."""
 
     async def open(self) -> Cardroom:
         """Sets the link template."""
@@ -75,10 +80,10 @@ class Cardroom:
         if self._worker is None:
             self._worker = uuid4()
             await self.db.execute(
-                "select makeready.worker_register($1, $2, 'here', 1, 4, '{posm}', '1',"
-                " interval '10 seconds', false)",
+                "select makeready.worker_register($1, $2, 'here', 1, 4, '{posm}', '1', $3, false)",
                 self._worker,
                 str(self._worker),
+                self._stale_after,
             )
         await self.db.execute("select makeready.beat($1, '{}', '{}', '{}')", self._worker)
         return await leases.claim(self.db, [posm.QUEUE], self._worker, most)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from makeready_workers.handler import Context
 from makeready_workers.posm import PosmHandler
 from tests.support.card_templates import light, settings_for
 from tests.support.generating import AUTHOR, Cardroom
+
+PATIENCE = timedelta(minutes=10)  # real work may take as long on a busy machine
 
 
 @dataclass(kw_only=True)
@@ -102,7 +105,7 @@ async def opened(db: asyncpg.Connection, settings: Settings) -> AsyncIterator[Wo
         context = Context(settings=settings, pool=pool, storage=storage)
         yield Workshop(
             db=db,
-            cards=await Cardroom(db).open(),
+            cards=await Cardroom(db, stale_after=PATIENCE).open(),
             pool=pool,
             storage=storage,
             handler=PosmHandler(context, storage),

@@ -10,7 +10,6 @@ at the first card that was not.
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,8 +23,7 @@ import structlog
 from makeready import posm_making, stamping
 from makeready.errors import unknown
 from makeready.posm_making import GenerationInput, MadeCard
-from makeready.stamping import OpenPress, Order, StampedCard, StampingFailed
-from makeready.storage import ObjectFacts
+from makeready.stamping import OpenPress, StampedCard, StampingFailed
 from makeready.storage_errors import ObjectExists, StorageUnavailable
 from makeready_workers.storing import Store
 
@@ -47,7 +45,7 @@ async def make_cards(pool: asyncpg.Pool, store: Store) -> Mapping[str, Any]:
     given = await posm_making.input_of(pool, store.job.id)
     if given is None:
         raise unknown("generation_not_found", generation_id=store.job.id)
-    order = await _order(store, given)
+    order = await posm_making.order_of(given, lambda file: store.get(file.bucket, file.key))
     todo = [index for index, card in enumerate(given.cards) if card.sha256 is None]
     async with stamping.press(order, stamping.facts_of(given.inspection)) as press:
         if press.stamper != stamper:
@@ -59,28 +57,6 @@ async def make_cards(pool: asyncpg.Pool, store: Store) -> Mapping[str, Any]:
         await run.mend()
     facts = {"cards": len(given.cards), "made": len(todo), "stamper": stamper}
     return facts | {"proven_pages": proven}
-
-
-async def _order(store: Store, given: GenerationInput) -> Order:
-    """What is to be printed; other bytes than were stored count as not there."""
-    wanted = {"": given.template, **given.assets}
-    found: dict[str, bytes] = {}
-
-    async def fetch(name: str, file: ObjectFacts) -> None:
-        body = await store.get(file.bucket, file.key)
-        if hashlib.sha256(body).digest() != file.sha256:
-            raise StorageUnavailable(f"get {file.key}: these are other bytes than were stored")
-        found[name] = body
-
-    async with anyio.create_task_group() as group:
-        for name, file in wanted.items():
-            group.start_soon(fetch, name, file)
-    return Order(
-        pdf=found[""],
-        settings=given.settings,
-        rows=[card.row for card in given.cards],
-        assets={name: found[name] for name in given.assets},
-    )
 
 
 class _Run:
