@@ -23,8 +23,8 @@ _STEPS = 8
 _LINE = 1.4
 """Modules that a line across an edge is long; it ends in the middle of a finder's ring."""
 _FINDER = 7
-_INSET = 0.3
-"""Modules of the quiet zone next to its edges that are left out: there, pixels are mixed."""
+_INSET_PX = 1.5
+"""Next to the edges of the quiet zone, pixels show what is beside it, too."""
 
 Point = tuple[float, float]
 Pick = Callable[[bytes], tuple[int, ...]]
@@ -125,9 +125,10 @@ class Lattice:
     def _ring_points(self) -> Iterator[Point]:
         """Points of the quiet zone, no pixel far from the next."""
         step = 1 / max(2, math.ceil(self._pixels * 1.5))
-        count = round((self._size + 2 * (QUIET_ZONE - _INSET)) / step)
-        line = [_INSET - QUIET_ZONE + step * place for place in range(count + 1)]
-        inner = (-_INSET, self._size + _INSET)
+        inset = _INSET_PX / self._pixels
+        count = round((self._size + 2 * (QUIET_ZONE - inset)) / step)
+        line = [inset - QUIET_ZONE + step * place for place in range(count)]
+        inner = (-inset, self._size + inset)
         for y in line:
             for x in line:
                 if not (inner[0] < x < inner[1] and inner[0] < y < inner[1]):
