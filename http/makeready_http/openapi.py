@@ -131,7 +131,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             {
                 "name": "If-Match",
                 "in": "header",
-                "description": "The ETag of what was read: 409 `stale_version` when that is older.",
+                "description": "The ETag of what was read; 409 `stale_version` when it is older.",
                 "schema": {"type": "string", "examples": ['"1"']},
             }
         )

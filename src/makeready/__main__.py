@@ -31,7 +31,7 @@ COMMANDS = {
     "openapi": "print the description of the HTTP service for other programs",
     "staff": "look after the accounts of staff: add, password, role, disable, enable, list",
     "posm": "make table cards from files, without a server",
-    "rerun": "repeat a render here, and look at what comes of it",
+    "rerun": "repeat a render or a generation here, and look at what comes of it",
     "token": "print a bearer token for the HTTP service",
     "demo": "print packs and table cards on a system of its own, and check them",
     "smoke": "go end to end through a service that runs, or a fresh one",

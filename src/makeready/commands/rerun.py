@@ -1,10 +1,11 @@
-"""Repeats a render here, to see what comes of it; the job and its document stay as they are.
+"""Repeats a render or a generation here, to see what comes of it; the job stays as it is.
 
     makeready rerun 01a200f9-b74e-726d-8f4e-b15c8bd63c51 --local
 
 Takes what the job had to print (also when the job itself was pruned) and the version that it had
 pinned, and writes document.html with its assets, then document.pdf or what was wrong with it, into
-a folder. To have a worker do it again instead, staff requeue the job, or call makeready.retry.
+a folder; of a generation its cards. To have a worker do it again instead, staff requeue the job,
+or call makeready.retry.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from makeready import printing
+from makeready import posm_making, printing
 from makeready.commands.machine import machine
+from makeready.commands.rerun_cards import rerun_cards
 from makeready.config import Settings
 from makeready.db import pool_opened
 from makeready.documents.catalogue import Catalogue
@@ -37,7 +39,7 @@ POOL_SIZE = 2
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("job", type=UUID, metavar="JOB", help="id of the render job")
+    parser.add_argument("job", type=UUID, metavar="JOB", help="id of the job")
     parser.add_argument(
         "--local",
         action="store_true",
@@ -64,11 +66,14 @@ async def _repeat(settings: Settings, job: UUID, folder: Path, *, html_only: boo
         pool_opened(settings, "makeready_worker", size=POOL_SIZE, patience_s=PATIENCE_S) as pool,
         open_storage(settings) as storage,
     ):
+        generation = await posm_making.input_of(pool, job)
+        if generation is not None:
+            return await rerun_cards(generation, storage, folder)
         wanted = await printing.input_of(pool, job)
         if wanted is None:
             raise NotFound(
-                f"job {job} rendered no document that is kept: look for its id in the table "
-                "makeready.pack_documents; the bundle of a pack cannot be repeated here"
+                f"job {job} made nothing that is kept: look for its id in pack_documents or "
+                "posm_generations; the bundle of a pack cannot be repeated here"
             )
         catalogue = Catalogue(pool, storage, source=settings.config_source)
         print(f"job     {job}")
