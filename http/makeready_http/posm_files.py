@@ -71,7 +71,7 @@ async def archive(request: Request) -> Response:
     cards = await posm.manifest(services.pool, generation, tables=chosen)
     found = await posm.read(services.pool, generation)
     order = await order_of(services, generation)
-    made = archive_of(found, cards, names_of(order))
+    made = archive_of(order, cards, found.finished_at or found.created_at)
     known = not_modified(request, made.etag)
     if known is not None:
         return known
@@ -81,7 +81,7 @@ async def archive(request: Request) -> Response:
     return answer_download(
         request,
         Download(
-            filename=f"{title_of(found)}.zip",
+            filename=f"{title_of(order)}.zip",
             media_type=MEDIA_TYPE,
             byte_count=made.byte_count,
             etag=made.etag,

@@ -115,11 +115,10 @@ async def _wanted(request: Request) -> _Wanted:
     services, generation = services_of(request), asked_generation(request)
     chosen = chosen_tables(request)
     cards = await posm.manifest(services.pool, generation, tables=chosen)
-    found = await posm.read(services.pool, generation)
     order = await order_of(services, generation)
     taken: set[UUID] = {card.uuid for card in cards}
     return _Wanted(
-        title=title_of(found),
+        title=title_of(order),
         order=order,
         indexes=[place for place, card in enumerate(order.cards) if card.uuid in taken],
     )

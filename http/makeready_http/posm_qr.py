@@ -106,12 +106,13 @@ async def of_generation(request: Request) -> Response:
     services, generation = services_of(request), asked_generation(request)
     cards = await posm.manifest(services.pool, generation, tables=chosen)
     found = await posm.read(services.pool, generation)
-    names = names_of(await order_of(services, generation))
+    order = await order_of(services, generation)
+    names = names_of(order)
     stems = [names[card.uuid].removesuffix(".pdf") for card in cards]
     links = [str(card.data["table"]["url"]) for card in cards]
     made_at = found.finished_at or found.created_at
     return await _zipped(
-        request, title_of(found), asked, stems=stems, links=links, made_at=made_at
+        request, title_of(order), asked, stems=stems, links=links, made_at=made_at
     )
 
 

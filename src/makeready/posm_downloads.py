@@ -9,14 +9,14 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from makeready.archive import Archive, Entry
 from makeready.cards import values
 from makeready.cards.settings import USUAL_NAME
-from makeready.errors import unknown
 from makeready.file_names import file_name
-from makeready.posm import Generation, StoredCard
+from makeready.posm import StoredCard
 from makeready.posm_making import GenerationInput
 
 MANIFEST = "manifest.csv"
@@ -28,10 +28,15 @@ _SEEN = ("contrast", "min_module_mm", "position_error_mm", "verifier")
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d\s]*$)")
 
 
-def title_of(generation: Generation) -> str:
-    """What a generation is called in the name of a file, such as `Ёлки v3`."""
-    called = generation.restaurant_name or generation.template_name
-    return file_name(f"{called} v{generation.version}")
+def title_of(order: GenerationInput) -> str:
+    """What a generation is called in the name of a file, such as `Ёлки v3`.
+
+    As it was when it was made: a restaurant that is renamed must not change an archive of which
+    somebody has the first half.
+    """
+    frozen = order.cards[0].row if order.cards else {}
+    called = frozen.get("restaurant", {}).get("name") or f"cards {order.made_on.isoformat()}"
+    return file_name(f"{called} v{order.version}")
 
 
 def names_of(order: GenerationInput) -> dict[UUID, str]:
@@ -42,12 +47,10 @@ def names_of(order: GenerationInput) -> dict[UUID, str]:
 
 
 def archive_of(
-    generation: Generation, cards: Sequence[StoredCard], names: Mapping[UUID, str]
+    order: GenerationInput, cards: Sequence[StoredCard], finished_at: datetime
 ) -> Archive:
-    """A folder with the cards and a list of them; made when the generation was."""
-    if generation.finished_at is None:
-        raise unknown("generation_not_found", generation_id=generation.id)
-    folder = title_of(generation)
+    """A folder with these cards and a list of them; its times are that of the generation."""
+    folder, names = title_of(order), names_of(order)
     entries = [
         Entry(
             name=f"{folder}/{names[card.uuid]}",
@@ -58,7 +61,7 @@ def archive_of(
         for card in cards
     ]
     listed = Entry.of(f"{folder}/{MANIFEST}", manifest_csv(cards, names))
-    return Archive([*entries, listed], generation.finished_at)
+    return Archive([*entries, listed], finished_at)
 
 
 def manifest_csv(cards: Sequence[StoredCard], names: Mapping[UUID, str]) -> bytes:
