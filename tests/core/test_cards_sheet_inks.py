@@ -62,7 +62,7 @@ def inks(pdf: bytes, page: int, box: Any) -> bytes:
 
 
 def are_alike(one: bytes, other: bytes) -> None:
-    """The same but for how pictures round where pixels begin a hair's breadth beside each other."""
+    """The same but for how pictures round where pixels begin a hair beside each other."""
     assert len(one) == len(other)
     far = sum(abs(left - right) > 8 for left, right in zip(one, other, strict=True))
     assert far < len(one) / 10_000
