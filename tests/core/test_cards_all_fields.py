@@ -85,6 +85,7 @@ def words(chance: random.Random, number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_what_the_checks_let_through_is_found_on_the_card(seed: int) -> None:
+    """PSM-026, PSM-027."""
     chance = random.Random(seed)
     picture = {
         "id": "image",

@@ -75,6 +75,7 @@ def test_a_code_that_is_read_from_afar_is_a_tenth_of_the_distance() -> None:
 
 @pytest.mark.parametrize("modules", [0, 1, 3, 3.9])
 def test_a_quiet_zone_below_four_modules_is_an_error(modules: float) -> None:
+    """PSM-007."""
     assert one(settings(quiet_zone=modules), "qr_quiet_zone").is_error
     assert found(settings(quiet_zone=4)) == []
 
@@ -189,6 +190,7 @@ def test_columns_that_the_tables_lack_are_told_with_those_they_have() -> None:
 def test_text_that_does_not_fit_is_told_with_its_numbers_and_tables(
     name: str, height: float, case: str | None
 ) -> None:
+    """PSM-027."""
     raw = labelled(value="{table.number|default:x}", min_size=18, height=height)
     tables = tables_with(number=name)
     told = one(raw, "text_does_not_fit", tables[1:2])
@@ -310,7 +312,7 @@ def test_what_was_odd_about_the_template_is_warned_of_each_time() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    """Of the form, of the place, of the code, of the text and of the tables: one answer."""
+    """PSM-007: of the form, of the place, of the code, of the text, of the tables: one answer."""
     raw = settings({**TEXT, "x": 200}, width=10, quiet_zone=2, color={"rgb": "#ffff00"})
     raw["fields"][1] |= {"value": "{table.nubmer}"}
 
@@ -322,6 +324,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_settings_that_were_read_are_judged_the_same() -> None:
+    """PSM-011."""
     raw = settings(x=60)
 
     assert problems(FACTS, read_settings(raw), rows(3), {}) == found(raw)

@@ -83,7 +83,7 @@ def test_no_more_fields_are_found_than_settings_may_have() -> None:
 
 
 def test_a_real_form_on_a_turned_page_becomes_settings_that_fit() -> None:
-    """Field boxes lie in the page's own space, settings in what a designer sees."""
+    """PSM-011: Field boxes lie in the page's own space, settings in what a designer sees."""
     with pymupdf.open(stream=turned()) as document:
         page = document[0]
         for name, box in (
@@ -124,6 +124,7 @@ def test_a_note_that_says_a_value_marks_its_place() -> None:
 
 
 def test_settings_are_copied_at_the_same_millimetres() -> None:
+    """PSM-011."""
     source = settings(pages=(1, 2))
     made, left_out = copied(source, FACTS)
 

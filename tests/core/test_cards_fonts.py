@@ -16,6 +16,7 @@ from tests.support.card_fonts import LETTERS, opentype, truetype
 
 
 def test_what_is_shipped_has_cyrillic_and_the_signs_of_money_but_no_armenian() -> None:
+    """PSM-027."""
     for weight in ("regular", "bold"):
         font = shipped("noto-sans", weight)
         assert font.missing("Стол № 7 Қазақша Әә ₽ ₸ € Ёё «ёлочки» — 12а") == []
@@ -55,6 +56,7 @@ def test_the_licence_in_the_file_is_honoured(bits: int, why: str) -> None:
 
 @pytest.mark.parametrize("data", [truetype(), opentype()], ids=["truetype", "opentype"])
 def test_a_subset_has_the_letters_of_the_batch_and_a_tag(data: bytes) -> None:
+    """PSM-027."""
     font = Font(data)
 
     cut = font.subset("Стол № 7")

@@ -19,6 +19,7 @@ from tests.support.card_templates import turned
 def test_a_code_beyond_the_trim_edge_is_told_in_millimetres(
     x: float, y: float, side: str, excess: float
 ) -> None:
+    """PSM-007."""
     wrong = one(settings(x=x, y=y), "field_outside_page")
 
     assert wrong.is_error
@@ -64,6 +65,7 @@ def test_a_long_text_turned_upright_is_no_longer_too_wide() -> None:
 
 
 def test_pictures_may_reach_into_the_bleed_and_no_further() -> None:
+    """PSM-007."""
     into = {**IMAGE, "x": -3, "width": 20}
     beyond = {**into, "x": -5}
 
@@ -91,6 +93,7 @@ def test_a_page_that_is_shown_turned_is_measured_as_shown() -> None:
 
 
 def test_pages_that_are_not_there_are_named() -> None:
+    """PSM-007."""
     raw = settings(pages=(1, 3, -3, 0))
     missing = [each.facts for each in found(raw) if each.code == "field_page_missing"]
 

@@ -47,6 +47,7 @@ def packed(rows: Sequence[int], size: int) -> int:
 
 @pytest.mark.parametrize("level", "LMQH")
 def test_a_link_is_encoded_as_segno_does_it(level: str) -> None:
+    """PSM-026."""
     (link,) = links(1)
 
     symbol = encode(link, level=level)
@@ -231,6 +232,7 @@ def test_what_is_remembered_of_a_length_is_bounded(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_same_links_make_the_same_symbols_in_any_order() -> None:
+    """PSM-029."""
     several = links(20)
     one, two = Batch(several), Batch(several[::-1])
 

@@ -81,6 +81,7 @@ def test_the_schema_is_one_that_is_understood_whole() -> None:
 
 
 def test_the_example_of_the_page_is_read() -> None:
+    """PSM-011."""
     found = read_settings(json.loads(EXAMPLE.read_text("utf-8")))
 
     assert [each.id for each in found.fields] == ["qr", "label", "section", "back"]
@@ -301,6 +302,7 @@ def test_settings_of_a_wrong_form_are_refused_with_the_place(
 
 
 def test_all_wrong_values_are_told_at_once_and_the_rest_is_read() -> None:
+    """PSM-011."""
     raw = settings_for(value="{table.nubmer}") | {"output": {"name": "{table.number"}}
     raw["fields"][1]["if"] = "{table.number|padd:2}"
     found, problems = read(raw)

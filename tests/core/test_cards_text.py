@@ -39,6 +39,7 @@ def test_what_has_room_keeps_its_size() -> None:
 
 
 def test_what_is_too_long_shrinks_until_it_just_fits() -> None:
+    """PSM-027."""
     found = fitted(LONG)
 
     assert 9 < found.size < 20
@@ -66,6 +67,7 @@ def test_lines_of_the_text_itself_are_kept() -> None:
 
 
 def test_below_the_smallest_size_it_says_how_much_room_is_wanting() -> None:
+    """PSM-027."""
     found = fit("Летняя веранда", field(width=10), FONT)
 
     assert isinstance(found, TooLarge)
@@ -127,6 +129,7 @@ WORDS = st.lists(st.text("Стол №12йЁр", min_size=1, max_size=9), min_si
 def test_what_is_set_lies_in_its_field_and_nothing_is_lost(
     text: str, sides: tuple[float, float], most: int, spacing: float, valign: str
 ) -> None:
+    """PSM-027."""
     wide, high = sides
     text = cleaned(text)
     given = {"width": wide, "height": high, "max_lines": most, "valign": valign}

@@ -81,6 +81,7 @@ async def service(known: Mapping[str, Any]) -> AsyncIterator[tuple[Client, list[
 
 
 async def test_a_service_that_is_well_is_walked_through() -> None:
+    """RND-046."""
     said: list[str] = []
     async with service(answers()) as (client, asked):
         assert await has_codes(client)
@@ -120,6 +121,7 @@ async def test_what_is_amiss_stops_it(name: str, wrong: object) -> None:
 
 
 def test_the_smoke_test_is_a_program_and_takes_nothing_from_standard_input() -> None:
+    """RND-047."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (recipe,) = re.findall(r"^smoke-render:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
     assert "makeready smoke render" in recipe

@@ -209,6 +209,7 @@ class TestDebug:
     async def test_a_test_file_can_be_downloaded(
         self, service: Service, anna: Person, boris: Person
     ) -> None:
+        """RND-033."""
         found = (await anna.post("/debug/s3/put-test-pdf")).json()
 
         assert found["ok"] is True

@@ -1,4 +1,7 @@
-"""Trying settings out over HTTP: validation, previews, fonts and pictures, the policy."""
+"""Trying settings out over HTTP: validation, previews, fonts and pictures, the policy.
+
+Proves PSM-029, PSM-036.
+"""
 
 from __future__ import annotations
 

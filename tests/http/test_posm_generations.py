@@ -1,4 +1,8 @@
-"""Generations of table cards over HTTP: the press of the button."""
+"""Generations of table cards over HTTP: the press of the button.
+
+Proves PSM-005, PSM-008, PSM-009, PSM-010, PSM-011, PSM-012, PSM-013, PSM-014, PSM-015, PSM-016,
+PSM-043.
+"""
 
 from __future__ import annotations
 

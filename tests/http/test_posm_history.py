@@ -1,4 +1,7 @@
-"""Generations of table cards over HTTP: history, progress, checks, ends."""
+"""Generations of table cards over HTTP: history, progress, checks, ends.
+
+Proves PSM-023, PSM-030, PSM-033, PSM-043.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Templates of table cards over HTTP (PSM-001 to PSM-008)."""
+"""Templates of table cards over HTTP.
+
+Proves PSM-001, PSM-002, PSM-003, PSM-004, PSM-005, PSM-006, PSM-007, PSM-008.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a designer's PDF to cards that outlive it, over HTTP, with real cards."""
+"""From a designer's PDF to cards that outlive it, over HTTP, with real cards.
+
+Proves PSM-005, PSM-008, PSM-017, PSM-036, PSM-043.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Admission: never more active than the limit, at once or within a minute. PSM-018, 024, 043."""
+"""Admission: never more active than the limit, at once or within a minute.
+
+Proves PSM-018, PSM-024, PSM-043.
+"""
 
 from __future__ import annotations
 

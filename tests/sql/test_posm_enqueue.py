@@ -1,4 +1,7 @@
-"""The button: which tables, whose settings, what is frozen, what is refused. PSM-009 to 016."""
+"""The button: which tables, whose settings, what is frozen, what is refused.
+
+Proves PSM-009, PSM-010, PSM-011, PSM-015, PSM-016, PSM-019.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Generations against a small model: versions, admission, retention. PSM-014, 018, 037 to 040.
+"""Generations against a small model: versions, admission, retention.
 
+Proves PSM-014, PSM-018, PSM-037, PSM-038, PSM-039, PSM-040.
 MAKEREADY_TEST_EXAMPLES=500 runs it for long, with other random numbers each time.
 """
 
@@ -230,6 +231,7 @@ def apart() -> Iterator[Run]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if EXAMPLES else 90)
 def test_generations_agree_with_the_model(dsn: str, apart: Run) -> None:
+    """PSM-014, PSM-018, PSM-037, PSM-038, PSM-039, PSM-040."""
     connection = apart(asyncpg.connect(dsn))
     room = apart(Cardroom(connection).open())
     bound = type("Bound", (Machine,), {"room": room, "run": staticmethod(apart)})

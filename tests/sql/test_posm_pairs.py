@@ -1,4 +1,7 @@
-"""Pairs: one active generation, versions without gaps, keys. PSM-012, 013, 014, 044."""
+"""Pairs: one active generation, versions without gaps, keys.
+
+Proves PSM-012, PSM-013, PSM-014, PSM-044.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""History, manifests, and whether tables have changed since. PSM-030, 031, 032, 033."""
+"""History, manifests, and whether tables have changed since.
+
+Proves PSM-021, PSM-030, PSM-031, PSM-032, PSM-033, PSM-039.
+"""
 
 from __future__ import annotations
 

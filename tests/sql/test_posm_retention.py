@@ -1,4 +1,7 @@
-"""Retention: what goes, what stays for ever, and in which steps. PSM-037, 038, 039, 040."""
+"""Retention: what goes, what stays for ever, and in which steps.
+
+Proves PSM-008, PSM-014, PSM-037, PSM-038, PSM-039, PSM-040.
+"""
 
 from __future__ import annotations
 

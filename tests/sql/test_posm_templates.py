@@ -1,4 +1,7 @@
-"""Templates and assets: who may use them, versions, and what pins them. PSM-001 to 006, 008."""
+"""Templates and assets: who may use them, versions, and what pins them.
+
+Proves PSM-001, PSM-002, PSM-003, PSM-004, PSM-005, PSM-006, PSM-007, PSM-008, PSM-015.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Work: cards in chunks, resumption, every way a generation ends. PSM-017, 019, 022, 023, 025."""
+"""Work: cards in chunks, resumption, every way a generation ends.
+
+Proves PSM-013, PSM-017, PSM-019, PSM-022, PSM-023, PSM-024, PSM-025, PSM-045.
+"""
 
 from __future__ import annotations
 

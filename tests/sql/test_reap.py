@@ -15,7 +15,7 @@ from tests.support.core import Core, plain, seconds
 
 
 async def test_a_job_of_a_silent_worker_is_queued_again(core: Core, clock: Clock) -> None:
-    """A1: the claim timed out; Q2: heartbeat timeout."""
+    """RND-016: A1: the claim timed out; Q2: heartbeat timeout."""
     job = await core.running("limited")
     await clock.advance(9)
     assert await core.reap() == 0

@@ -1,4 +1,7 @@
-"""Restaurants and their tables: versions, whole lists, and uuids that stay. PSM-009, PSM-033."""
+"""Restaurants and their tables: versions, whole lists, and uuids that stay.
+
+Proves PSM-009, PSM-033.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +121,7 @@ async def test_restaurants_are_found_by_words_and_by_brand_page_by_page(room: Ca
 
 
 async def test_a_list_of_tables_answers_with_what_it_changed(room: Cardroom) -> None:
+    """PSM-033."""
     place = await room.restaurant(0)
     first = await put(room, place, {"number": "1"}, {"number": "2", "seats": 4}, {"number": "3"})
     assert [each["number"] for each in first.added] == ["1", "2", "3"]
@@ -198,6 +202,7 @@ async def test_a_table_that_is_gone_comes_back_with_its_uuid(room: Cardroom) -> 
 
 
 async def test_a_uuid_belongs_to_one_restaurant_for_ever(room: Cardroom) -> None:
+    """PSM-009."""
     place, other = await room.restaurant(), await room.restaurant()
     taken = (await room.uuids(place))["1"]
     for _ in range(2):
