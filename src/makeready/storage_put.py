@@ -1,38 +1,37 @@
-"""The short way to the store: a PUT or a listing, signed here (SigV4), sent once.
+"""The short way to the store: a PUT or a listing, signed as the S3 client does, sent once.
 
-The S3 client resolves, prepares and signs each request anew, at six times the cost of the request
-itself, and reads a listing of a thousand objects in 0.2 s at a stretch; a thousand small objects
-notice both. What the short way does not bring to success goes the client's way: it knows
+The S3 client resolves, prepares and signs each request anew, at three times the cost of the
+request itself, and reads a listing of a thousand objects in 0.2 s at a stretch; a thousand small
+objects notice both. What the short way does not bring to success goes the client's way: it knows
 redirects, repeats, other credentials, and what an error means.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
+from xml.etree import ElementTree as ET
 
 import aiohttp
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from makeready.values import Secret
 
 SOCKETS = 32
 LISTED = 250
-"""Objects asked for at a time: the answer is read within 1 ms."""
+"""Objects asked for at a time: the answer is read within 2 ms."""
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 20.0
-_ALGORITHM = "AWS4-HMAC-SHA256"
 _OK = 200
 _NOTHING = hashlib.sha256(b"").digest()
-_ENTRY = re.compile(r"<Key>([^<]*)</Key>.*?<Size>(\d+)</Size>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,40 +55,24 @@ class Signer:
         return f"{self.endpoint.rstrip('/')}/{quote(f'{bucket}/{key}')}"
 
     def headers(
-        self,
-        method: str,
-        url: str,
-        digest: bytes,
-        named: Mapping[str, str] | None = None,
-        *,
-        at: datetime | None = None,
+        self, method: str, url: str, digest: bytes, named: Mapping[str, str] | None = None
     ) -> dict[str, str]:
-        """What a request is sent with whose body has this SHA-256; `named` headers are signed.
+        """What a request is sent with whose body has this SHA-256; `named` headers are signed."""
+        request = AWSRequest(method=method, url=url, headers=dict(named or {}))
+        credentials = Credentials(self.access_key, self.secret_key.reveal())
+        _Known(credentials, digest, self.region).add_auth(request)
+        return dict(request.headers.items())
 
-        Names are lower case; a query of the URL is in order and quoted.
-        """
-        moment = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        parts, stated = urlsplit(url), digest.hex()
-        own = {"host": parts.netloc, "x-amz-content-sha256": stated, "x-amz-date": moment}
-        signed = dict(sorted((own | dict(named or {})).items()))
-        names = ";".join(signed)
-        lines = [f"{name}:{value}" for name, value in signed.items()]
-        request = "\n".join([method, parts.path, parts.query, *lines, "", names, stated])
-        scope = f"{moment[:8]}/{self.region}/s3/aws4_request"
-        told = "\n".join([_ALGORITHM, moment, scope, hashlib.sha256(request.encode()).hexdigest()])
-        signature = hmac.digest(self._key(scope), told.encode(), "sha256").hex()
-        signed.pop("host")  # the transport writes it
-        signed["authorization"] = (
-            f"{_ALGORITHM} Credential={self.access_key}/{scope},"
-            f" SignedHeaders={names}, Signature={signature}"
-        )
-        return signed
 
-    def _key(self, scope: str) -> bytes:
-        key = f"AWS4{self.secret_key.reveal()}".encode()
-        for word in scope.split("/"):
-            key = hmac.digest(key, word.encode(), "sha256")
-        return key
+class _Known(S3SigV4Auth):
+    """Signs for a body whose SHA-256 the caller knows: it is not taken again."""
+
+    def __init__(self, credentials: Credentials, digest: bytes, region: str) -> None:
+        super().__init__(credentials, "s3", region)
+        self._digest = digest.hex()
+
+    def payload(self, request: AWSRequest) -> str:  # noqa: ARG002
+        return self._digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,23 +108,34 @@ class ShortWay:
             words |= {"encoding-type": "url"} | ({"start-after": after} if after else {})
             query = urlencode(sorted(words.items()), quote_via=quote, safe="")
             url = f"{self.signer.url(bucket, '')}?{query}"
-            text = await self._text(url)
-            if text is None:
+            page = await self._page(url)
+            if page is None:
                 return None
-            keys = {unquote_plus(key): int(size) for key, size in _ENTRY.findall(text)}
+            keys, is_last = page
             found |= keys
-            if not keys or "<IsTruncated>true</IsTruncated>" not in text:
+            if is_last or not keys:
                 return found
             after = max(keys)
 
-    async def _text(self, url: str) -> str | None:
+    async def _page(self, url: str) -> tuple[dict[str, int], bool] | None:
         headers = self.signer.headers("GET", url, _NOTHING)
         try:
             async with self.session.get(url, headers=headers, allow_redirects=False) as answer:
-                text = await answer.text("utf-8")
-                return text if answer.status == _OK else None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                text = await answer.read()
+                return _listed(text) if answer.status == _OK else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ET.ParseError, ValueError):
             return None
+
+
+def _listed(text: bytes) -> tuple[dict[str, int], bool]:
+    """Sizes by key, and whether this is the end; raises ParseError and ValueError."""
+    answer = ET.fromstring(text)  # noqa: S314 - the client trusts the store's XML as far
+    space = answer.tag.removesuffix("ListBucketResult")  # some stores name none
+    keys = {
+        unquote_plus(each.findtext(f"{space}Key", "")): int(each.findtext(f"{space}Size", ""))
+        for each in answer.iterfind(f"{space}Contents")
+    }
+    return keys, answer.findtext(f"{space}IsTruncated") != "true"
 
 
 @asynccontextmanager
