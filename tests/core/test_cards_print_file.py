@@ -96,6 +96,19 @@ def test_a_card_adds_less_than_three_kilobytes(template: Any, pages: Any) -> Non
     assert made == print_file(press, range(300))
 
 
+def test_a_template_for_old_printers_stays_one() -> None:
+    out = io.BytesIO()
+    with pikepdf.open(io.BytesIO(light())) as document:
+        document.save(
+            out, force_version="1.4", object_stream_mode=pikepdf.ObjectStreamMode.disable
+        )
+    made = print_file(Press.open(order_for(out.getvalue(), 50)), range(50))
+
+    assert made.startswith(b"%PDF-1.4")
+    assert b"/ObjStm" not in made
+    assert (len(made) - len(out.getvalue())) / 50 < 3_000
+
+
 def test_notes_of_the_template_are_printed_once_a_page() -> None:
     with pymupdf.open(stream=light(), filetype="pdf") as document:
         page = document[0]

@@ -77,11 +77,13 @@ class Assembly:
         kept = {key: value for key, value in document.Root.items() if key in _OF_FILES}
         root = Dictionary({"/Type": Name.Catalog, "/Pages": self._tree, **kept})
         document.trailer.Root = document.make_indirect(root)
+        # Packed objects came with PDF 1.5: a template for older printers stays what it is.
+        mode = pikepdf.ObjectStreamMode
         out = io.BytesIO()
         document.save(
             out,
             fix_metadata_version=False,
-            object_stream_mode=pikepdf.ObjectStreamMode.generate,
+            object_stream_mode=mode.disable if document.pdf_version < "1.5" else mode.generate,
             stream_decode_level=pikepdf.StreamDecodeLevel.none,
             deterministic_id=True,
         )
