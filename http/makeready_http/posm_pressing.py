@@ -23,7 +23,7 @@ from makeready.staff import Staff
 from makeready.stamping import Problem as Finding
 from makeready_http.auth import acting
 from makeready_http.posm_parts import refuse_errors
-from makeready_http.posm_reading import facts_of, findings_of
+from makeready_http.posm_reading import facts_of, findings_of, refuse_deep
 from makeready_http.problems import Problem, retry_after
 from makeready_http.services import Services, services_of
 
@@ -72,6 +72,7 @@ def wish_of(body: Mapping[str, Any], template: UUID | None = None) -> Wish:
     """The wish of a body that fits `posm_bodies`; Rejected for rows that no value can read."""
     tables, uuids = body.get("table_ids"), body.get("uuids")
     restaurant = body.get("restaurant_id")
+    refuse_deep(body.get("settings"))
     problems = [found for place, each in enumerate(uuids or ()) for found in _odd(place, each)]
     if problems:
         raise Rejected("rows do not fit", details={"problems": problems[:MAX_PROBLEMS]})

@@ -16,7 +16,9 @@ from starlette.responses import Response
 from makeready import posm_templates, stamping
 from makeready.cards import discovery
 from makeready.cards.values import Row
+from makeready.errors import Rejected
 from makeready.posm_templates import Template
+from makeready.shapes import problem
 from makeready.staff import Staff
 from makeready.stamping import Problem as Finding
 from makeready.stamping import TemplateFacts
@@ -29,6 +31,7 @@ from makeready_http.posm_parts import PDF, etag, finding_items, refuse_errors, t
 from makeready_http.services import Services, services_of
 
 ASSETS_MOST = 50
+DEPTH_MOST = 50
 
 _ASSET = re.compile("sha256:[0-9a-f]{64}")
 
@@ -86,6 +89,7 @@ async def findings_of(
     rows: Sequence[Row] | None,
 ) -> list[Finding]:
     """Everything that is to be said of settings with these tables; None: with sample data."""
+    refuse_deep(settings)
     assets = await assets_of(services, settings)
     return await stamping.problems(facts, settings, rows or (), assets, is_sample=rows is None)
 
@@ -103,6 +107,23 @@ async def assets_of(services: Services, settings: Mapping[str, Any]) -> dict[str
         )
         for asset in found
     }
+
+
+def refuse_deep(settings: Any) -> None:
+    """Rejected for what is nested as no settings are: much deeper, nothing here could walk it."""
+    level, depth = [settings], 0
+    while level:
+        depth += 1
+        if depth > DEPTH_MOST:
+            hint = f"at most {DEPTH_MOST} levels"
+            found = problem("too_deep", "settings", "the settings are nested too deeply", hint)
+            raise Rejected("settings do not fit", details={"problems": [found]})
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
 
 
 def _asset_names(value: Any) -> Iterable[str]:

@@ -140,6 +140,26 @@ async def test_a_preview_refuses_what_a_generation_would(operator: Member, viewe
         assert (answer.status_code, error_code(answer)) == (status, code), answer.text
 
 
+@pytest.mark.parametrize("depth", [60, 940, 5000])
+async def test_settings_that_are_nested_without_end_are_refused(
+    operator: Member, depth: int
+) -> None:
+    where, what = await restaurant(operator), (await template(operator))["id"]
+    deep = '{"fields": ' + '{"a":' * depth + "1" + "}" * depth + "}"
+    body = f'{{"template_id": "{what}", "restaurant_id": "{where}", "settings": {deep}}}'
+    alone = f'{{"settings": {deep}}}'
+    key = {"Idempotency-Key": "deep"}
+    answers = [
+        await operator.post("/posm/generations", content=body, headers=key),
+        await operator.post("/posm/preview", content=body),
+        await operator.post(f"/posm/templates/{what}/validate", content=alone),
+        await operator.client.patch(f"/posm/templates/{what}", content=alone),
+    ]
+    expected = (400, "invalid_request") if depth == 5000 else (422, "validation_failed")
+    for answer in answers:
+        assert (answer.status_code, error_code(answer)) == expected, answer.text
+
+
 def a_picture(kind: str = "PNG") -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (60, 30), (200, 30, 30)).save(out, kind)
