@@ -1,6 +1,6 @@
-"""Downloads of table cards: archive, single cards, print files, sheets, codes.
+"""Downloads of table cards: archive, single cards, print files, sheets.
 
-Proves PSM-031, PSM-032, PSM-034, PSM-035.
+Proves PSM-031, PSM-032, PSM-035.
 """
 
 from __future__ import annotations
@@ -8,103 +8,31 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from uuid import uuid4
 
 import asyncpg
 import httpx2
 import pymupdf
 import pytest
-import zxingcpp
 
-from makeready import posm, posm_making, restaurants
-from makeready.cards.press import Order, Press
-from makeready.cards.verify import Verifier
+from makeready import posm, restaurants
 from makeready.config import Settings
-from makeready.posm import StoredCard
-from makeready.posm_making import GenerationInput, MadeCard
 from makeready.storage import Storage
-from tests.http.conftest import MakeMember
-from tests.support.card_templates import heavy, light, settings_for
-from tests.support.generating import LINK, STAMPER, Cardroom
+from tests.support.card_templates import heavy, settings_for
+from tests.support.generating import Cardroom
+from tests.support.made_cards import Made, codes, link, made_cards
 from tests.support.service import Member, error_code, member, serving
-from tests.support.workshop import stored_template
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A generation that is done, and who looks at it."""
-
-    viewer: Member
-    id: UUID
-    restaurant: UUID
-    cards: list[StoredCard]
-
-    async def get(self, path: str, **options: Any) -> httpx2.Response:
-        """GET below the generation."""
-        return await self.viewer.get(f"/posm/generations/{self.id}/{path}", **options)
-
 
 MakeCards = Callable[..., Awaitable[Made]]
 
 
 @pytest.fixture
-def make(cardroom: Cardroom, storage: Storage, staff: MakeMember) -> MakeCards:
+def make(cardroom: Cardroom, storage: Storage, viewer: Member) -> MakeCards:
     """Makes a generation with real cards."""
-
-    async def make(
-        tables: int = 3, pdf: bytes | None = None, settings: Mapping[str, Any] | None = None
-    ) -> Made:
-        restaurant = await cardroom.restaurant(0, name="Ресторан «Ёлки»")
-        await cardroom.put(restaurant, *(f"Зал/{number}" for number in range(1, tables + 1)))
-        template = await stored_template(cardroom.db, storage, pdf, settings)
-        pressed = await cardroom.press(template, restaurant)
-        found = await posm_making.input_of(cardroom.db, pressed.id)
-        assert found is not None
-        made = await _stamped(storage, found, light() if pdf is None else pdf)
-        # Only now: a lease does not wait for a busy machine.
-        claimed = await cardroom.one()
-        await posm_making.begin(cardroom.db, claimed.lease, STAMPER)
-        await posm_making.keep(cardroom.db, claimed.lease, made)
-        assert await posm_making.finish(cardroom.db, claimed.lease, {}) == "ok"
-        return Made(
-            viewer=await staff("viewer"),
-            id=pressed.id,
-            restaurant=restaurant,
-            cards=await posm.manifest(cardroom.db, pressed.id),
-        )
-
-    return make
-
-
-async def _stamped(storage: Storage, found: GenerationInput, pdf: bytes) -> list[MadeCard]:
-    rows = [card.row for card in found.cards]
-    press = Press.open(Order(pdf=pdf, settings=found.settings, rows=rows))
-    verifier, made = Verifier(press), []
-    for place, wanted in enumerate(found.cards):
-        card = press.stamp(place)
-        key = f"posm/{found.id}/{wanted.uuid}-{card.sha256.hex()[:12]}.pdf"
-        stored = await storage.put(key, press.whole(card), media_type="application/pdf")
-        evidence = verifier.check(card)
-        made.append(MadeCard(uuid=wanted.uuid, stored=stored, crc32=card.crc32, evidence=evidence))
-    return made
-
-
-def codes(pdf: bytes, *, dpi: int = 150) -> list[list[str]]:
-    """What a phone reads on each page."""
-    found = []
-    with pymupdf.open(stream=pdf, filetype="pdf") as document:
-        for page in document:
-            picture = page.get_pixmap(dpi=dpi, colorspace=pymupdf.csGRAY)
-            pixels = memoryview(picture.samples).cast("B", (picture.height, picture.width))
-            found.append(sorted(code.text for code in zxingcpp.read_barcodes(pixels)))
-    return found
-
-
-def link(table: UUID) -> str:
-    return LINK.replace("{uuid}", str(table))
+    return partial(made_cards, cardroom, storage, viewer)
 
 
 async def test_all_cards_come_as_one_archive_with_a_list_psm_031_psm_032(make: MakeCards) -> None:
@@ -314,67 +242,13 @@ async def test_without_settings_for_sheets_as_many_cards_as_fit_lie_on_sra3(
     assert [len(page) for page in codes(a4.content)] == [4, 4, 1]
 
 
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf", "eps"])
-async def test_a_code_alone_comes_as_any_file_psm_034(make: MakeCards, kind: str) -> None:
-    made = await make(1)
-    card = made.cards[0]
-    answer = await made.viewer.get(f"/posm/qr/{card.uuid}", params={"format": kind})
-
-    assert answer.status_code == 200, answer.text
-    assert f"{card.uuid}.{kind}" in answer.headers["content-disposition"]
-    if kind == "pdf":
-        assert codes(answer.content, dpi=300) == [[link(card.uuid)]]
-    if kind == "svg":
-        assert link(card.uuid).encode() in answer.content
-    zipped = await made.get("qr.zip", params={"format": kind})
-    with zipfile.ZipFile(io.BytesIO(zipped.content)) as found:
-        assert found.namelist() == [f"Ресторан «Ёлки» v1 QR/Зал1.{kind}"]
-        assert found.read(found.namelist()[0]) == answer.content
-
-
-async def test_codes_of_a_restaurant_are_those_of_its_tables_now_psm_034(
-    make: MakeCards, cardroom: Cardroom
-) -> None:
-    made = await make(2)
-    await cardroom.put(made.restaurant, "Зал/1", "Зал/2", "Терраса 3")
-    path = f"/restaurants/{made.restaurant}/qr.zip"
-    answer = await made.viewer.get(path)
-
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as found:
-        names = found.namelist()
-    assert names[2] == "Ресторан «Ёлки» QR/Терраса 3.svg"
-    again = await made.viewer.get(path, headers={"If-None-Match": answer.headers["etag"]})
-    assert again.status_code == 304
-    empty = await cardroom.restaurant(0)
-    assert error_code(await made.viewer.get(f"/restaurants/{empty}/qr.zip")) == "conflict"
-    assert error_code(await made.viewer.get(f"/restaurants/{uuid4()}/qr.zip")) == (
-        "restaurant_not_found"
-    )
-
-
-async def test_any_uuid_has_a_code_once_links_are_known_psm_034(
-    staff: MakeMember, cardroom: Cardroom
-) -> None:
-    viewer, table = await staff("viewer"), uuid4()
-    found = await viewer.get(f"/posm/qr/{table}")
-    assert link(table).encode() in found.content
-    for params in ({"format": "gif"}, {"quiet_zone": 3}, {"format": "png", "size_mm": 1000}):
-        answer = await viewer.get(f"/posm/qr/{table}", params=params)
-        assert (answer.status_code, error_code(answer)) == (400, "invalid_request")
-    assert (await viewer.get("/posm/qr/7")).status_code == 400
-    await cardroom.db.execute("update makeready.posm_policy set link_template = null")
-    refused = await viewer.get(f"/posm/qr/{table}")
-    assert (refused.status_code, refused.json()["error"]["details"]["reason"]) == (409, "no_link")
-
-
 PATHS = ("archive", "print.pdf", "sheet.pdf", "qr.zip")
 
 
 async def test_only_what_is_done_can_be_downloaded_psm_032(
-    cardroom: Cardroom, staff: MakeMember, db: asyncpg.Connection
+    cardroom: Cardroom, viewer: Member, db: asyncpg.Connection
 ) -> None:
     generation = (await cardroom.press(await cardroom.template(), await cardroom.restaurant(1))).id
-    viewer = await staff("viewer")
     base = f"/posm/generations/{generation}"
     table = (await posm.cards(db, generation))[0].uuid
     for path in (*PATHS, f"tables/{table}"):
