@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import random
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import pymupdf
+from PIL import Image
 
 from makeready.cards.geometry import MM_PER_POINT
 from makeready.cards.order import Order
@@ -158,17 +160,22 @@ def _grown(box: Any, by: float) -> Any:
 
 
 def _photo(number: int) -> bytes:
-    """A picture of 111 × 154 mm at 300 dpi, grainy as photographs are."""
+    """A picture of 111 × 154 mm at 300 dpi, grainy as photographs are.
+
+    Not progressive, as programs for print write it: such a picture can be read at half its size.
+    """
     width, height = (round((side + 2 * BLEED_MM) / 25.4 * 300) for side in TRIM_MM)
     chance = random.Random(number)
     lines = []
     for y in range(height):
         base = 20 + 100 * y // height
         lines.append(chance.randbytes(width * 4).translate(_shade(base)))
-    picture = pymupdf.Pixmap(pymupdf.csCMYK, width, height, b"".join(lines), False)
-    return bytes(picture.tobytes("jpeg", jpg_quality=86))
+    picture = Image.frombytes("CMYK", (width, height), b"".join(lines))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=84, subsampling=0, dpi=(300, 300))
+    return file.getvalue()
 
 
 @functools.cache
 def _shade(base: int) -> bytes:
-    return bytes(255 - base - (value * 30 >> 8) for value in range(256))
+    return bytes(base + (value * 30 >> 8) for value in range(256))  # the file is read inverted
