@@ -51,7 +51,7 @@ def not_modified(request: Request, etag: str) -> Response | None:
     known = request.headers.get("if-none-match")
     if known is None or not (known.strip() == "*" or etag in _TAG.findall(known)):
         return None
-    return Response(status_code=304, headers=_validators(etag))
+    return Response(status_code=304, headers=validators(etag))
 
 
 def answer_download(request: Request, download: Download) -> Response:
@@ -60,7 +60,7 @@ def answer_download(request: Request, download: Download) -> Response:
     bounds = _range(request, download) if request.method == "GET" else None
     first, last = bounds or (0, size - 1)
     headers = {
-        **_validators(download.etag),
+        **validators(download.etag),
         "Accept-Ranges": "bytes",
         "Content-Length": str(last - first + 1),
         "Content-Disposition": _disposition(download),
@@ -126,8 +126,8 @@ async def _cancel_at_disconnect(receive: Receive, scope: anyio.CancelScope) -> N
     scope.cancel()
 
 
-def _validators(etag: str) -> dict[str, str]:
-    # A browser may keep it, and asks each time whether its user still may have it.
+def validators(etag: str) -> dict[str, str]:
+    """A browser may keep it, and asks each time whether its user still may have it."""
     return {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
 
 

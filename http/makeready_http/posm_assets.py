@@ -23,6 +23,7 @@ from makeready.posm_templates import Asset
 from makeready.storage import content_disposition
 from makeready_http.answers import Json, listed
 from makeready_http.auth import acting, current_staff
+from makeready_http.downloads import not_modified, validators
 from makeready_http.file_upload import file_of
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -40,7 +41,7 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.posm_parts import READ, REVALIDATED, TAG, WRITE, told, unchanged
+from makeready_http.posm_parts import READ, TAG, WRITE, told
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.upload import Limits, Upload, received
@@ -48,7 +49,7 @@ from makeready_http.upload import Limits, Upload, received
 ASSET_BYTES = 20 << 20
 NAME_LENGTH = 200
 
-_LIST: Mapping[str, Schema] = {"kind": {"type": "string", "enum": ["font", "image"]}, **PAGE}
+_LIST: Mapping[str, Schema] = {"kind": {**TEXT, "enum": list(posm_templates.ASSET_KINDS)}, **PAGE}
 _LIMITS = Limits(body_bytes=ASSET_BYTES + (64 << 10), parts=2, of_path={"file": ASSET_BYTES})
 _log = structlog.get_logger(__name__)
 
@@ -101,16 +102,15 @@ async def show_file(request: Request) -> Response:
     asset = path_uuid(request, "asset_id", "media_not_found")
     services = services_of(request)
     found = await posm_templates.asset(services.pool, asset)
-    tag = f'"{found.sha256.hex()}"'
-    same = unchanged(request, tag)
+    tag = found.sha256.hex()
+    same = not_modified(request, tag)
     if same is not None:
         return same
-    content = await services.blobs.get(found.sha256.hex(), bucket=found.bucket, key=found.key)
+    content = await services.blobs.get(tag, bucket=found.bucket, key=found.key)
     headers = {
-        "ETag": tag,
         "Content-Disposition": content_disposition(found.name),
         "X-Content-Type-Options": "nosniff",
-        **REVALIDATED,
+        **validators(tag),
     }
     return Response(content, media_type=found.media_type, headers=headers)
 

@@ -25,7 +25,7 @@ from makeready.errors import Rejected
 from makeready.shapes import cut, problem
 from makeready.staff import Staff
 from makeready.stamping import Order
-from makeready_http.answers import Json
+from makeready_http.answers import NO_STORE, Json
 from makeready_http.auth import current_staff
 from makeready_http.operations import (
     ANYTHING,
@@ -68,8 +68,6 @@ from makeready_http.posm_reading import (
 from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import Services, services_of
-
-_NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def validate(request: Request) -> Response:
@@ -161,7 +159,7 @@ async def preview(request: Request) -> Response:
     if body.get("format", "pdf") == "pdf":
         with told(request):
             content, _ = await stamping.preview_pdf(order, index)
-        return Response(content, media_type=PDF, headers=_NO_STORE)
+        return Response(content, media_type=PDF, headers=NO_STORE)
     page = body.get("page", 1)
     if page > len(template.inspection["pages"]):
         said = f"The template has {len(template.inspection['pages'])} pages."
@@ -170,7 +168,7 @@ async def preview(request: Request) -> Response:
         content = await stamping.preview_png(
             order, index, page=page, dpi=body.get("dpi", 100), grid=body.get("grid", False)
         )
-    return Response(content, media_type=PNG, headers=_NO_STORE)
+    return Response(content, media_type=PNG, headers=NO_STORE)
 
 
 async def _rows(

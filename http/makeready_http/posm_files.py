@@ -38,7 +38,7 @@ from makeready_http.operations import (
     admin_operation,
     read_query,
 )
-from makeready_http.posm_parts import PDF, PNG, READ, TAG, told
+from makeready_http.posm_parts import PDF, PNG, READ, TAG, asked_generation, told
 from makeready_http.problems import Problem, invalid_request, not_found
 from makeready_http.services import Services, services_of
 
@@ -170,11 +170,6 @@ def made_download(
         read=nothing_stored,
         is_inline=is_inline,
     )
-
-
-def asked_generation(request: Request) -> UUID:
-    """The generation of the path; 404 for what is no id."""
-    return path_uuid(request, "generation_id", "generation_not_found")
 
 
 def chosen_tables(request: Request) -> list[UUID] | None:

@@ -22,7 +22,7 @@ from makeready import posm
 from makeready.posm import GenerationMade
 from makeready_http.answers import Json, listed, replayed
 from makeready_http.auth import acting, current_staff
-from makeready_http.inputs import idempotency_key, path_uuid, prefer_wait
+from makeready_http.inputs import idempotency_key, prefer_wait
 from makeready_http.operations import (
     ID,
     TEXT,
@@ -50,7 +50,7 @@ from makeready_http.posm_bodies import (
     generation_item,
     proven_card,
 )
-from makeready_http.posm_parts import READ, TAG, WRITE
+from makeready_http.posm_parts import READ, TAG, WRITE, asked_generation
 from makeready_http.posm_pressing import pressed, wish_of
 from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request
@@ -118,7 +118,7 @@ async def show(request: Request) -> Response:
     """One generation with its tables."""
     await current_staff(request, READ)
     with_tables = read_query(request, DETAILS)["tables"]
-    generation = path_uuid(request, "generation_id", "generation_not_found")
+    generation = asked_generation(request)
     pool = services_of(request).pool
     found = await posm.read(pool, generation)
     body = {"ok": True, **generation_item(found)}
@@ -131,7 +131,7 @@ async def list_cards(request: Request) -> Response:
     """Its tables, each with what was seen of its card."""
     await current_staff(request, READ)
     asked = read_query(request, CARDS)
-    generation = path_uuid(request, "generation_id", "generation_not_found")
+    generation = asked_generation(request)
     limit = asked["limit"]
     after = -1 if asked["after"] is None else asked["after"]
     rows = await posm.cards(services_of(request).pool, generation, limit=limit, after=after)
@@ -141,7 +141,7 @@ async def list_cards(request: Request) -> Response:
 async def check(request: Request) -> Response:
     """Whether the tables are still those that the cards were made for; bars nothing."""
     await current_staff(request, READ)
-    generation = path_uuid(request, "generation_id", "generation_not_found")
+    generation = asked_generation(request)
     found = await posm.check(services_of(request).pool, generation)
     entries = [*found["renumbered"], *found["renamed"], *found["relinked"]]
     changed = {entry["uuid"]: entry for entry in entries}
@@ -151,7 +151,7 @@ async def check(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Ends an active one; a worker that has it is told."""
     member = await current_staff(request, WRITE)
-    generation = path_uuid(request, "generation_id", "generation_not_found")
+    generation = asked_generation(request)
     services = services_of(request)
     async with acting(services, member, request) as connection:
         status = await posm.cancel(connection, generation)
@@ -163,7 +163,7 @@ async def cancel(request: Request) -> Response:
 async def retry(request: Request) -> Response:
     """Makes a failed one again, from the first card that is missing."""
     member = await current_staff(request, WRITE)
-    generation = path_uuid(request, "generation_id", "generation_not_found")
+    generation = asked_generation(request)
     services = services_of(request)
     async with acting(services, member, request) as connection:
         status = await posm.retry(connection, generation)

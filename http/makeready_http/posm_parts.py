@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from makeready.cards import wording
 from makeready.stamping import CardsRefused
 from makeready.stamping import Problem as Finding
+from makeready_http.inputs import path_uuid
 from makeready_http.languages import Language, language_of
 from makeready_http.operations import TEXT, TRUTH, WHOLE, Schema, array, record
 from makeready_http.problems import Problem, invalid_request, not_found
@@ -118,21 +119,14 @@ IMAGE: Mapping[str, Schema] = {
 }
 
 
+def asked_generation(request: Request) -> UUID:
+    """The generation of the path; 404 for what is no id."""
+    return path_uuid(request, "generation_id", "generation_not_found")
+
+
 def path_page(request: Request, pages: int) -> int:
     """The page of a path; 404 for one that the template has not."""
     text = request.path_params["page"]
     if not re.fullmatch("[1-9][0-9]{0,3}", text) or int(text) > pages:
         raise not_found("template_not_found", "page", text)
     return int(text)
-
-
-def unchanged(request: Request, tag: str) -> Response | None:
-    """304 when the client has this version already."""
-    said = request.headers.get("if-none-match", "")
-    if tag not in {each.strip().removeprefix("W/") for each in said.split(",")}:
-        return None
-    return Response(status_code=304, headers={"ETag": tag, **REVALIDATED})
-
-
-REVALIDATED = {"Cache-Control": "private, no-cache"}
-"""For what the same client may keep, and has to ask about each time."""

@@ -44,12 +44,11 @@ from makeready_http.posm_files import (
     KNOWN,
     PART,
     UNREADY,
-    asked_generation,
     chosen_tables,
     made_download,
     order_of,
 )
-from makeready_http.posm_parts import PDF, READ, TAG, told
+from makeready_http.posm_parts import PDF, READ, TAG, asked_generation, told
 from makeready_http.services import Services, services_of
 
 Make = Callable[[Order, Sequence[int], Mapping[int, bytes]], Awaitable[bytes]]

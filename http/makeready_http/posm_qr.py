@@ -42,13 +42,12 @@ from makeready_http.posm_files import (
     KNOWN,
     PART,
     UNREADY,
-    asked_generation,
     chosen_tables,
     made_download,
     nothing_stored,
     order_of,
 )
-from makeready_http.posm_parts import READ, TAG, told
+from makeready_http.posm_parts import READ, TAG, asked_generation, told
 from makeready_http.problems import Problem, invalid_request
 from makeready_http.services import services_of
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from makeready import posm_templates, stamping
 from makeready.storage import content_disposition
 from makeready_http.auth import current_staff
+from makeready_http.downloads import not_modified, validators
 from makeready_http.file_upload import received_file
 from makeready_http.operations import TEXT, Answer, admin_operation, array, done, read_query
 from makeready_http.posm_items import TEMPLATE
@@ -25,13 +26,11 @@ from makeready_http.posm_parts import (
     PDF,
     PNG,
     READ,
-    REVALIDATED,
     TAG,
     WRITE,
     known_version,
     path_page,
     told,
-    unchanged,
 )
 from makeready_http.posm_reading import (
     asked_template,
@@ -50,14 +49,13 @@ async def show_file(request: Request) -> Response:
     """The PDF as it was uploaded."""
     await current_staff(request, READ)
     template = await asked_template(request)
-    tag = f'"{template.sha256.hex()}"'
-    same = unchanged(request, tag)
+    tag = template.sha256.hex()
+    same = not_modified(request, tag)
     if same is not None:
         return same
     headers = {
-        "ETag": tag,
         "Content-Disposition": content_disposition(f"{template.name}.pdf"),
-        **REVALIDATED,
+        **validators(tag),
     }
     content = await pdf_of(services_of(request), template)
     return Response(content, media_type=PDF, headers=headers)
@@ -96,14 +94,20 @@ async def show_page(request: Request) -> Response:
     template = await asked_template(request)
     page = path_page(request, len(template.inspection["pages"]))
     grid = f"{template.version}" if asked["grid"] else ""  # it shows the fields
-    tag = f'"{template.sha256.hex()}-{page}-{asked["dpi"]}-{grid}"'
-    same = unchanged(request, tag)
+    tag = f"{template.sha256.hex()}-{page}-{asked['dpi']}-{grid}"
+    same = not_modified(request, tag)
     if same is not None:
         return same
     content = await pdf_of(services_of(request), template)
     with told(request):
-        image = await stamping.page_image(content, page=page, dpi=asked["dpi"], grid=asked["grid"])
-    return Response(image, media_type=PNG, headers={"ETag": tag, **REVALIDATED})
+        image = await stamping.page_image(
+            content,
+            page=page,
+            dpi=asked["dpi"],
+            grid=asked["grid"],
+            settings=template.settings,
+        )
+    return Response(image, media_type=PNG, headers=validators(tag))
 
 
 OPERATIONS = (

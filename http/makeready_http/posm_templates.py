@@ -80,7 +80,7 @@ _ABOUT: Mapping[str, Schema] = {
     "description": {**TEXT, "maxLength": 2000},
     "visibility": {
         "type": "string",
-        "enum": ["global", "restaurant", "brand"],
+        "enum": list(posm_templates.VISIBILITIES),
         "description": "Offered to all, to the restaurants that are named, or to those of a"
         " brand; global when left out.",
     },

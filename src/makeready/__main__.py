@@ -19,7 +19,7 @@ from makeready.commands.faults import database_complaint
 from makeready.config import ConfigError, load_settings
 from makeready.embedded.processes import EmbeddedError
 from makeready.errors import MakereadyError
-from makeready.faults import DatabaseAway
+from makeready.faults import DatabaseAway, alone
 
 COMMANDS = {
     "up": "run everything on this machine: database, object storage, HTTP service, workers",
@@ -59,18 +59,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        text = _told(_only(error))
+        text = _told(alone(error))
         if text is None:
             raise
         return _complain(name, text)
     return code
-
-
-def _only(error: Exception) -> Exception:
-    """What a task group wraps, when that is a single error."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _told(error: Exception) -> str | None:

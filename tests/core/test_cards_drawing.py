@@ -9,7 +9,7 @@ from typing import Any
 import pymupdf
 import pytest
 
-from makeready.cards.drawing import Drawn, page_numbers
+from makeready.cards.drawing import Drawn
 from makeready.cards.settings import Colour, Logo
 from tests.support.card_drawing import (
     DPI,
@@ -222,13 +222,6 @@ def test_fields_stand_on_the_pages_that_were_chosen() -> None:
         "Стол № 1",
         "Стол № 1",
     ]
-
-
-def test_pages_are_counted_from_both_ends() -> None:
-    assert page_numbers("all", 3) == (1, 2, 3)
-    assert page_numbers("odd", 4) == (1, 3)
-    assert page_numbers("even", 4) == (2, 4)
-    assert page_numbers((-1, 2, 2, 9, -9), 4) == (2, 4)
 
 
 def test_a_field_whose_condition_is_empty_is_left_out() -> None:

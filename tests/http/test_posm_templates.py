@@ -318,6 +318,12 @@ async def test_pages_are_drawn_with_a_grid_or_without(operator: Member, viewer: 
         assert picture.headers["content-type"] == "image/png"
         assert picture.content.startswith(b"\x89PNG")
     assert bare.content != ruled.content
+    moved = settings_for()
+    moved["fields"][0]["x"] += 1
+    await operator.client.patch(path.removesuffix("/pages"), json={"settings": moved})
+    again = await viewer.get(f"{path}/1.png?dpi=50&grid=true")
+    assert again.content != ruled.content, "the grid shows the fields"
+    assert (await viewer.get(f"{path}/1.png?dpi=50")).content == bare.content
     same = await viewer.get(
         f"{path}/1.png?dpi=50", headers={"If-None-Match": bare.headers["etag"]}
     )

@@ -14,7 +14,9 @@ import zxingcpp
 
 from makeready.cards.drawing import PlacedCode
 from makeready.cards.geometry import MM_PER_POINT, Box, Matrix, apply, chained
-from makeready.cards.lattice import QUIET_ZONE, Lattice, Seen, area
+from makeready.cards.lattice import Lattice, Seen, area
+from makeready.cards.modules import QUIET_ZONE
+from makeready.cards.reading import QR_CODES, pixels
 from makeready.cards.refusal import CardRefused
 from makeready.cards.settings import QrField
 from makeready.cards.sight import Raster
@@ -32,7 +34,6 @@ MAX_SHADE = 0.2
 _ROUNDING_MM = 0.01
 _FORMAT = 9  # modules of a finder, its margin and the format next to it
 _TIMING = 6  # the row and the column of the timing patterns
-_QR = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +117,9 @@ def check_raster(code: PlacedCode, place: CodePlace, raster: Raster) -> dict[str
 
 def read(raster: Raster, *, everywhere: bool = False) -> zxingcpp.Barcode | None:
     """The code of a raster, as a phone of little patience reads it."""
-    picture = raster.picture
-    pixels = memoryview(picture.samples_mv).cast("B", (picture.height, picture.stride))
     return zxingcpp.read_barcode(
-        pixels,
-        formats=_QR,
+        pixels(raster.picture),
+        formats=QR_CODES,
         try_rotate=everywhere,
         try_downscale=everywhere,
         try_invert=everywhere,

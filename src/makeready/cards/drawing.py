@@ -16,6 +16,7 @@ from makeready.cards.embedding import font_parts
 from makeready.cards.fonts import Subset
 from makeready.cards.geometry import Box
 from makeready.cards.images import Picture
+from makeready.cards.modules import size_of
 from makeready.cards.pens import CodePen, TextPen
 from makeready.cards.problems import CardsRefused
 from makeready.cards.qr import Symbol
@@ -24,9 +25,9 @@ from makeready.cards.settings import (
     Colour,
     Field,
     ImageField,
-    PageChoice,
     QrField,
     TextField,
+    page_numbers,
 )
 from makeready.cards.text import TooLarge, alphabet, fit
 from makeready.cards.values import Row
@@ -195,7 +196,7 @@ class Painter:
             if place is not None and field.logo is not None:
                 picture = pictures[field.logo.asset]
                 logo = (self._resources.picture(field.logo.asset, picture), picture, place)
-            size = 17 + 4 * self._found.batches[field.id].version
+            size = size_of(self._found.batches[field.id].version)
             self._codes[field.id] = CodePen(field, size, inks, logo)
         elif isinstance(field, TextField):
             subset = self._subsets[findings.font_key(field)]
@@ -214,19 +215,6 @@ class Painter:
                 known = chars.setdefault(findings.font_key(each.field), set())
                 known |= alphabet(each.distinct)
         return {key: self._found.fonts[key].subset(known) for key, known in chars.items()}
-
-
-def page_numbers(choice: PageChoice, pages: int) -> tuple[int, ...]:
-    """The pages that are there of those that are chosen, from 1, each once and in order."""
-    every = range(1, pages + 1)
-    if choice == "all":
-        return tuple(every)
-    if choice == "odd":
-        return tuple(every[::2])
-    if choice == "even":
-        return tuple(every[1::2])
-    wanted = {number + pages + 1 if number < 0 else number for number in choice}
-    return tuple(number for number in every if number in wanted)
 
 
 class _Resources:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from makeready.cards.code_checks import check_numbers
-from makeready.cards.drawing import Drawn, PlacedCode, page_numbers
+from makeready.cards.drawing import Drawn, PlacedCode
 from makeready.cards.filling import fill, label
 from makeready.cards.geometry import Matrix, chained, inverse
 from makeready.cards.press import Card
 from makeready.cards.refusal import CardRefused
-from makeready.cards.settings import CardSettings, Field, QrField, TextField
+from makeready.cards.settings import CardSettings, Field, QrField, TextField, page_numbers
 from makeready.cards.text_checks import Wanted
 from makeready.cards.values import Row
 

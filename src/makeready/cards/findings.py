@@ -12,6 +12,7 @@ from makeready.cards.filling import Filled, fill, labels
 from makeready.cards.fonts import BadFont, Font
 from makeready.cards.images import BadPicture, Picture
 from makeready.cards.logos import Place
+from makeready.cards.modules import size_of
 from makeready.cards.problems import Problem
 from makeready.cards.qr import Batch, TooLong, least_version
 from makeready.cards.settings import CardSettings, QrField, TextField
@@ -95,7 +96,7 @@ def _code(
         problems.append(Problem(code="qr_logo", path=f"{path}.area", facts=facts))
     elif not problems:
         picture = found.pictures[code.logo.asset]
-        size = 17 + 4 * batch.version
+        size = size_of(batch.version)
         place = logos.place(size, code.logo.area, picture.width / picture.height)
         if place is None:
             facts = {"case": "small", "version": batch.version}

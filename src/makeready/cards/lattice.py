@@ -15,9 +15,8 @@ from operator import itemgetter
 
 from makeready.cards.drawing import PlacedCode
 from makeready.cards.geometry import Box, Matrix, apply
+from makeready.cards.modules import QUIET_ZONE
 
-QUIET_ZONE = 4
-"""Modules, whatever the settings say: ISO/IEC 18004 wants them."""
 _STEPS = 8
 """Samples a pixel where an edge is measured."""
 _LINE = 1.4

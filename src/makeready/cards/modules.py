@@ -9,6 +9,9 @@ from typing import TypeAlias
 
 Place: TypeAlias = tuple[int, int]
 
+QUIET_ZONE = 4
+"""Light modules around a symbol, without which many phones find none."""
+
 
 def size_of(version: int) -> int:
     """Modules a side."""

@@ -16,7 +16,6 @@ import segno
 
 from makeready.cards.affine import BatchEncoder
 
-LEVELS = "LMQH"
 BATCH = 8
 """From so many payloads of one length on it pays to find out what they have in common."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-QUIET_ZONE = 4
+from makeready.cards.modules import QUIET_ZONE
+
 MEDIA_TYPES: Mapping[str, str] = {
     "svg": "image/svg+xml",
     "png": "image/png",

@@ -8,7 +8,7 @@ import pymupdf
 import zxingcpp
 
 READING_DPI = 150
-_QR = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
 def read_codes(pdf: bytes, *, dpi: float = READING_DPI) -> list[list[str]]:
@@ -25,6 +25,10 @@ def _codes(page: pymupdf.Page, dpi: float) -> Iterator[str]:
     picture = page.get_pixmap(
         matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csGRAY, alpha=False
     )
-    pixels = memoryview(picture.samples_mv).cast("B", (picture.height, picture.stride))
-    for found in zxingcpp.read_barcodes(pixels, formats=_QR):
+    for found in zxingcpp.read_barcodes(pixels(picture), formats=QR_CODES):
         yield found.text
+
+
+def pixels(picture: pymupdf.Pixmap) -> memoryview:
+    """A gray picture as zxing reads it."""
+    return memoryview(picture.samples_mv).cast("B", (picture.height, picture.stride))

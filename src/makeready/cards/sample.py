@@ -26,7 +26,6 @@ FIR: Ink = (0.88, 0.45, 0.72, 0.50)
 FAR_FIR: Ink = (0.78, 0.32, 0.62, 0.30)
 CREAM: Ink = (0.02, 0.04, 0.12, 0.0)
 GOLD: Ink = (0.10, 0.35, 0.80, 0.05)
-BLACK: Ink = (0.0, 0.0, 0.0, 1.0)
 HILL_MM = 100.0
 """Where the snow begins on the front, and the firs stand."""
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from makeready.cards.batch import Batch
 from makeready.cards.filling import Filled
+from makeready.cards.modules import QUIET_ZONE, size_of
 from makeready.cards.settings import Colour, QrField
 
-QUIET_MODULES = 4
 MIN_CONTRAST = 0.45
 """Of brightness, 0 to 1; the verifier refuses less than 0.40 of what it measures."""
 MIN_PAPER = 0.65
@@ -30,7 +30,7 @@ def check_codes(batch: Batch) -> None:
         each, path = filled.field, filled.path
         if not isinstance(each, QrField):
             continue
-        if each.quiet_zone < QUIET_MODULES:
+        if each.quiet_zone < QUIET_ZONE:
             facts = {"modules": each.quiet_zone, "field": each.id}
             batch.note("qr_quiet_zone", f"{path}.quiet_zone", facts)
         if each.logo is not None and each.ecc != "H":
@@ -125,7 +125,7 @@ def is_link(text: str) -> bool:
 
 def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> None:
     """All cards have the version of the longest link, so that link is the one to shorten."""
-    modules = 17 + 4 * version
+    modules = size_of(version)
     whole = modules + 2 * each.quiet_zone
     side = min(each.width, each.height)
     module = side / whole

@@ -170,7 +170,7 @@ SCHEMA: Mapping[str, Any] = {
             "output": _closed(
                 {
                     "name": _VALUE,
-                    "print_pdf": _FLAG,
+                    "print_pdf": _FLAG,  # without effect: print files are made when asked for
                     "impose": {
                         "anyOf": [_NULL, _closed(_IMPOSE, "sheet", "cols", "rows")]
                     },

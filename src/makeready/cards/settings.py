@@ -154,7 +154,6 @@ class CardSettings:
     min_module_error_mm: float = MIN_MODULE_ERROR_MM
     name: str = USUAL_NAME
     """Of a card's file: literals and values."""
-    print_pdf: bool = True
     sheet: Sheet | None = None
     cold_every: int = 50
     """Each how-manieth card is verified from its final bytes alone."""
@@ -262,7 +261,6 @@ class _Reader:
             min_module_mm=max(limits.get("min_module_mm", MIN_MODULE_MM), least),
             min_module_error_mm=least,
             name=self._value(output.get("name", USUAL_NAME), "output.name"),
-            print_pdf=output.get("print_pdf", True),
             sheet=_sheet(impose) if impose else None,
             cold_every=verify.get("sample_cold_every", 50),
             check_text=verify.get("check_text", True),

@@ -23,7 +23,8 @@ from makeready.cards.code_checks import CodePlace, check_raster, place_for, read
 from makeready.cards.drawing import PlacedCode
 from makeready.cards.expected import Expectations, Expected, turned
 from makeready.cards.geometry import Box, Matrix, chained, inverse, moved
-from makeready.cards.lattice import QUIET_ZONE, area
+from makeready.cards.lattice import area
+from makeready.cards.modules import QUIET_ZONE
 from makeready.cards.press import Card, Press
 from makeready.cards.refusal import CardRefused
 from makeready.cards.settings import Field

@@ -28,8 +28,6 @@ RESTAURANT = "Ёлки"
 TABLES = 40
 POLL_S = 0.05
 TIMEOUT_S = 180.0
-SIDES_A_CARD = 2
-CARDS_A_SHEET = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
