@@ -74,11 +74,13 @@ create or replace function makeready.posm_refuse_unready(of_row makeready.posm_g
   security definer
   set search_path = ''
 as $$
+declare
+  v_state text := makeready.posm_state(of_row.status, (select j.state from makeready.jobs j where j.queue = 'posm' and j.id = of_row.id));
 begin
   perform makeready.posm_refuse_deleted(of_row);
   if of_row.status <> 'done' then
-    raise exception 'generation % is not done: it is %', of_row.id, of_row.status
-      using errcode = 'MR409', detail = json_build_object('code', 'conflict', 'reason', 'not_done', 'generation_id', of_row.id, 'status', of_row.status,
+    raise exception 'generation % is not done: it is %', of_row.id, v_state
+      using errcode = 'MR409', detail = json_build_object('code', 'conflict', 'reason', 'not_done', 'generation_id', of_row.id, 'status', v_state,
                                                           'done', of_row.tables_done, 'total', of_row.tables_total),
             hint = 'Only what is whole can be downloaded.';
   end if;

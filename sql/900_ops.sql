@@ -203,7 +203,14 @@ begin
   end if;
   if v_job.run_at = 'infinity' then
     v_blocks := true;
-    return query select 'not_admitted', 'it waits until its queue admits it', 'The queue''s own limit decides; see its page of the runbook.';
+    return query select 'not_admitted', a.detail, a.fix
+      from (select format('%s generations are scheduled or in progress, at most %s may be', count(g.id), p.max_active) as detail,
+                   case when count(g.id) < p.max_active then 'select makeready.posm_admit(); a chore does so within a minute'
+                        else format('select makeready.posm_policy_set(active_limit => %s), or posm_cancel one of posm_overview', p.max_active + 1) end as fix
+              from makeready.posm_policy p left join makeready.posm_generations g on g.status = 'scheduled'
+             where v_job.queue = 'posm' group by p.max_active
+            union all
+            select 'it waits until its queue admits it', 'The queue''s own limit decides; see its page of the runbook.' where v_job.queue <> 'posm') a;
   elsif v_job.run_at > v_now then
     v_blocks := true;
     return query select 'not_due', format('due %s, after %s attempts; last error: %s', v_job.run_at, v_job.attempt, coalesce(v_job.error ->> 'message', 'none')),

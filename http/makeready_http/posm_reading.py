@@ -28,6 +28,7 @@ from makeready_http.auth import acting
 from makeready_http.inputs import path_uuid
 from makeready_http.posm_items import template_item
 from makeready_http.posm_parts import PDF, etag, finding_items, refuse_errors, told
+from makeready_http.posm_words import in_words
 from makeready_http.services import Services, services_of
 
 ASSETS_MOST = 50
@@ -156,16 +157,17 @@ async def changed_template(
     facts: TemplateFacts | None = None,
 ) -> Response:
     """Writes what was checked, and answers with the template as it is then."""
-    async with acting(services_of(request), member, request) as connection:
-        await posm_templates.change(
-            connection,
-            template,
-            changes,
-            known=known,
-            stored=stored,
-            inspection=None if facts is None else stamping.facts_json(facts),
-        )
-        found = await posm_templates.read(connection, template)
+    with in_words(request):
+        async with acting(services_of(request), member, request) as connection:
+            await posm_templates.change(
+                connection,
+                template,
+                changes,
+                known=known,
+                stored=stored,
+                inspection=None if facts is None else stamping.facts_json(facts),
+            )
+            found = await posm_templates.read(connection, template)
     body = {
         "ok": True,
         "template": template_item(found),

@@ -67,6 +67,7 @@ from makeready_http.posm_reading import (
     starting_settings,
     stored_template,
 )
+from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.upload import Limits, Upload, received
@@ -121,17 +122,18 @@ async def create(request: Request) -> Response:
             findings = await checked(request, read.facts, settings) if settings else []
             stored = await stored_template(services, read)
     said = json.dumps(meta, sort_keys=True).encode() + read.sha256
-    async with acting(services, member, request) as connection:
-        made = await posm_templates.create(
-            connection,
-            stored_facts(meta) | {"settings": settings},
-            stored,
-            stamping.facts_json(read.facts),
-            author=member.name,
-            request_key=key,
-            body_hash=hashlib.sha256(said).digest(),
-        )
-        found = await posm_templates.read(connection, made.id)
+    with in_words(request):
+        async with acting(services, member, request) as connection:
+            made = await posm_templates.create(
+                connection,
+                stored_facts(meta) | {"settings": settings},
+                stored,
+                stamping.facts_json(read.facts),
+                author=member.name,
+                request_key=key,
+                body_hash=hashlib.sha256(said).digest(),
+            )
+            found = await posm_templates.read(connection, made.id)
     _log.info("posm_template_created", template_id=str(made.id), is_new=made.is_new)
     body = {
         "ok": True,

@@ -212,7 +212,7 @@ def _problems(details: Mapping[str, Any], message: str) -> list[Any]:
     """What is wrong with the input, all of it: code, path, message, hint."""
     found = details.get("problems")
     if isinstance(found, list):
-        return found
+        return [{**each, "hint": each.get("hint", "")} for each in found]
     return [{"code": "invalid", "path": "", "message": message, "hint": "", **details}]
 
 

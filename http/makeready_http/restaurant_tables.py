@@ -44,6 +44,7 @@ from makeready_http.operations import (
     record,
 )
 from makeready_http.posm_parts import READ, WRITE, etag, known_version
+from makeready_http.posm_words import in_words
 from makeready_http.problems import Problem
 from makeready_http.restaurants import TAG
 from makeready_http.services import services_of
@@ -91,7 +92,8 @@ async def replace(request: Request) -> Response:
     """Gives the restaurant these tables and no others."""
     await current_staff(request, WRITE)
     async with large_body(request, _TABLES) as body:
-        return await _put(request, body["tables"])
+        with in_words(request):
+            return await _put(request, body["tables"])
 
 
 async def import_csv(request: Request) -> Response:
@@ -114,10 +116,11 @@ async def import_csv(request: Request) -> Response:
         "dry_run": is_trial,
     }
     given = [_entry(line) for line in sheet.lines]
-    try:
-        return await _put(request, given, is_trial=is_trial, about=about)
-    except Rejected as refused:
-        raise _at_lines(refused, sheet) from None
+    with in_words(request):
+        try:
+            return await _put(request, given, is_trial=is_trial, about=about)
+        except Rejected as refused:
+            raise _at_lines(refused, sheet) from None
 
 
 async def _put(
@@ -191,7 +194,7 @@ def _at_lines(refused: Rejected, sheet: TableSheet) -> Rejected:
             path = f"lines[{line}]{problem['path'][step.end() :]}"
             message = _STEP.sub(f"Line {line}", problem["message"])
             problem = {**problem, "path": path, "message": message}  # noqa: PLW2901
-        found.append({"hint": "", **problem})
+        found.append(problem)
     return Rejected("the file does not fit", details={"problems": found})
 
 

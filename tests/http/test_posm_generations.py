@@ -209,6 +209,10 @@ async def test_psm_015_what_cannot_be_made_is_refused_and_leaves_nothing(
     both = await pressed(operator, what, restaurant_id=where, uuids=[str(uuid4())])
     for odd in (both, await pressed(operator, what)):
         assert problems(odd) == [("", "validation_failed")]
+        assert "restaurant_id" in odd.json()["error"]["details"][0]["hint"]
+    never = await pressed(operator, what, restaurant_id=where, since_version=7)
+    assert problems(never) == [("since_version", "validation_failed")]
+    assert "history" in never.json()["error"]["details"][0]["hint"]
     assert await db.fetchval("select count(*) from makeready.posm_generations") == 0
     assert await db.fetchval("select count(*) from makeready.jobs where queue = 'posm'") == 0
     version = (await pressed(operator, what, restaurant_id=where)).json()["version"]

@@ -234,6 +234,23 @@ async def test_what_is_no_form_or_has_no_meta_is_refused(operator: Member) -> No
     assert (await operator.post(path, files=as_file)).status_code == 201
 
 
+async def test_whom_a_template_is_for_is_told_in_two_languages_by_the_names_of_the_body(
+    operator: Member,
+) -> None:
+    path = f"/posm/templates/{(await template(operator))['id']}"
+    wrong = {"restaurant_ids": {"visibility": "restaurant"}, "brand": {"visibility": "brand"}}
+    for place, change in wrong.items():
+        answer = await operator.client.patch(path, json=change)
+        (problem,) = answer.json()["error"]["details"]
+        assert (answer.status_code, problem["path"]) == (422, place)
+        assert place in problem["message"]
+        assert problem["hint"]
+        answer = await operator.client.patch(path, json=change, headers=RUSSIAN)
+        assert answer.json()["error"]["message"].startswith("Макет для")
+    uploaded = await sent(operator, headers=RUSSIAN, visibility="restaurant")
+    assert found_in(uploaded) == {"restaurant_ids": "validation_failed"}
+
+
 async def test_fields_come_from_the_form_of_the_pdf(operator: Member) -> None:
     def fields(document: pikepdf.Pdf, page: Any) -> None:
         widget(document, page, "{table.url}", (80, 150, 220, 290))

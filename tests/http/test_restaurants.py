@@ -162,6 +162,20 @@ async def test_a_table_belongs_to_one_restaurant(operator: Member) -> None:
     answer = await put(operator, other, {"uuid": added["uuid"], "number": "1"})
     assert answer.status_code == 422
     assert answer.json()["error"]["details"][0]["path"] == "tables[0].uuid"
+    answer = await operator.client.put(
+        f"/restaurants/{other}/tables",
+        json={"tables": [{"uuid": added["uuid"], "number": "1"}]},
+        headers={"Accept-Language": "ru"},
+    )
+    (problem,) = answer.json()["error"]["details"]
+    assert "другого ресторана" in problem["message"]
+    assert "Уберите uuid" in problem["hint"]
+
+
+async def test_what_the_database_finds_wrong_has_a_hint_too(operator: Member) -> None:
+    answer = await operator.post("/restaurants", json={"name": "two\nlines"})
+    (problem,) = answer.json()["error"]["details"]
+    assert problem.keys() == {"code", "path", "message", "hint"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1251"])

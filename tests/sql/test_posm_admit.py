@@ -169,13 +169,23 @@ async def test_an_operator_s_retry_does_not_push_past_admission_psm_024(room: Ca
 
 async def test_why_tells_that_it_waits_for_admission_psm_043(room: Cardroom) -> None:
     made = await pressed(room, 3, wake=True)
-    reasons = [row[0] for row in await room.db.fetch("select * from makeready.why($1)", made[2])]
-    assert reasons[0] == "not_admitted"
+    why = (await room.db.fetch("select * from makeready.why($1)", made[2]))[0]
+    assert why["reason"] == "not_admitted"
+    assert why["detail"] == "2 generations are scheduled or in progress, at most 2 may be"
+    assert "posm_policy_set(active_limit => 3)" in why["fix"]
     line = await room.db.fetchrow(
         "select state, ahead from makeready.posm_overview where generation = $1", made[2]
     )
     assert line
     assert tuple(line) == ("created", 0)
+
+
+async def test_why_says_how_to_admit_what_nobody_woke_psm_043(room: Cardroom) -> None:
+    (made,) = await pressed(room, 1)
+    why = (await room.db.fetch("select * from makeready.why($1)", made))[0]
+    assert (why["reason"], why["detail"][:13]) == ("not_admitted", "0 generations")
+    await room.db.execute(why["fix"].split(";")[0])
+    assert await room.status(made) == "scheduled"
 
 
 @pytest.mark.parametrize("role", ["makeready_ops", "makeready_read"])
