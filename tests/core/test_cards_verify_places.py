@@ -10,7 +10,7 @@ import pymupdf
 import pytest
 from pikepdf import Array, Dictionary, Name, Pdf
 
-from makeready.cards import sample, sight
+from makeready.cards import fonts, sample, sight
 from makeready.cards.press import Order, Press
 from makeready.cards.verify import CardRefused, Verifier
 from tests.support.bad_cards import remade, within
@@ -171,3 +171,23 @@ def test_the_documents_that_are_looked_at_may_go() -> None:
         document.new_page()
         opened = sight.opened(bytes(document.tobytes()))
     assert sight.pages(opened) == 1
+
+
+def test_psm_027_letters_that_look_other_than_they_read_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file says Стол of glyphs that show Слот: whoever copies the text does not notice."""
+    subset = fonts.Font.subset
+
+    def mixed(self: fonts.Font, chars: Any) -> fonts.Subset:
+        cut = subset(self, chars)
+        codes = {**cut.codes, "т": cut.codes["л"], "л": cut.codes["т"]}
+        return dataclasses.replace(cut, codes=codes)
+
+    monkeypatch.setattr(fonts.Font, "subset", mixed)
+    made = Press.open(order_for(light(), 2))
+    with pytest.raises(CardRefused) as caught:
+        Verifier(made).check(made.stamp(0))
+    facts = caught.value.problem.facts
+    assert (caught.value.problem.code, facts["case"]) == ("card_text_wrong", "shapes")
+    assert set(facts["found"]) == {"т", "л"}

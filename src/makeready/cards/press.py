@@ -56,6 +56,7 @@ class Press:
         self,
         *,
         pdf: bytes,
+        assets: Mapping[str, bytes],
         prefix: bytes,
         frames: Mapping[int, Frame],
         rows: Sequence[Row],
@@ -68,6 +69,7 @@ class Press:
     ) -> None:
         self.pdf = pdf
         """The template."""
+        self.assets = assets
         self.prefix = prefix
         """The bytes that all its cards begin with."""
         self.frames = frames
@@ -107,6 +109,7 @@ class Press:
         template = compiled(order.pdf, frames, painter.pages, painter.resources)
         return cls(
             pdf=order.pdf,
+            assets=order.assets,
             prefix=template.prefix,
             frames=frames,
             rows=order.rows,

@@ -31,8 +31,8 @@ _ROUNDING_PT = 0.01
 _BOXES = ("media", "crop", "trim", "bleed")
 _LENGTH = re.compile(rb"/Length \d+")
 
-Character: TypeAlias = tuple[str, Box, bool]
-"""A letter, the box of its ink in points as displayed, and whether it is painted."""
+Character: TypeAlias = tuple[str, Box, bool, tuple[float, float]]
+"""A letter, the box of its ink and its origin in points as displayed; and is it painted?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +186,7 @@ def characters(content: mupdf.FzDisplayList) -> list[Character]:
     with guarded():
         text = pymupdf.TextPage(pymupdf.DisplayList(content).get_textpage(_TEXT)).extractRAWDICT()
     return [
-        (one["c"], one["bbox"], _is_painted(span))
+        (one["c"], one["bbox"], _is_painted(span), one["origin"])
         for block in text["blocks"]
         for line in block["lines"]
         for span in line["spans"]

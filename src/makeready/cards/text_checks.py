@@ -39,17 +39,23 @@ class Wanted:
         return "".join(self.text.split())
 
 
-def check_texts(wanted: Sequence[Wanted], found: Sequence[Character]) -> list[dict[str, Any]]:
-    """All letters of a page's stamp are those of its texts, in order and in place."""
+def check_texts(
+    wanted: Sequence[Wanted], found: Sequence[Character]
+) -> list[tuple[Wanted, Sequence[Character]]]:
+    """All letters of a page's stamp are those of its texts, in order and in place.
+
+    Each text with its letters.
+    """
     drawn = "".join(letter for letter, *_ in found)
     if drawn != "".join(each.letters for each in wanted):
         raise _difference(wanted, found, drawn)
-    start = 0
+    start, read = 0, []
     for each in wanted:
         end = start + len(each.letters)
         _check_place(each, found[start:end])
+        read.append((each, found[start:end]))
         start = end
-    return [{"field": each.field.id, "page": each.page, "text": each.text} for each in wanted]
+    return read
 
 
 def check_in_page(wanted: Sequence[Wanted], found: Sequence[Character]) -> None:
@@ -62,7 +68,7 @@ def check_in_page(wanted: Sequence[Wanted], found: Sequence[Character]) -> None:
 
 def _check_place(wanted: Wanted, found: Sequence[Character]) -> None:
     limit = MAX_EXCESS_MM + _OVERHANG * wanted.size * MM_PER_POINT
-    for _, box, is_painted in found:
+    for _, box, is_painted, _ in found:
         excess = _outside(box, wanted)
         if excess > limit:
             facts = {"excess": round(excess, 2), "text": wanted.text}
@@ -75,7 +81,7 @@ def _difference(wanted: Sequence[Wanted], found: Sequence[Character], drawn: str
     """What of the texts is not as it should be."""
     for each in wanted:
         if each.letters not in drawn:
-            inside = "".join(letter for letter, box, _ in found if not _outside(box, each))
+            inside = "".join(letter for letter, box, *_ in found if not _outside(box, each))
             code = "card_text_wrong" if inside else "card_text_missing"
             return CardRefused(code, _about(each) | {"text": each.text, "found": inside[:100]})
     page = wanted[0].page if wanted else 0

@@ -24,10 +24,12 @@ from makeready.cards.drawing import PlacedCode
 from makeready.cards.expected import Expectations, Expected, turned
 from makeready.cards.geometry import Box, Matrix, chained, inverse, moved
 from makeready.cards.lattice import area
+from makeready.cards.letterforms import Letterforms
 from makeready.cards.modules import QUIET_ZONE
+from makeready.cards.placing import meet, shape
 from makeready.cards.press import Card, Press
 from makeready.cards.refusal import CardRefused
-from makeready.cards.settings import Field
+from makeready.cards.settings import Field, TextField
 from makeready.cards.sight import Raster, Stamps
 from makeready.cards.text_checks import check_in_page, check_texts
 
@@ -73,6 +75,8 @@ class Verifier:
         self._fields: Mapping[str, Field] = {each.id: each for each in press.settings.fields}
         self._expectations = Expectations(press.settings, press.rows, pages=len(press.facts.pages))
         self._sha256, self._crc32 = hashlib.sha256(press.prefix), zlib.crc32(press.prefix)
+        self._letterforms = Letterforms(press.assets)
+        self._covered = _covered(press.settings.fields)
         self._stamps: Stamps | None = None
         self._displayed: dict[int, Matrix] = {}
         self._spots: dict[object, _Spot] = {}
@@ -158,7 +162,11 @@ class Verifier:
                         is_bare = raster.apart(spot.below) == 0
                         raise _explained(document, code, refusal, is_bare=is_bare) from None
                     seen.rasters[code.field, number] = raster
-            seen.texts += check_texts(wanted.texts, sight.characters(stamp))
+            for text, letters in check_texts(wanted.texts, sight.characters(stamp)):
+                if text.field.id not in self._covered:
+                    self._letterforms.check(stamp, text, letters)
+                evidence = {"field": text.field.id, "page": number, "text": text.text}
+                seen.texts.append(evidence)
         return seen
 
     def _look_cold(
@@ -215,6 +223,13 @@ class Verifier:
                 clip=clip, zoom=zoom, below=below, place=place_for(code, turn, displayed, below)
             )
         return spot
+
+
+def _covered(fields: Sequence[Field]) -> set[str]:
+    """Texts that lie on pictures or codes: of these, the stamp alone shows more than letters."""
+    others = [shape(each) for each in fields if not isinstance(each, TextField)]
+    texts = [each for each in fields if isinstance(each, TextField)]
+    return {text.id for text in texts if any(meet(shape(text), other) for other in others)}
 
 
 def _explained(
