@@ -5,7 +5,9 @@ Proves PSM-009, PSM-010, PSM-011, PSM-015, PSM-016, PSM-019.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -258,6 +260,26 @@ async def test_it_commits_or_vanishes_with_the_caller_s_own_data(
     assert await app.fetchval("select makeready.posm_admit()") == 1
     assert await room.status(found[0].id) == "scheduled"
     assert await unused(room.db) == set()
+
+
+async def test_the_example_of_the_page_runs_for_an_application(
+    room: Cardroom, connect: Connect
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "table-cards.md").read_text("utf-8")
+    (example,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    for found in (await room.template(), await room.restaurant()):
+        example = example.replace("…", str(found), 1)
+    await room.db.execute(
+        "create table public.halls (id integer, cards_asked timestamptz);"
+        "insert into public.halls values (7); grant all on public.halls to makeready_app"
+    )
+    try:
+        await (await connect("makeready_app")).execute(example)
+        assert await room.db.fetchval("select cards_asked is not null from public.halls")
+    finally:
+        await room.db.execute("drop table public.halls")
+    (made,) = await posm.page(room.db)
+    assert made.status == "scheduled"
 
 
 async def test_what_cards_would_read_can_be_asked_before(room: Cardroom) -> None:
