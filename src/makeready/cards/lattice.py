@@ -79,13 +79,17 @@ class Lattice:
         wanted = self._expected(rows)
         found = bytes(self._modules(samples))
         middle = (max(found) + min(found) + 1) // 2
-        lights = list(itertools.compress(found, wanted))
-        darks = list(itertools.compress(found, wanted.translate(_SWAP)))
+        shown = found.translate(_lighter(middle))
+        if shown == wanted:
+            lights = found.translate(None, _BELOW[middle])
+            darks = found.translate(None, _NOT_BELOW[middle])
+        else:
+            lights = bytes(itertools.compress(found, wanted))
+            darks = bytes(itertools.compress(found, wanted.translate(_SWAP)))
         light, dark = min(lights), max(darks)
         ring = b"".join([samples[start:end] for start, end in self._ring])
-        wrong = found.translate(_lighter(middle))
         return Seen(
-            wrong=sum(map(int.__ne__, wrong, wanted)) if wrong != wanted else 0,
+            wrong=sum(map(int.__ne__, shown, wanted)) if shown != wanted else 0,
             darkest_light=light,
             lightest_dark=dark,
             quiet_zone=_darkest(ring, light),
@@ -187,6 +191,7 @@ def _lighter(limit: int) -> bytes:
     return bytes(value >= limit for value in range(256))
 
 
+_BELOW = [bytes(range(limit)) for limit in range(256)]
 _NOT_BELOW = [bytes(range(limit, 256)) for limit in range(256)]
 _SWAP = bytes([1, 0]) + bytes(254)
 _FROM_DIGITS = bytes(1 if value == ord("0") else 0 for value in range(256))

@@ -71,7 +71,7 @@ def guarded() -> Iterator[None]:
         raise CardRefused("card_damaged", {"reason": str(error)[:200]}) from error
 
 
-def opened(pdf: bytes) -> mupdf.PdfDocument:
+def opened(pdf: bytes | memoryview) -> mupdf.PdfDocument:
     """The file, which must need no mending."""
     with guarded():
         stream = mupdf.fz_open_memory(mupdf.python_buffer_data(pdf), len(pdf))

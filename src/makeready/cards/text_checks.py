@@ -67,14 +67,23 @@ def check_in_page(wanted: Sequence[Wanted], found: Sequence[Character]) -> None:
 
 
 def _check_place(wanted: Wanted, found: Sequence[Character]) -> None:
+    if not all(is_painted for _, _, is_painted, _ in found):
+        raise CardRefused("card_text_invisible", _about(wanted) | {"text": wanted.text})
     limit = MAX_EXCESS_MM + _OVERHANG * wanted.size * MM_PER_POINT
-    for _, box, is_painted, _ in found:
-        excess = _outside(box, wanted)
-        if excess > limit:
-            facts = {"excess": round(excess, 2), "text": wanted.text}
-            raise CardRefused("card_text_outside", _about(wanted) | facts)
-        if not is_painted:
-            raise CardRefused("card_text_invisible", _about(wanted) | {"text": wanted.text})
+    boxes = [box for _, box, *_ in found]
+    if _is_upright(wanted.to_field):
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        boxes = [(min(lefts), min(tops), max(rights), max(bottoms))]
+    excess = max(_outside(box, wanted) for box in boxes)
+    if excess > limit:
+        facts = {"excess": round(excess, 2), "text": wanted.text}
+        raise CardRefused("card_text_outside", _about(wanted) | facts)
+
+
+def _is_upright(matrix: Matrix) -> bool:
+    """Whether boxes stay boxes."""
+    a, b, *_ = matrix
+    return min(abs(a), abs(b)) < 1e-9
 
 
 def _difference(wanted: Sequence[Wanted], found: Sequence[Character], drawn: str) -> CardRefused:

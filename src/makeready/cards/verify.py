@@ -75,6 +75,7 @@ class Verifier:
         self._fields: Mapping[str, Field] = {each.id: each for each in press.settings.fields}
         self._expectations = Expectations(press.settings, press.rows, pages=len(press.facts.pages))
         self._sha256, self._crc32 = hashlib.sha256(press.prefix), zlib.crc32(press.prefix)
+        self._room = bytearray()
         self._letterforms = Letterforms(press.assets)
         self._covered = _covered(press.settings.fields)
         self._stamps: Stamps | None = None
@@ -92,16 +93,16 @@ class Verifier:
         all where that is cheap.
         """
         try:
-            whole = self._press.whole(card)
-            self._check_sums(card, whole)
-            return self._look(card, whole, cold)
+            self._check_sums(card)
+            return self._look(card, cold)
         except CardRefused as refusal:
             raise refusal.of(self._expectations.label(card.index)) from refusal.__cause__
 
-    def _check_sums(self, card: Card, whole: bytes) -> None:
+    def _check_sums(self, card: Card) -> None:
         digest = self._sha256.copy()
         digest.update(card.tail)
-        sums = len(whole), zlib.crc32(card.tail, self._crc32), digest.digest()
+        size = len(self._press.prefix) + len(card.tail)
+        sums = size, zlib.crc32(card.tail, self._crc32), digest.digest()
         if sums != (card.byte_count, card.crc32, card.sha256):
             raise CardRefused("card_damaged", {"reason": "sums"})
 
@@ -114,11 +115,19 @@ class Verifier:
         turn, rest = divmod(index, self._press.settings.cold_every)
         return () if rest or cold is False else (pages[turn % len(pages)],)
 
-    def _look(self, card: Card, whole: bytes, cold: bool | None) -> dict[str, Any]:
-        document = sight.opened(whole)
+    def _whole(self, card: Card) -> memoryview:
+        """The file, until the next one: room for millions of bytes is not cheap to come by."""
+        start, end = len(self._press.prefix), card.byte_count
+        if end > len(self._room):
+            self._room = bytearray(self._press.prefix) + bytes(2 * len(card.tail))
+        self._room[start:end] = card.tail
+        return memoryview(self._room)[:end]
+
+    def _look(self, card: Card, cold: bool | None) -> dict[str, Any]:
+        document = sight.opened(self._whole(card))
         if sight.pages(document) != len(self._press.facts.pages):
             raise CardRefused("card_damaged", {"case": "pages"})
-        stamps = self._stamps or self._begin(document, whole)
+        stamps = self._stamps or self._begin(document, self._press.whole(card))
         is_first = self._stamps is None
         due = self._press.pages if is_first else self._due(card.index, cold)
         expected = self._expectations.of(card, self._displayed)
