@@ -6,9 +6,13 @@ makes room.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
+from anyio import to_thread
+
 from makeready.storage import Storage
+from makeready.storage_errors import StorageUnavailable
 
 MOST_BYTES = 64 << 20
 
@@ -23,12 +27,17 @@ class Blobs:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
     async def get(self, sha256: str, *, bucket: str, key: str) -> bytes:
-        """The bytes of this hash, which lie under this key; raises StorageError."""
+        """The bytes of this hash, which lie under this key; raises StorageError.
+
+        Other bytes than were stored count as not there, and are not remembered.
+        """
         found = self._kept.get(sha256)
         if found is not None:
             self._kept.move_to_end(sha256)
             return found
         found = await self._storage.of_bucket(bucket).get(key)
+        if await to_thread.run_sync(_digest, found) != sha256:
+            raise StorageUnavailable(f"get {key}: these are other bytes than were stored")
         self.keep(sha256, found)
         return found
 
@@ -41,3 +50,7 @@ class Blobs:
         while self._byte_count > self._most_bytes:
             _, forgotten = self._kept.popitem(last=False)
             self._byte_count -= len(forgotten)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -54,6 +54,7 @@ from makeready_http.posm_parts import (
     known_version,
     refuse_errors,
     told,
+    turn,
 )
 from makeready_http.posm_pressing import planned, wish_of
 from makeready_http.posm_reading import (
@@ -150,24 +151,24 @@ async def preview(request: Request) -> Response:
         rows, index = [rows[index]], 0
         found = await findings_of(services, facts_of(template), settings, rows)
     refuse_errors(request, found)
-    order = Order(
-        pdf=await pdf_of(services, template),
-        settings=settings,
-        rows=rows,
-        assets=await assets_of(services, settings),
-    )
-    if body.get("format", "pdf") == "pdf":
-        with told(request):
-            content, _ = await stamping.preview_pdf(order, index)
-        return Response(content, media_type=PDF, headers=NO_STORE)
-    page = body.get("page", 1)
-    if page > len(template.inspection["pages"]):
+    page, is_pdf = body.get("page", 1), body.get("format", "pdf") == "pdf"
+    if not is_pdf and page > len(template.inspection["pages"]):
         said = f"The template has {len(template.inspection['pages'])} pages."
         raise invalid_request(said, field="page", reason="missing")
-    with told(request):
-        content = await stamping.preview_png(
-            order, index, page=page, dpi=body.get("dpi", 100), grid=body.get("grid", False)
+    async with turn(services.previews):
+        order = Order(
+            pdf=await pdf_of(services, template),
+            settings=settings,
+            rows=rows,
+            assets=await assets_of(services, settings),
         )
+        with told(request):
+            if is_pdf:
+                content, _ = await stamping.preview_pdf(order, index)
+                return Response(content, media_type=PDF, headers=NO_STORE)
+            content = await stamping.preview_png(
+                order, index, page=page, dpi=body.get("dpi", 100), grid=body.get("grid", False)
+            )
     return Response(content, media_type=PNG, headers=NO_STORE)
 
 

@@ -6,6 +6,7 @@ GET /posm/generations/{generation_id}/tables/{uuid}    ?format=pdf|png&page&dpi&
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,9 +23,9 @@ from makeready.archive import MEDIA_TYPE, Piece, Span
 from makeready.posm import StoredCard
 from makeready.posm_downloads import archive_of, names_of, title_of
 from makeready.posm_making import GenerationInput
-from makeready.read_ahead import Read
+from makeready.read_ahead import READ_BYTES, Read
 from makeready.storage import Storage
-from makeready.storage_errors import ObjectMissing
+from makeready.storage_errors import ObjectMissing, StorageUnavailable
 from makeready_http.answers import NO_STORE
 from makeready_http.auth import current_staff
 from makeready_http.downloads import Download, answer_download, not_modified
@@ -38,7 +39,7 @@ from makeready_http.operations import (
     admin_operation,
     read_query,
 )
-from makeready_http.posm_parts import PDF, PNG, READ, TAG, asked_generation, told
+from makeready_http.posm_parts import PDF, PNG, READ, TAG, asked_generation, told, turn
 from makeready_http.problems import Problem, invalid_request, not_found
 from makeready_http.services import Services, services_of
 
@@ -110,8 +111,15 @@ async def card(request: Request) -> Response:
     if services.settings.posm_delivery == PRESIGN:
         return await _redirect(services, stored, name)
 
+    if stored.byte_count <= READ_BYTES:
+        body = await _proven(services.storage, stored)
+        made = made_download(body, name, PDF, etag, is_inline=asked["inline"])
+        return answer_download(request, made)
+
     def pieces(first: int, last: int) -> Iterator[Piece]:
-        yield Span(key=stored.key, first=first, last=last)
+        is_whole = last - first + 1 == stored.byte_count
+        crc32 = stored.crc32 if is_whole else None
+        yield Span(key=stored.key, first=first, last=last, crc32=crc32)
 
     return answer_download(
         request,
@@ -125,6 +133,14 @@ async def card(request: Request) -> Response:
             is_inline=asked["inline"],
         ),
     )
+
+
+async def _proven(storage: Storage, stored: StoredCard) -> bytes:
+    """The card as it was verified; StorageUnavailable for other bytes."""
+    body = await storage.of_bucket(stored.bucket).get(stored.key)
+    if hashlib.sha256(body).digest() != stored.sha256:
+        raise StorageUnavailable(f"get {stored.key}: these are other bytes than were stored")
+    return body
 
 
 async def _redirect(services: Services, stored: StoredCard, name: str) -> Response:
@@ -141,10 +157,11 @@ async def _redirect(services: Services, stored: StoredCard, name: str) -> Respon
 async def _picture(
     request: Request, stored: StoredCard, name: str, etag: str, asked: Mapping[str, Any]
 ) -> Response:
-    storage = services_of(request).storage.of_bucket(stored.bucket)
-    pdf = await storage.get(stored.key)
-    with told(request):
-        image = await stamping.page_image(pdf, page=asked["page"], dpi=asked["dpi"])
+    services = services_of(request)
+    async with turn(services.previews):
+        pdf = await _proven(services.storage, stored)
+        with told(request):
+            image = await stamping.page_image(pdf, page=asked["page"], dpi=asked["dpi"])
     return answer_download(
         request,
         made_download(

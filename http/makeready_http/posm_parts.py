@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
+import anyio
 from starlette.requests import Request
 
 from makeready.cards import wording
@@ -16,7 +17,7 @@ from makeready.stamping import Problem as Finding
 from makeready_http.inputs import path_uuid
 from makeready_http.languages import Language, language_of
 from makeready_http.operations import TEXT, TRUTH, WHOLE, Schema, array, record
-from makeready_http.problems import Problem, invalid_request, not_found
+from makeready_http.problems import Problem, invalid_request, not_found, retry_after
 
 READ = "posm:read"
 WRITE = "posm:write"
@@ -24,6 +25,7 @@ TAG = "table cards"
 PDF = "application/pdf"
 PNG = "image/png"
 SHOWN_FINDINGS = 100
+TURN_S = 20.0
 
 _ALLOWED = {
     "template_not_pdf": [PDF],
@@ -62,6 +64,20 @@ def finding_items(request: Request, found: Iterable[Finding]) -> list[dict[str, 
     language = language_of(request)
     ordered = sorted(found, key=lambda each: not each.is_error)
     return [finding_item(each, language) for each in ordered[:SHOWN_FINDINGS]]
+
+
+@asynccontextmanager
+async def turn(limiter: anyio.CapacityLimiter) -> AsyncIterator[None]:
+    """One of the few places for work that takes time and memory; 503 when none gets free."""
+    with anyio.move_on_after(TURN_S) as patience:
+        await limiter.acquire()
+    if patience.cancelled_caught:
+        text = "Too many ask for cards at this moment."
+        raise Problem("queue_unavailable", text, headers=retry_after())
+    try:
+        yield
+    finally:
+        limiter.release()
 
 
 @contextmanager

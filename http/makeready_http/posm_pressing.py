@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import anyio
 from starlette.requests import Request
 
 from makeready import posm, posm_making, posm_templates
@@ -22,14 +21,13 @@ from makeready.shapes import MAX_PROBLEMS, cut, problem, shown
 from makeready.staff import Staff
 from makeready.stamping import Problem as Finding
 from makeready_http.auth import acting
-from makeready_http.posm_parts import refuse_errors
+from makeready_http.posm_parts import refuse_errors, turn
 from makeready_http.posm_reading import facts_of, findings_of, refuse_deep
-from makeready_http.problems import Problem, retry_after
+from makeready_http.problems import Problem
 from makeready_http.services import Services, services_of
 
 ROW_MOST = 100
 TRIES = 3
-TURN_S = 20.0  # for one of the few presses that are checked at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +118,7 @@ async def planned(services: Services, wish: Wish, author: str) -> Plan:
 async def pressed(request: Request, member: Staff, wish: Wish, key: str) -> GenerationMade:
     """The generation of this press, or the one that the same press has made before."""
     services = services_of(request)
-    with anyio.move_on_after(TURN_S) as patience:
-        await services.presses.acquire()
-    if patience.cancelled_caught:
-        text = "Too many ask for cards at this moment."
-        raise Problem("queue_unavailable", text, headers=retry_after())
-    try:
+    async with turn(services.presses):
         for _ in range(TRIES):
             seen = await posm.seen(
                 services.pool,
@@ -143,8 +136,6 @@ async def pressed(request: Request, member: Staff, wish: Wish, key: str) -> Gene
                 return await _written(request, member, wish, key, plan)
             except _Changed:
                 continue
-    finally:
-        services.presses.release()
     text = "The tables change while they are checked; nothing was asked for."
     raise Problem("conflict", text, details={"reason": "tables_change"})
 

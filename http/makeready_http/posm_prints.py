@@ -48,7 +48,7 @@ from makeready_http.posm_files import (
     made_download,
     order_of,
 )
-from makeready_http.posm_parts import PDF, READ, TAG, asked_generation, told
+from makeready_http.posm_parts import PDF, READ, TAG, asked_generation, told, turn
 from makeready_http.services import Services, services_of
 
 Make = Callable[[Order, Sequence[int], Mapping[int, bytes]], Awaitable[bytes]]
@@ -136,8 +136,10 @@ async def _made(
     digests = {
         place: card.sha256 for place, card in enumerate(order.cards) if card.sha256 is not None
     }
-    with told(request):
-        body = await make(await _frozen(services_of(request), order), wanted.indexes, digests)
+    services = services_of(request)
+    async with turn(services.prints):
+        with told(request):
+            body = await make(await _frozen(services, order), wanted.indexes, digests)
     _log.info(
         "posm_print_made",
         generation_id=str(order.id),

@@ -31,6 +31,7 @@ from makeready_http.posm_parts import (
     known_version,
     path_page,
     told,
+    turn,
 )
 from makeready_http.posm_reading import (
     asked_template,
@@ -98,15 +99,17 @@ async def show_page(request: Request) -> Response:
     same = not_modified(request, tag)
     if same is not None:
         return same
-    content = await pdf_of(services_of(request), template)
-    with told(request):
-        image = await stamping.page_image(
-            content,
-            page=page,
-            dpi=asked["dpi"],
-            grid=asked["grid"],
-            settings=template.settings,
-        )
+    services = services_of(request)
+    async with turn(services.previews):
+        content = await pdf_of(services, template)
+        with told(request):
+            image = await stamping.page_image(
+                content,
+                page=page,
+                dpi=asked["dpi"],
+                grid=asked["grid"],
+                settings=template.settings,
+            )
     return Response(image, media_type=PNG, headers=validators(tag))
 
 

@@ -32,7 +32,8 @@ POOL_SIZE = 10
 TURN_S = 5.0  # for a connection; a client behind it is answered 503 and may come again
 START_PATIENCE_S = 5.0  # then the service starts without its database
 WRITE_TRIES = 3
-HEAVY = 2  # bodies, designs or presses looked at at a time; more would share the same processor
+HEAVY = 2  # bodies, designs, presses or prints at a time; more would share the same processor
+PREVIEWS = 8  # that wait for their helper with a template in memory
 
 MEND = {  # by step; a log line that only names an error helps nobody at night
     "database": "see that the database runs, DATABASE_URL names it, `makeready migrate` has run",
@@ -56,6 +57,8 @@ class Services:
         self.bodies = anyio.CapacityLimiter(HEAVY)
         self.designs = anyio.CapacityLimiter(HEAVY)
         self.presses = anyio.CapacityLimiter(HEAVY)
+        self.prints = anyio.CapacityLimiter(HEAVY)
+        self.previews = anyio.CapacityLimiter(PREVIEWS)
         self.passwords = anyio.CapacityLimiter(passwords.AT_ONCE)
         self.sms = sms.code_sender(settings)
         self._control = Control(settings, "makeready_http")

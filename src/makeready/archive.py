@@ -56,6 +56,8 @@ class Span:
     key: str
     first: int
     last: int
+    crc32: int | None = None
+    """Of its bytes, where that is known: other bytes than were stored are not handed on whole."""
 
     @property
     def byte_count(self) -> int:
@@ -102,7 +104,9 @@ class Archive:
             if at >= stop:
                 return
             yield from _cut(head, len(head), at, first, stop)
-            yield from _cut(entry.source, entry.byte_count, at + len(head), first, stop)
+            yield from _cut(
+                entry.source, entry.byte_count, at + len(head), first, stop, crc32=entry.crc32
+            )
         yield from _cut(self._tail, len(self._tail), self._tail_at, first, stop)
 
     def _digest(self, listing: bytes) -> str:
@@ -113,14 +117,23 @@ class Archive:
         return digest.hexdigest()[:32]
 
 
-def _cut(source: str | bytes, byte_count: int, at: int, first: int, stop: int) -> Iterator[Piece]:
+def _cut(
+    source: str | bytes,
+    byte_count: int,
+    at: int,
+    first: int,
+    stop: int,
+    *,
+    crc32: int | None = None,
+) -> Iterator[Piece]:
     """What lies between `first` and `stop` of something that begins at `at`."""
     low, high = max(first - at, 0), min(stop - at, byte_count)
     if low < high:
         if isinstance(source, bytes):
             yield source[low:high]
         else:
-            yield Span(key=source, first=low, last=high - 1)
+            is_whole = high - low == byte_count
+            yield Span(key=source, first=low, last=high - 1, crc32=crc32 if is_whole else None)
 
 
 def _headers(entry: Entry, at: int, made_at: datetime) -> tuple[bytes, bytes]:

@@ -57,6 +57,8 @@ class Helper:
         """Held for an instant, so that a signal hits the helper of its own question or nobody."""
         self._process: subprocess.Popen[bytes] | None = None
         self._current: _Turn | None = None
+        self._askers = anyio.CapacityLimiter(1)
+        """Others wait in the loop: in threads they would take those of everybody else."""
         atexit.register(self.stop)
 
     async def ask(self, question: bytes, *, timeout_s: float) -> bytes:
@@ -67,7 +69,12 @@ class Helper:
         mine = _Turn()
         try:
             return await anyio.to_thread.run_sync(
-                self._ask, mine, question, timeout_s, abandon_on_cancel=True
+                self._ask,
+                mine,
+                question,
+                timeout_s,
+                abandon_on_cancel=True,
+                limiter=self._askers,
             )
         finally:
             self._end_turn(mine)

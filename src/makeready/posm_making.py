@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint
 from makeready.cards.order import Order
 from makeready.cards.values import Row
 from makeready.db import Executor, one
+from makeready.faults import first_of
 from makeready.jobs import Lease
 from makeready.posm import row_of
 from makeready.storage import ObjectFacts, kept, object_of
@@ -145,9 +146,12 @@ async def order_of(
             raise StorageUnavailable(f"get {file.key}: these are other bytes than were stored")
         found[name] = body
 
-    async with anyio.create_task_group() as group:
-        for name, file in {"": given.template, **given.assets}.items():
-            group.start_soon(bring, name, file)
+    try:
+        async with anyio.create_task_group() as group:
+            for name, file in {"": given.template, **given.assets}.items():
+                group.start_soon(bring, name, file)
+    except ExceptionGroup as several:
+        raise first_of(several) from None
     return Order(
         pdf=found[""],
         settings=given.settings,

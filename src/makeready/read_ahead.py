@@ -9,6 +9,7 @@ fill the memory, yet each goes on with one read at least.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ async def deliver(pieces: Iterable[Piece], read: Read, take: Take) -> None:
     """Hands all bytes of the pieces to `take`, in order.
 
     Raises StorageError where an object is not, or not whole, to be had: all before it was taken.
+    So it does before the end of one whose bytes are not those of its CRC-32.
     TimeoutError when `take` does not return for a minute. Whatever is still being read then ends.
     """
     streams = _streams_of_process()
@@ -104,13 +106,30 @@ _Chunks: TypeAlias = "asyncio.Queue[bytes | StorageError | None]"
 """What one read brings; None at its end."""
 
 
+@dataclass(slots=True)
+class _Sum:
+    """What the bytes of one span add up to."""
+
+    span: Span
+    found: int = 0
+    byte_count: int = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Raises StorageError when the last of them is here, and they are others than stored."""
+        self.found = zlib.crc32(chunk, self.found)
+        self.byte_count += len(chunk)
+        is_whole = self.byte_count == self.span.byte_count
+        if is_whole and self.span.crc32 not in {None, self.found}:
+            raise StorageError(f"get {self.span.key}: these are other bytes than were stored")
+
+
 class _Delivery:
     """One stream."""
 
     def __init__(self, read: Read, take: Take, streams: _Streams) -> None:
         self._read, self._take = read, take
         self._window = _Window(streams)
-        self._line: asyncio.Queue[bytes | _Chunks | None] = asyncio.Queue(AHEAD)
+        self._line: asyncio.Queue[bytes | tuple[_Chunks, _Sum] | None] = asyncio.Queue(AHEAD)
         self._batch: list[bytes] = []
         self._batched = self._owed = 0
 
@@ -122,7 +141,7 @@ class _Delivery:
                 if isinstance(item, bytes):
                     await self._hand_on(item)
                 else:
-                    await self._hand_on_all(item)
+                    await self._hand_on_all(*item)
         except StorageError:
             await self._flush()  # whoever takes it may go on from here later
             raise
@@ -130,14 +149,16 @@ class _Delivery:
 
     async def _ask(self, pieces: Iterable[Piece], tasks: TaskGroup) -> None:
         """Begins reads as the window allows."""
-        for piece in _in_parts(pieces):
+        for piece in pieces:
             if isinstance(piece, bytes):
                 await self._line.put(piece)
-            else:
-                await self._window.begin_read(piece.byte_count)
+                continue
+            total = _Sum(piece)
+            for part in _in_parts(piece):
+                await self._window.begin_read(part.byte_count)
                 chunks: _Chunks = asyncio.Queue()
-                tasks.start_soon(self._fetch, piece, chunks)
-                await self._line.put(chunks)
+                tasks.start_soon(self._fetch, part, chunks)
+                await self._line.put((chunks, total))
         await self._line.put(None)
 
     async def _fetch(self, span: Span, chunks: _Chunks) -> None:
@@ -168,10 +189,11 @@ class _Delivery:
             raise failure
         return span
 
-    async def _hand_on_all(self, chunks: _Chunks) -> None:
+    async def _hand_on_all(self, chunks: _Chunks, total: _Sum) -> None:
         while (chunk := await self._next(chunks)) is not None:
             if isinstance(chunk, StorageError):
                 raise chunk
+            total.add(chunk)
             self._owed += len(chunk)
             await self._hand_on(chunk)
 
@@ -197,15 +219,10 @@ class _Delivery:
         self._owed = 0
 
 
-def _in_parts(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def _in_parts(span: Span) -> Iterator[Span]:
     """The same bytes with no span longer than one read."""
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            yield piece
-            continue
-        for first in range(piece.first, piece.last + 1, READ_BYTES):
-            last = min(first + READ_BYTES - 1, piece.last)
-            yield Span(key=piece.key, first=first, last=last)
+    for first in range(span.first, span.last + 1, READ_BYTES):
+        yield Span(key=span.key, first=first, last=min(first + READ_BYTES - 1, span.last))
 
 
 def _after(span: Span, chunk: bytes) -> Span:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from makeready.aside import Helper, HelperLost
@@ -150,6 +152,19 @@ async def test_the_turns_of_others_do_not_count_as_ones_own_time(
     assert await helper.ask(b"ab", timeout_s=10) == b"ba"
     assert await nap == b"pan"
     assert at_work == [False, False], "the time of a question begins with its turn"
+
+
+async def test_those_who_wait_take_no_thread_from_others(helper: Helper) -> None:
+    await helper.ask(b"pid", timeout_s=10)
+    nap = asyncio.create_task(helper.ask(b"nap", timeout_s=10))
+    await until(lambda: helper._current is not None, what="the turn of another")
+    most = int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+    crowd = [asyncio.create_task(helper.ask(b"ab", timeout_s=10)) for _ in range(most)]
+    while helper._askers.statistics().tasks_waiting < most:
+        await anyio.lowlevel.checkpoint()
+    await anyio.to_thread.run_sync(lambda: None)
+    assert not nap.done(), "work that needs no helper waits for none"
+    assert set(await asyncio.gather(*crowd)) == {b"ba"}
 
 
 async def test_the_event_loop_does_not_wait_for_the_end_of_a_helper(

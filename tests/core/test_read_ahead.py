@@ -6,6 +6,7 @@ Proves PSM-032.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
@@ -216,6 +217,19 @@ async def test_a_store_that_takes_no_notice_of_the_range_is_found_out() -> None:
 
     with pytest.raises(StorageError, match="more bytes than were asked for"):
         await deliver([Span(key="a", first=3, last=5)], whole, Taker())
+
+
+async def test_an_object_of_other_bytes_is_not_handed_on_to_its_end_psm_032() -> None:
+    store, taker = Store({"a": b"as it was stored", "b": b"and here it is not"}), Taker()
+    stored = {"a": b"as it was stored", "b": b"and here it is too"}
+    pieces: list[Piece] = [
+        Span(key=key, first=0, last=len(body) - 1, crc32=zlib.crc32(body))
+        for key, body in stored.items()
+    ]
+    with pytest.raises(StorageError, match="get b: these are other bytes than were stored"):
+        await deliver([*pieces, b"end"], store.read, taker)
+    assert bytes(taker.taken).startswith(stored["a"])
+    assert len(taker.taken) < len(stored["a"]) + len(stored["b"])
 
 
 async def test_a_taker_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Proves PSM-031, PSM-032, PSM-035.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import zipfile
@@ -18,13 +19,16 @@ import httpx2
 import pymupdf
 import pytest
 
-from makeready import posm, restaurants
+from makeready import posm, restaurants, stamping
 from makeready.config import Settings
 from makeready.storage import Storage
+from makeready_http import posm_files, posm_parts
+from makeready_http.services import HEAVY
 from tests.support.card_templates import heavy, settings_for
 from tests.support.generating import Cardroom
 from tests.support.made_cards import Made, codes, link, made_cards
 from tests.support.service import Member, error_code, member, serving
+from tests.support.waiting import until
 
 MakeCards = Callable[..., Awaitable[Made]]
 
@@ -134,6 +138,60 @@ async def test_a_card_that_storage_lost_is_told_before_the_first_byte_psm_032(
     await storage.put(made.cards[1].key, b"half a card")
     assert error_code(await made.get("archive")) == "conflict"
     assert (await made.get(f"tables/{made.cards[0].uuid}")).status_code == 200
+
+
+async def test_other_bytes_than_were_verified_are_not_handed_out_psm_031_psm_032(
+    make: MakeCards, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make(3)
+    card = made.cards[1]
+    body = await storage.get(card.key)
+    await storage.put(card.key, body[:5000] + b"?" + body[5001:])
+
+    for path in (f"tables/{card.uuid}", f"tables/{card.uuid}?format=png"):
+        answer = await made.get(path)
+        assert (answer.status_code, error_code(answer)) == (503, "storage_unavailable")
+    with pytest.raises(httpx2.RemoteProtocolError):  # it breaks off, which a client notices
+        await made.get("archive")
+    monkeypatch.setattr(posm_files, "READ_BYTES", 1000)  # one that is sent while it is read
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await made.get(f"tables/{card.uuid}")
+    await storage.put(card.key, body)
+    assert (await made.get(f"tables/{card.uuid}")).content == body
+
+
+async def test_a_template_of_other_bytes_is_not_remembered(
+    make: MakeCards, storage: Storage
+) -> None:
+    made = await make(1)
+    ((key, _),) = (await storage.sizes("posm/templates/")).items()
+    body = await storage.get(key)
+    await storage.put(key, body[:-1])
+    assert error_code(await made.get("print.pdf")) == "storage_unavailable"
+    await storage.put(key, body)
+    assert (await made.get("print.pdf")).status_code == 200
+
+
+async def test_few_print_at_a_time_and_others_may_come_again(
+    make: MakeCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, at_work, go_on = await make(1), 0, asyncio.Event()
+
+    async def slow(*_: object) -> bytes:
+        nonlocal at_work
+        at_work += 1
+        await go_on.wait()
+        return b"%PDF"
+
+    monkeypatch.setattr(stamping, "print_file", slow)
+    monkeypatch.setattr(posm_parts, "TURN_S", 0.1)
+    first = [asyncio.create_task(made.get("print.pdf")) for _ in range(HEAVY)]
+    await until(lambda: at_work == HEAVY, what="prints at work")
+    refused = await made.get("print.pdf")
+    assert (refused.status_code, error_code(refused)) == (503, "queue_unavailable")
+    assert "retry-after" in refused.headers
+    go_on.set()
+    assert [answer.status_code for answer in await asyncio.gather(*first)] == [200] * HEAVY
 
 
 async def test_one_card_is_shown_as_pdf_and_picture_psm_031(make: MakeCards) -> None:
