@@ -131,6 +131,8 @@ class Operation:
     """Whether it takes `Idempotency-Key`."""
     can_wait: bool = False
     """Whether it takes `Prefer: wait=N`."""
+    wait_errors: tuple[str, ...] = ("render_failed", "job_cancelled")
+    """Codes of what was waited for and went wrong; none where the answer says so itself."""
 
     @property
     def name(self) -> str:
@@ -154,7 +156,7 @@ class Operation:
         if self.is_idempotent:
             found.append("idempotency_mismatch")
         if self.can_wait:
-            found += ["render_failed", "job_cancelled"]
+            found += self.wait_errors
         found += ["queue_unavailable", "internal_error"]
         return tuple(dict.fromkeys(found))
 

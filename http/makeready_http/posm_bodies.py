@@ -101,7 +101,11 @@ GENERATION: Mapping[str, Schema] = {
     "scheduled_at": nullable(TIME),
     "started_at": nullable(TIME),
     "finished_at": nullable(TIME),
-    "deleted_at": nullable(TIME),
+    "deleted_at": {
+        **nullable(TIME),
+        "description": "Since when nothing of it can be downloaded; it is `deleted` as soon as"
+        " the last file is gone.",
+    },
 }
 _CARD: Mapping[str, Schema] = {
     "uuid": ID,

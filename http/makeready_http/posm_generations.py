@@ -213,6 +213,7 @@ OPERATIONS = (
         body=GENERATE,
         is_idempotent=True,
         can_wait=True,
+        wait_errors=(),
         answers={
             200: Answer(
                 description="The same press has made it before.",

@@ -87,6 +87,12 @@ def test_what_makes_a_thing_takes_a_key() -> None:
     assert lacking == without
 
 
+def test_only_renders_answer_with_the_end_of_a_render() -> None:
+    told = {each.tag for each in OPERATIONS if "render_failed" in each.all_errors()}
+    assert told
+    assert "table cards" not in told
+
+
 async def test_the_document_is_served(service: Service) -> None:
     found = (await service.client.get("/openapi.json")).json()
     assert found["openapi"] == "3.1.0"
