@@ -50,7 +50,7 @@ ASSET_BYTES = 20 << 20
 NAME_LENGTH = 200
 
 _LIST: Mapping[str, Schema] = {"kind": {**TEXT, "enum": list(posm_templates.ASSET_KINDS)}, **PAGE}
-_LIMITS = Limits(body_bytes=ASSET_BYTES + (64 << 10), parts=2, of_path={"file": ASSET_BYTES})
+_LIMITS = Limits(body_bytes=ASSET_BYTES + (64 << 10), parts=20, of_path={"file": ASSET_BYTES})
 _log = structlog.get_logger(__name__)
 
 

@@ -111,7 +111,7 @@ async def create(request: Request) -> Response:
     most = (await posm_templates.policy(services.pool)).max_template_bytes
     limits = Limits(
         body_bytes=most + SETTINGS_BYTES + FORM_BYTES,
-        parts=4,
+        parts=20,
         of_path={"pdf": most, "meta": SETTINGS_BYTES},
     )
     async with received(request, limits) as upload:
