@@ -166,6 +166,6 @@ comment on function makeready.posm_admit_next() is
   'posm_admit for whoever has just made room, or asks for it; where it cannot be had at once, it is left to the chore. Internal.';
 
 grant execute on function makeready.posm_link_seed(text) to makeready_ops;
-grant execute on function makeready.posm_policy_read(), makeready.posm_link(uuid, text) to makeready_http, makeready_worker, makeready_ops;
+grant execute on function makeready.posm_policy_read(), makeready.posm_link(uuid, text) to makeready_http, makeready_ops;
 grant execute on function makeready.posm_policy_set(integer, integer, integer, integer, bigint, text, text) to makeready_http, makeready_ops;
 grant execute on function makeready.posm_admit(integer) to makeready_app, makeready_http, makeready_worker, makeready_ops;

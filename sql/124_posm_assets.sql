@@ -133,4 +133,3 @@ grant execute on function
   makeready.posm_asset_add(text, text, jsonb, jsonb, text), makeready.posm_asset_delete(uuid, text),
   makeready.posm_asset_list(text, bytea[], integer, uuid, uuid)
 to makeready_http, makeready_ops;
-grant execute on function makeready.posm_asset_list(text, bytea[], integer, uuid, uuid) to makeready_worker;

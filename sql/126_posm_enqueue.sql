@@ -385,5 +385,5 @@ comment on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, json
   'What posm_enqueue would answer before it looks at tables: the generation that this key has made, or its refusals; no row: it may be asked for. For callers who check settings first, which takes its time. MR404, MR403, MR422 idempotency_mismatch, MR409.';
 
 grant execute on function makeready.posm_enqueue(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text, boolean)
-  to makeready_app, makeready_http, makeready_worker, makeready_ops;
+  to makeready_app, makeready_http, makeready_ops;
 grant execute on function makeready.posm_seen(uuid, uuid, uuid[], jsonb, integer, jsonb, text, text) to makeready_http, makeready_ops;

@@ -224,3 +224,22 @@ async def test_a_press_that_is_refused_leaves_the_gate_open(
         with pytest.raises(MakereadyError):
             await room.press(uuid4(), uuid4())
         assert await posm.admit(await connect()) == 0
+
+
+async def test_workers_and_applications_may_call_what_they_need_and_no_more(
+    room: Cardroom,
+) -> None:
+    granted = await room.db.fetch(
+        "select r.role, array_agg(p.proname::text order by p.proname) as names"
+        "  from unnest($1::text[]) r (role)"
+        "  join pg_catalog.pg_proc p on has_function_privilege(r.role, p.oid, 'execute')"
+        " where p.pronamespace = 'makeready'::regnamespace"
+        "   and (p.proname like 'posm%' or p.proname like 'restaurant%')"
+        " group by r.role",
+        ["makeready_worker", "makeready_app"],
+    )
+    work = ["posm_begin", "posm_cards_keep", "posm_finish", "posm_input", "posm_input_cards"]
+    assert {row["role"]: row["names"] for row in granted} == {
+        "makeready_worker": ["posm_admit", *work],
+        "makeready_app": ["posm_admit", "posm_enqueue"],
+    }
