@@ -23,6 +23,7 @@ from makeready.cards.discovery import settings_from
 from makeready.cards.order import Order
 from makeready.cards.press import STAMPER, Press
 from makeready.cards.problems import CardsRefused
+from makeready.cards.reading import READING_DPI, read_codes
 from makeready.cards.template import inspect
 from tests.support.card_templates import heavy, light, order_for, rows, settings_for, turned
 from tests.support.card_zoo import code_at, plain, stamped, widget
@@ -51,6 +52,20 @@ def unsound(pdf: bytes) -> list[str]:
     """What qpdf has against it."""
     with pikepdf.open(io.BytesIO(pdf), attempt_recovery=False) as document:
         return [*document.get_warnings(), *document.check_pdf_syntax()]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("box_mm", [53, 24.6], ids=["usual", "modules of 0.6 mm"])
+def test_psm_026_every_card_is_read_as_printed_and_at_half_its_size(
+    name: str, box_mm: float
+) -> None:
+    maker, pages = TEMPLATES[name]
+    press = Press.open(order_for(maker(), 12, pages=pages, width=box_mm, height=box_mm))
+    for index, row in enumerate(press.rows):
+        pdf = press.whole(press.stamp(index))
+        for dpi in (READING_DPI, READING_DPI / 2):
+            found = [codes for codes in read_codes(pdf, dpi=dpi) if codes]
+            assert found == [[row["table"]["url"]]] * len(pages), (index, dpi)
 
 
 def test_a_card_is_the_common_prefix_and_a_small_tail(made: tuple[bytes, Press]) -> None:
