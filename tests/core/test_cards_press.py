@@ -60,7 +60,7 @@ def test_psm_026_every_card_is_read_as_printed_and_at_half_its_size(
     name: str, box_mm: float
 ) -> None:
     maker, pages = TEMPLATES[name]
-    press = Press.open(order_for(maker(), 12, pages=pages, width=box_mm, height=box_mm))
+    press = Press.open(order_for(maker(), 4, pages=pages, width=box_mm, height=box_mm))
     for index, row in enumerate(press.rows):
         pdf = press.whole(press.stamp(index))
         for dpi in (READING_DPI, READING_DPI / 2):

@@ -21,7 +21,7 @@ from makeready.cards.reading import read_codes
 from makeready.posm_templates import policy
 from makeready.storage import Storage
 from tests.support.card_office import pressed, restaurant, seated, sent, template
-from tests.support.card_templates import settings_for
+from tests.support.card_templates import settings_for, turned
 from tests.support.card_zoo import plain
 from tests.support.generating import LINK, Cardroom
 from tests.support.service import Member, error_code
@@ -261,6 +261,23 @@ async def test_too_many_tables_are_refused(
     where, what = await restaurant(operator), (await template(operator))["id"]
     answer = await pressed(operator, what, restaurant_id=where)
     assert answer.json()["error"]["details"][0]["code"] == "too_many_tables"
+
+
+async def test_fields_are_copied_from_another_template(operator: Member) -> None:
+    source = await template(operator)
+    target = await template(operator, turned(), settings=None)
+    path = f"/posm/templates/{target['id']}/copy-fields"
+    some = await operator.post(path, json={"template_id": source["id"], "field_ids": ["label"]})
+    assert some.status_code == 200, some.text
+    assert [each["id"] for each in some.json()["template"]["settings"]["fields"]] == ["label"]
+    whole = await operator.post(path, json={"template_id": source["id"]})
+    assert whole.json()["template"]["settings"] == settings_for()
+    lost = await operator.post(path, json={"template_id": source["id"], "field_ids": ["x"]})
+    assert lost.status_code == 422
+    (problem,) = lost.json()["error"]["details"]
+    assert (problem["path"], problem["code"]) == ("field_ids[0]", "unknown_field")
+    unknown = await operator.post(path, json={"template_id": str(uuid4())})
+    assert (unknown.status_code, error_code(unknown)) == (404, "template_not_found")
 
 
 async def test_the_schema_of_settings_is_there_for_editors(viewer: Member) -> None:

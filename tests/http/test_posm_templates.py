@@ -350,21 +350,6 @@ async def test_pages_are_drawn_with_a_grid_or_without(operator: Member, viewer: 
     assert (await viewer.get(f"{path}/1.png?dpi=9000")).status_code == 400
 
 
-async def test_fields_are_copied_from_another_template(operator: Member) -> None:
-    source = await template(operator)
-    target = await template(operator, turned(), settings=None)
-    path = f"/posm/templates/{target['id']}/copy-fields"
-    some = await operator.post(path, json={"template_id": source["id"], "field_ids": ["label"]})
-    assert some.status_code == 200, some.text
-    assert [each["id"] for each in some.json()["template"]["settings"]["fields"]] == ["label"]
-    whole = await operator.post(path, json={"template_id": source["id"]})
-    assert whole.json()["template"]["settings"] == settings_for()
-    lost = await operator.post(path, json={"template_id": source["id"], "field_ids": ["x"]})
-    assert found_in(lost) == {"field_ids[0]": "unknown_field"}
-    unknown = await operator.post(path, json={"template_id": str(uuid4())})
-    assert (unknown.status_code, error_code(unknown)) == (404, "template_not_found")
-
-
 async def test_without_storage_nothing_is_entered(
     operator: Member, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
