@@ -92,21 +92,25 @@ class _Wanted:
 async def print_file(request: Request) -> Response:
     """All cards in one PDF, what they share in it once."""
     await current_staff(request, READ)
-    wanted = await _wanted(request)
-    return await _made(request, wanted, "print", "", stamping.print_file)
+    async with turn(services_of(request).prints):
+        wanted = await _wanted(request)
+        return await _made(request, wanted, "print", "", stamping.print_file)
 
 
 async def sheet_file(request: Request) -> Response:
     """The cards several up on sheets, with crop marks."""
     await current_staff(request, READ)
     asked = read_query(request, _SHEET)
-    wanted = await _wanted(request)
-    sheet = _sheet(wanted.order.settings, asked)
+    async with turn(services_of(request).prints):
+        wanted = await _wanted(request)
+        sheet = _sheet(wanted.order.settings, asked)
 
-    async def make(order: Order, indexes: Sequence[int], digests: Mapping[int, bytes]) -> bytes:
-        return await stamping.sheets(order, indexes, sheet, digests)
+        async def make(
+            order: Order, indexes: Sequence[int], digests: Mapping[int, bytes]
+        ) -> bytes:
+            return await stamping.sheets(order, indexes, sheet, digests)
 
-    return await _made(request, wanted, "sheet", repr(asdict(sheet)), make)
+        return await _made(request, wanted, "sheet", repr(asdict(sheet)), make)
 
 
 async def _wanted(request: Request) -> _Wanted:
@@ -137,9 +141,8 @@ async def _made(
         place: card.sha256 for place, card in enumerate(order.cards) if card.sha256 is not None
     }
     services = services_of(request)
-    async with turn(services.prints):
-        with told(request):
-            body = await make(await _frozen(services, order), wanted.indexes, digests)
+    with told(request):
+        body = await make(await _frozen(services, order), wanted.indexes, digests)
     _log.info(
         "posm_print_made",
         generation_id=str(order.id),

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
@@ -21,9 +21,10 @@ import pytest
 
 from makeready import posm, restaurants, stamping
 from makeready.config import Settings
+from makeready.posm_making import GenerationInput
 from makeready.storage import Storage
-from makeready_http import posm_files, posm_parts
-from makeready_http.services import HEAVY
+from makeready_http import posm_files, posm_parts, posm_prints
+from makeready_http.services import HEAVY, Services
 from tests.support.card_templates import heavy, settings_for
 from tests.support.generating import Cardroom
 from tests.support.made_cards import Made, codes, link, made_cards
@@ -183,13 +184,21 @@ async def test_few_print_at_a_time_and_others_may_come_again(
         await go_on.wait()
         return b"%PDF"
 
+    read: list[UUID] = []
+
+    async def order_of(services: Services, generation: UUID) -> GenerationInput:
+        read.append(generation)
+        return await posm_files.order_of(services, generation)
+
     monkeypatch.setattr(stamping, "print_file", slow)
+    monkeypatch.setattr(posm_prints, "order_of", order_of)
     monkeypatch.setattr(posm_parts, "TURN_S", 0.1)
     first = [asyncio.create_task(made.get("print.pdf")) for _ in range(HEAVY)]
     await until(lambda: at_work == HEAVY, what="prints at work")
     refused = await made.get("print.pdf")
     assert (refused.status_code, error_code(refused)) == (503, "queue_unavailable")
     assert "retry-after" in refused.headers
+    assert len(read) == HEAVY, "who has no turn yet holds nothing in memory"
     go_on.set()
     assert [answer.status_code for answer in await asyncio.gather(*first)] == [200] * HEAVY
 
