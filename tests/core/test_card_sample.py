@@ -9,9 +9,9 @@ import sys
 import pymupdf
 
 from makeready.cards import sample
+from makeready.cards.inspection import inspect
 from makeready.cards.reading import read_codes
 from makeready.cards.settings import read_settings
-from makeready.cards.template import inspect
 
 RGB = re.compile(rb"(?<![\w.])(?:[\d.]+ ){3}(?:rg|RG)(?!\w)|/DeviceRGB")
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from makeready.cards import wording
 from makeready.cards.checks import examine
+from makeready.cards.inspection import inspect
 from makeready.cards.order import Order
 from makeready.cards.press import Press
-from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 from tests.support.card_checks import FACTS
 from tests.support.card_templates import heavy, light, rows, turned

@@ -11,8 +11,8 @@ import pymupdf_fonts
 import pytest
 
 from makeready.cards.checks import problems
+from makeready.cards.inspection import inspect
 from makeready.cards.settings import read_settings
-from makeready.cards.template import inspect
 from tests.support.card_checks import (
     ASSET,
     FACTS,

@@ -10,7 +10,7 @@ import pymupdf
 import pytest
 from pikepdf import Array, Dictionary, Name, Pdf, String
 
-from makeready.cards.template import inspect
+from makeready.cards.inspection import inspect
 from tests.support.card_zoo import Change, changed, code_at, plain, refused, stamped, widget
 
 

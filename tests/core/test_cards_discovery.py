@@ -12,8 +12,9 @@ import pytest
 
 from makeready.cards.checks import examine
 from makeready.cards.discovery import settings_from
+from makeready.cards.inspection import inspect
 from makeready.cards.settings import copied, read_settings
-from makeready.cards.template import FormField, inspect
+from makeready.cards.template import FormField
 from tests.support.card_checks import FACTS, PAGE, found, mm, settings
 from tests.support.card_templates import rows, turned
 

@@ -8,10 +8,10 @@ from typing import Any
 import pikepdf
 import pytest
 
+from makeready.cards.inspection import inspect
 from makeready.cards.press import Order, Press
 from makeready.cards.proof import inks, untouched
 from makeready.cards.reading import read_codes
-from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 from tests.support.card_templates import rows
 from tests.support.card_zoo import refused

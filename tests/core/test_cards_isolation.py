@@ -80,8 +80,8 @@ def clean() -> bytes:
     return code_of(stamped(art(b""), CODE))
 
 
-def naive(document: Pdf, page: Any, slot: Any) -> None:
-    page.Resources.XObject = Dictionary(Card=slot)
+def naive(document: Pdf, page: Any, blank: Any) -> None:
+    page.Resources.XObject = Dictionary(Card=blank)
     page.Contents = Array([page.Contents, document.make_stream(b"\n/Card Do")])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from makeready.cards.template import inspect
+from makeready.cards.inspection import inspect
 from tests.support.card_checks import FACTS, IMAGE, PAGE, SLUG, TEXT, found, mm, one, settings
 from tests.support.card_templates import turned
 

@@ -20,11 +20,11 @@ import zxingcpp
 from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards.discovery import settings_from
+from makeready.cards.inspection import inspect
 from makeready.cards.order import Order
 from makeready.cards.press import STAMPER, Press
 from makeready.cards.problems import CardsRefused
 from makeready.cards.reading import READING_DPI, read_codes
-from makeready.cards.template import inspect
 from tests.support.card_templates import heavy, light, order_for, rows, settings_for, turned
 from tests.support.card_zoo import code_at, plain, stamped, widget
 
@@ -302,17 +302,17 @@ def test_a_design_program_finds_the_card_and_not_its_own_copy_of_the_art() -> No
     assert not any(word in card for word in (b"PieceInfo", b"AI12", b"Thumb", b"small picture"))
 
 
-def test_a_name_in_the_file_is_not_taken_for_a_slot() -> None:
-    """Slots are told by a name made of the template's checksum."""
+def test_a_name_in_the_file_is_not_taken_for_a_blank() -> None:
+    """Blanks are told by a name made of the template's checksum."""
 
     def change(document: Pdf, page: Any) -> None:  # noqa: ARG001
         document.Root.Odd = document.make_indirect(
-            Dictionary({f"/Slot{'0' * 16}": 1, "/Card0": "Slot 1"})
+            Dictionary({f"/Blank{'0' * 16}": 1, "/Card0": "Blank 1"})
         )
 
     card = stamped(plain(change=change), code_at(20, 20))
     assert unsound(card) == []
-    assert b"/Slot0000000000000000 1" in card
+    assert b"/Blank0000000000000000 1" in card
 
 
 def test_a_field_of_the_pdf_becomes_the_code_that_is_printed_in_its_place() -> None:

@@ -10,8 +10,9 @@ import pytest
 from pikepdf import Array, Dictionary, Name, Pdf
 
 from makeready.cards import inspection
+from makeready.cards.inspection import inspect
 from makeready.cards.markers import marked
-from makeready.cards.template import PageFacts, inspect
+from makeready.cards.template import PageFacts
 from tests.support.card_templates import heavy, light, turned
 from tests.support.card_zoo import Change, plain, refused, widget
 

@@ -18,7 +18,7 @@ from pikepdf import Name
 
 from makeready.storage import Storage
 from makeready.storage_errors import StorageUnavailable
-from tests.support.card_office import form, restaurant, sent, template
+from tests.support.card_office import form, found_in, restaurant, sent, template
 from tests.support.card_templates import light, settings_for, turned
 from tests.support.card_zoo import plain, widget
 from tests.support.service import Member, Person, Service, error_code
@@ -30,13 +30,6 @@ async def names(member: Member, query: str = "") -> list[str]:
     found = await member.get(f"/posm/templates{query}")
     assert found.status_code == 200, found.text
     return [row["name"] for row in found.json()["templates"]]
-
-
-def found_in(answer: Any) -> dict[str, str]:
-    """Codes of the errors of a refusal, by their path."""
-    assert (answer.status_code, error_code(answer)) == (422, "validation_failed"), answer.text
-    details = answer.json()["error"]["details"]
-    return {each["path"]: each["code"] for each in details if each.get("level") != "warning"}
 
 
 async def test_psm_001_a_template_lives_from_its_upload_to_its_end(
@@ -306,48 +299,6 @@ async def test_settings_are_checked_when_they_change(operator: Member) -> None:
     assert warned.status_code == 200, warned.text
     assert {each["level"] for each in warned.json()["findings"]} == {"warning"}
     assert warned.headers["etag"] == '"2"'
-
-
-async def test_psm_008_another_pdf_takes_its_place_in_an_object_of_its_own(
-    operator: Member, viewer: Member, storage: Storage
-) -> None:
-    made = await template(operator)
-    path = f"/posm/templates/{made['id']}"
-    first = await viewer.get(f"{path}/file")
-    assert (first.headers["content-type"], first.content) == ("application/pdf", light())
-    unread = await viewer.get(f"{path}/file", headers={"If-None-Match": first.headers["etag"]})
-    assert (unread.status_code, unread.content) == (304, b"")
-    small = plain(media=(0, 0, 100, 100))
-    refused = await operator.client.put(f"{path}/file", content=small)
-    assert set(found_in(refused).values()) >= {"field_outside_page"}
-    answer = await operator.client.put(f"{path}/file", content=turned())
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["template"]["file"]["pages"][0]["rotate"] == 90
-    assert (await viewer.get(f"{path}/file")).content == turned()
-    assert len([facts async for facts in storage.listing("posm/templates/")]) == 2
-
-
-async def test_pages_are_drawn_with_a_grid_or_without(operator: Member, viewer: Member) -> None:
-    path = f"/posm/templates/{(await template(operator))['id']}/pages"
-    bare = await viewer.get(f"{path}/1.png?dpi=50")
-    ruled = await viewer.get(f"{path}/1.png?dpi=50&grid=true")
-    for picture in (bare, ruled):
-        assert picture.headers["content-type"] == "image/png"
-        assert picture.content.startswith(b"\x89PNG")
-    assert bare.content != ruled.content
-    moved = settings_for()
-    moved["fields"][0]["x"] += 1
-    await operator.client.patch(path.removesuffix("/pages"), json={"settings": moved})
-    again = await viewer.get(f"{path}/1.png?dpi=50&grid=true")
-    assert again.content != ruled.content, "the grid shows the fields"
-    assert (await viewer.get(f"{path}/1.png?dpi=50")).content == bare.content
-    same = await viewer.get(
-        f"{path}/1.png?dpi=50", headers={"If-None-Match": bare.headers["etag"]}
-    )
-    assert same.status_code == 304
-    for missing in ("2.png", "0.png", "one.png"):
-        assert (await viewer.get(f"{path}/{missing}")).status_code == 404
-    assert (await viewer.get(f"{path}/1.png?dpi=9000")).status_code == 400
 
 
 async def test_without_storage_nothing_is_entered(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment
 
-from makeready import __version__
+from makeready import __version__, cards
 from makeready.__main__ import COMMANDS
 from makeready.aside import HelperLost
 from makeready.config import PREFIX, RESERVED_PREFIXES, Settings, Variable, variables
@@ -125,3 +125,12 @@ def test_the_page_of_printing_names_every_way_in_which_a_render_fails() -> None:
 
     assert len(raised) > 5
     assert {*raised, *Fault, InvalidPdf.code, HelperLost.code} - named == set()
+
+
+def test_the_way_of_a_card_names_each_of_its_modules() -> None:
+    lines = (cards.__doc__ or "").splitlines()
+    found = re.findall(r"^    (\w+) {2,}|`(\w+)`", "\n".join(lines), re.MULTILINE)
+    folder = Path(cards.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+    assert sorted(name or other for name, other in found) == sorted(modules)

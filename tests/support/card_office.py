@@ -11,7 +11,7 @@ import httpx2
 
 from tests.support.card_templates import light, settings_for
 from tests.support.generating import Cardroom
-from tests.support.service import Member
+from tests.support.service import Member, error_code
 
 
 def form(meta: Mapping[str, Any], pdf: bytes) -> dict[str, Any]:
@@ -82,3 +82,10 @@ async def done(cardroom: Cardroom, generation: str) -> None:
     claimed = await cardroom.one()
     assert claimed.job.id == UUID(generation)
     assert await cardroom.make(claimed) == "ok"
+
+
+def found_in(answer: Any) -> dict[str, str]:
+    """Codes of the errors of a refusal, by their path."""
+    assert (answer.status_code, error_code(answer)) == (422, "validation_failed"), answer.text
+    details = answer.json()["error"]["details"]
+    return {each["path"]: each["code"] for each in details if each.get("level") != "warning"}

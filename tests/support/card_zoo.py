@@ -15,9 +15,10 @@ from pikepdf import Array, Dictionary, Name, Pdf
 from makeready.cards.compile import compiled
 from makeready.cards.drawing import Resource
 from makeready.cards.geometry import frame
+from makeready.cards.inspection import inspect
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.stamp import Stamper
-from makeready.cards.template import TemplateFacts, inspect
+from makeready.cards.template import TemplateFacts
 from makeready.cards.wording import codes
 
 Change = Callable[[Pdf, Any], None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pikepdf
@@ -31,6 +31,15 @@ _OF_PAGES = frozenset({
 _OF_FILES = frozenset({"/Extensions", "/Lang", "/Metadata", "/OCProperties", "/OutputIntents"})
 
 
+def stamped(press: Press, indexes: Sequence[int], seen: Seen | None) -> Iterator[Card]:
+    """The cards as they go in, one after the other."""
+    for index in indexes:
+        card = press.stamp(index)
+        if seen is not None:
+            seen(card)
+        yield card
+
+
 class Assembly:
     """One file in the making; made of a generation's first card."""
 
@@ -38,10 +47,10 @@ class Assembly:
         self.document: Pdf = pikepdf.open(io.BytesIO(press.whole(first)))
         if any(Name.Annots in page.obj for page in self.document.pages):
             self.document.flatten_annotations("print")
-        self._slots = press.slots
+        self._blanks = press.blanks
         self._tree = self.document.make_indirect(Dictionary(Type=Name.Pages))
         self.pages: dict[int, Any] = {}
-        """The template's, by number, with all that they inherit; their slots hold nothing."""
+        """The template's, by number, with all that they inherit; their blanks hold nothing."""
         self._names: dict[int, str] = {}
         self._empty: dict[int, Any] = {}
         for number, page in enumerate(self.document.pages, 1):
@@ -56,7 +65,7 @@ class Assembly:
         return form
 
     def page(self, number: int, form: Any | None) -> Any:
-        """The template's page with a card's form in its slot."""
+        """The template's page with a card's form in its blank."""
         page = copy.copy(self.pages[number])
         if form is not None:
             resources = copy.copy(page.Resources)
@@ -105,13 +114,13 @@ class Assembly:
         for key, value in taken.get(Name.Resources, Dictionary()).items():
             resources[key] = copy.copy(value) if key == "/XObject" else self._shared(value)
         taken.Resources = resources
-        if number in self._slots:
-            self._clear_slot(number, resources)
+        if number in self._blanks:
+            self._clear_blank(number, resources)
         self.pages[number] = taken
 
-    def _clear_slot(self, number: int, resources: Any) -> None:
+    def _clear_blank(self, number: int, resources: Any) -> None:
         for name, form in resources.XObject.items():
-            if form.objgen == (self._slots[number], 0):
+            if form.objgen == (self._blanks[number], 0):
                 self._names[number] = name
                 self._empty[number] = form.stream_dict
                 resources.XObject[name] = self.form(number, b"")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from makeready.cards.batch import Batch, check_values
+from makeready.cards.examination import Examination, check_values
 from makeready.cards.geometry import frame
 from makeready.cards.imposing import even_size, lay_out
 from makeready.cards.placing import check_places
@@ -47,7 +47,7 @@ def problems(
     is_sample: bool = False,
 ) -> list[Problem]:
     """All problems, those of the template first; a sample without rows gets one of its own."""
-    batch = Batch(
+    exam = Examination(
         facts=facts,
         settings=settings,
         rows=rows or (SAMPLE_ROWS if is_sample else ()),
@@ -55,17 +55,17 @@ def problems(
         is_sample=is_sample,
         problems=_of_template(facts),
     )
-    if not batch.rows:
-        batch.note("rows_empty", "")
-    _check_ids(batch)
-    _check_inks(batch)
-    check_values(batch)
-    check_places(batch)
-    _check_sheet(batch)
-    if batch.rows:
-        check_codes(batch)
-        _check_names(batch)
-    return batch.problems
+    if not exam.rows:
+        exam.note("rows_empty", "")
+    _check_ids(exam)
+    _check_inks(exam)
+    check_values(exam)
+    check_places(exam)
+    _check_sheet(exam)
+    if exam.rows:
+        check_codes(exam)
+        _check_names(exam)
+    return exam.problems
 
 
 def _of_template(facts: TemplateFacts) -> list[Problem]:
@@ -80,18 +80,18 @@ def _of_template(facts: TemplateFacts) -> list[Problem]:
     ]
 
 
-def _check_ids(batch: Batch) -> None:
+def _check_ids(exam: Examination) -> None:
     first: dict[str, str] = {}
-    for place, each in enumerate(batch.settings.fields):
+    for place, each in enumerate(exam.settings.fields):
         path = f"fields[{place}]"
         if each.id in first:
             facts = {"field": each.id, "first": first[each.id]}
-            batch.note("field_duplicate_id", f"{path}.id", facts)
+            exam.note("field_duplicate_id", f"{path}.id", facts)
         first.setdefault(each.id, path)
 
 
-def _check_inks(batch: Batch) -> None:
-    for place, each in enumerate(batch.settings.fields):
+def _check_inks(exam: Examination) -> None:
+    for place, each in enumerate(exam.settings.fields):
         path = f"fields[{place}]"
         if isinstance(each, ImageField):
             continue
@@ -101,33 +101,33 @@ def _check_inks(batch: Batch) -> None:
         for name, ink in inks.items():
             if ink is not None and ink.space == "rgb":
                 facts = {"field": each.id}
-                batch.note("color_rgb", f"{path}.{name}", facts, is_error=False)
+                exam.note("color_rgb", f"{path}.{name}", facts, is_error=False)
 
 
-def _check_names(batch: Batch) -> None:
+def _check_names(exam: Examination) -> None:
     """Names that are equal get numbers; names of nothing but numbers are no help to a printer."""
-    expression = parse(batch.settings.name)
+    expression = parse(exam.settings.name)
     rows_of: dict[str, list[int]] = {}
-    for row, data in enumerate(batch.rows):
+    for row, data in enumerate(exam.rows):
         try:
             name = file_name(expression.text(data).strip())
         except BadValue as error:
-            batch.note(error.code, "output.name", error.facts, rows=[row])
+            exam.note(error.code, "output.name", error.facts, rows=[row])
             return
         rows_of.setdefault(name.casefold(), []).append(row)
     several = [rows for rows in rows_of.values() if len(rows) > 1]
     if several:
-        facts = {"name": file_name(expression.text(batch.rows[several[0][0]]).strip())}
+        facts = {"name": file_name(expression.text(exam.rows[several[0][0]]).strip())}
         rows = [row for group in several for row in group]
-        batch.note("name_duplicate", "output.name", facts, is_error=False, rows=rows)
+        exam.note("name_duplicate", "output.name", facts, is_error=False, rows=rows)
 
 
-def _check_sheet(batch: Batch) -> None:
-    sheet = batch.settings.sheet
+def _check_sheet(exam: Examination) -> None:
+    sheet = exam.settings.sheet
     if sheet is None:
         return
-    frames = [frame(page) for page in batch.facts.pages]
+    frames = [frame(page) for page in exam.facts.pages]
     try:
         lay_out(sheet, *even_size([(each.width, each.height) for each in frames]))
     except CardsRefused as refused:
-        batch.problems += refused.problems
+        exam.problems += refused.problems

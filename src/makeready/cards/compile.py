@@ -1,7 +1,7 @@
 """A template is compiled once per generation, so that a card is only appended to it.
 
 The file is written anew with a plain table of objects. On each page that is stamped, the art is
-shut in, and a form is drawn after it that is not there yet: its slot. All bytes before the slots
+shut in, and a form is drawn after it that is not there yet: its blank. All bytes before the blanks
 are the same for every card; a card brings the forms, and the table's few lines that tell where.
 """
 
@@ -25,14 +25,14 @@ from makeready.cards.notes import take_out_markers
 from makeready.cards.problems import CardsRefused, Problem
 
 _ENTRY_BYTES = 20
-_LONGEST_SLOT = 200
+_LONGEST_BLANK = 200
 _ROOM_MM = 1.0  # around what may be printed, so that rounding cuts nothing off
 _REFERENCE = re.compile(r"\{(\d+)\}")
 _KEPT = {"/Root", "/Info"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Blank:
     """Where one page's form belongs."""
 
     page: int
@@ -44,13 +44,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A template without its slots' forms."""
+    """A template without its blanks' forms."""
 
     prefix: bytes
-    slots: tuple[Slot, ...]
+    blanks: tuple[Blank, ...]
     """In the order of their numbers."""
     entries: tuple[bytes, ...]
-    """The table of objects, cut where the entry of each slot belongs."""
+    """The table of objects, cut where the entry of each blank belongs."""
     trailer: bytes
     """Up to the file's identifier."""
 
@@ -58,16 +58,16 @@ class Compiled:
 def compiled(
     pdf: bytes, frames: Mapping[int, Frame], pages: Sequence[int], resources: Sequence[Resource]
 ) -> Compiled:
-    """The template with slots on these pages; raises CardsRefused where its content is broken."""
-    mark = f"/Slot{hashlib.sha256(pdf).hexdigest()[:16]}"  # nothing in the file can be named so
+    """The template with blanks on these pages; raises CardsRefused where its content is broken."""
+    mark = f"/Blank{hashlib.sha256(pdf).hexdigest()[:16]}"  # nothing in the file can be named so
     try:
         with pikepdf.open(io.BytesIO(pdf)) as document:
             strip(document)
             take_out_markers(document)
             _drop_private_data(document)
             for number in pages:
-                slot = document.make_stream(b"", Dictionary({mark: number}))
-                isolate(document, document.pages[number - 1].obj, slot)
+                blank = document.make_stream(b"", Dictionary({mark: number}))
+                isolate(document, document.pages[number - 1].obj, blank)
             written = _Written(_saved(document), mark)
     except pikepdf.PdfError as error:
         problem = Problem(code="template_damaged", facts={"reason": str(error)[:200]})
@@ -105,7 +105,7 @@ def _saved(document: Pdf) -> bytes:
 
 
 class _Written:
-    """A file that qpdf wrote, taken apart: its slots, and all the rest."""
+    """A file that qpdf wrote, taken apart: its blanks, and all the rest."""
 
     def __init__(self, written: bytes, mark: str) -> None:
         start = int(written[written.rindex(b"startxref") :].split()[1])
@@ -115,8 +115,8 @@ class _Written:
         self.info = re.findall(rb"/(?:Root|Info) \d+ 0 R", trailer)
         self.body = bytearray()
         self.places: dict[int, int] = {}
-        self.slots: dict[int, int] = {}
-        """The page of each slot's object."""
+        self.blanks: dict[int, int] = {}
+        """The page of each blank's object."""
         places = [int(table[at : at + 10]) for at in range(first, len(table) - 1, _ENTRY_BYTES)]
         in_use = sorted((place, number) for number, place in enumerate(places) if place)
         self.body += written[: in_use[0][0]]
@@ -124,9 +124,9 @@ class _Written:
             self._take(number, written[place:end], mark.encode())
 
     def _take(self, number: int, piece: bytes, mark: bytes) -> None:
-        marked = re.search(mark + rb" (\d+)", piece) if len(piece) < _LONGEST_SLOT else None
+        marked = re.search(mark + rb" (\d+)", piece) if len(piece) < _LONGEST_BLANK else None
         if marked:
-            self.slots[number] = int(marked[1])
+            self.blanks[number] = int(marked[1])
         else:
             self.places[number] = len(self.body)
             self.body += piece
@@ -143,7 +143,7 @@ class _Written:
 def _cut(
     written: _Written, frames: Mapping[int, Frame], resources: Sequence[Resource]
 ) -> Compiled:
-    """Lays the resources at the end, and the table around the slots."""
+    """Lays the resources at the end, and the table around the blanks."""
     listed: dict[str, list[bytes]] = {}
     for resource in resources:
         first = _append(written, resource.parts)
@@ -155,13 +155,13 @@ def _cut(
         for category, entries in listed.items()
     )
     shared = written.append(b"<<%s>>" % names)
-    slots = [
-        Slot(page=page, number=number, head=_head(number, frames[page], shared))
-        for number, page in sorted(written.slots.items())
+    blanks = [
+        Blank(page=page, number=number, head=_head(number, frames[page], shared))
+        for number, page in sorted(written.blanks.items())
     ]
     entries = [b"xref\n0 %d\n0000000000 65535 f \n" % written.size]
     for number in range(1, written.size):
-        if number in written.slots:
+        if number in written.blanks:
             entries.append(b"")
         elif number in written.places:
             entries[-1] += b"%010d 00000 n \n" % written.places[number]
@@ -169,7 +169,7 @@ def _cut(
             entries[-1] += b"0000000000 00000 f \n"
     return Compiled(
         prefix=bytes(written.body),
-        slots=tuple(slots),
+        blanks=tuple(blanks),
         entries=tuple(entries),
         trailer=b"trailer\n<</Size %d%s/ID" % (written.size, b"".join(written.info)),
     )
@@ -188,7 +188,7 @@ def _append(written: _Written, parts: Sequence[PdfPart]) -> int:
 
 
 def _head(number: int, frame: Frame, resources: int) -> bytes:
-    """What stands before the length of a slot's form."""
+    """What stands before the length of a blank's form."""
     matrix = " ".join(_real(value) for value in frame.matrix)
     box = " ".join(_real(value) for value in _page_box(frame))
     return (

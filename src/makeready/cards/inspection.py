@@ -45,8 +45,8 @@ pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
 
-def look(pdf: bytes) -> TemplateFacts:
-    """What it is; raises CardsRefused."""
+def inspect(pdf: bytes) -> TemplateFacts:
+    """What it is; raises CardsRefused with all that is wrong with it."""
     _refuse(_of_bytes(pdf))
     _refuse(_of_mupdf(pdf))
     try:

@@ -69,19 +69,19 @@ def contents_of(page: Any) -> bytes:
     return b"\n".join(stream.read_bytes() for stream in _streams(page))
 
 
-def isolate(document: Pdf, page: Any, slot: Any) -> None:
-    """Shuts the page's content in and draws `slot` after it.
+def isolate(document: Pdf, page: Any, blank: Any) -> None:
+    """Shuts the page's content in and draws `blank` after it.
 
     Its resources may be shared with other pages: it gets a copy in which only the list of forms
     is another.
     """
     resources = _copy(inherited(page, "/Resources"))
     forms = _copy(resources.get(Name.XObject))
-    slot_name = _free_name(forms, "Card")
+    blank_name = _free_name(forms, "Card")
     leaks = leaks_of(page)
     art = [document.make_stream(_balanced(page))] if leaks.underflows else _streams(page)
-    opening, closing = b"q\n", b"\n%s Q\n%s Do\n" % (leaks.closing, slot_name.encode())
-    forms[slot_name] = slot
+    opening, closing = b"q\n", b"\n%s Q\n%s Do\n" % (leaks.closing, blank_name.encode())
+    forms[blank_name] = blank
     resources.XObject = forms
     page.Resources = resources
     page.Contents = Array([document.make_stream(opening), *art, document.make_stream(closing)])

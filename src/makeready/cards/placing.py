@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from makeready.cards.batch import Batch
+from makeready.cards.examination import Examination
 from makeready.cards.geometry import Box, Frame, common, frame, inverse, moved
 from makeready.cards.schema import MAX_PAGES
 from makeready.cards.settings import Field, ImageField, QrField, TextField, page_numbers
@@ -21,27 +21,27 @@ CUT_MM = 3.0
 _ROUNDING_MM = 0.05
 
 
-def check_places(batch: Batch) -> None:
+def check_places(exam: Examination) -> None:
     """Notes fields that lie beyond their page, meet each other or lie below something."""
-    count = len(batch.facts.pages)
+    count = len(exam.facts.pages)
     on: dict[int, list[int]] = {}
-    for place, each in enumerate(batch.settings.fields):
-        _check_pages(batch, place, each)
+    for place, each in enumerate(exam.settings.fields):
+        _check_pages(exam, place, each)
         for number in page_numbers(each.pages, count):
             on.setdefault(number, []).append(place)
     if len(on) > MAX_PAGES:
         facts = {"pages": len(on), "most": MAX_PAGES}
-        batch.note("field_too_many_pages", "fields", facts)
+        exam.note("field_too_many_pages", "fields", facts)
         return
     met: set[tuple[int, int]] = set()
     for number, places in sorted(on.items()):
-        page = batch.facts.pages[number - 1]
-        view = _View(page, frame(page, batch.settings.origin))
+        page = exam.facts.pages[number - 1]
+        view = _View(page, frame(page, exam.settings.origin))
         for place in places:
-            view.check_edges(batch, place)
-            view.check_above(batch, place)
-        for one, other in _pairs(batch, places):
-            if (one, other) not in met and _check_pair(batch, one, other, number):
+            view.check_edges(exam, place)
+            view.check_above(exam, place)
+        for one, other in _pairs(exam, places):
+            if (one, other) not in met and _check_pair(exam, one, other, number):
                 met.add((one, other))
 
 
@@ -86,17 +86,17 @@ def _box(each: Field) -> Box:
     return each.x, each.y, each.x + each.width, each.y + each.height
 
 
-def _check_pages(batch: Batch, place: int, each: Field) -> None:
-    count = len(batch.facts.pages)
+def _check_pages(exam: Examination, place: int, each: Field) -> None:
+    count = len(exam.facts.pages)
     path = f"fields[{place}].pages"
     if not isinstance(each.pages, str):
         for page in each.pages:
             if not 1 <= (page + count + 1 if page < 0 else page) <= count:
                 case = "one" if count == 1 else "several"
                 facts = {"case": case, "page": page, "pages": count}
-                batch.note("field_page_missing", path, facts)
+                exam.note("field_page_missing", path, facts)
     elif not page_numbers(each.pages, count):
-        batch.note("field_page_missing", path, {"case": "none"})
+        exam.note("field_page_missing", path, {"case": "none"})
 
 
 class _View:
@@ -110,8 +110,8 @@ class _View:
         self._edge = "trim" if page.trim != page.crop else "page"
         self._above = [(kind, moved(box, to_mm)) for kind, box in page.annotations]
 
-    def check_edges(self, batch: Batch, place: int) -> None:
-        each = batch.settings.fields[place]
+    def check_edges(self, exam: Examination, place: int) -> None:
+        each = exam.settings.fields[place]
         covered = _around(shape(each))
         side, excess = _excess(covered, self._trim)
         facts = {"field": each.id, "side": side, "edge": side, "page": self._number}
@@ -119,48 +119,48 @@ class _View:
         if isinstance(each, QrField) and excess <= _ROUNDING_MM:
             if -excess < CUT_MM - _ROUNDING_MM:
                 facts |= {"case": "margin", "left": round(-excess, 2), "wanted": CUT_MM}
-                batch.note("field_outside_page", path, facts, is_error=False)
+                exam.note("field_outside_page", path, facts, is_error=False)
         elif isinstance(each, QrField):
             facts |= {"excess": _mm(excess), "box": self._edge}
-            batch.note("field_outside_page", path, facts)
+            exam.note("field_outside_page", path, facts)
         elif excess > _ROUNDING_MM:
-            self._check_bleed(batch, place, covered, facts | {"excess": _mm(excess)})
+            self._check_bleed(exam, place, covered, facts | {"excess": _mm(excess)})
 
     def _check_bleed(
-        self, batch: Batch, place: int, covered: Box, facts: dict[str, object]
+        self, exam: Examination, place: int, covered: Box, facts: dict[str, object]
     ) -> None:
         """What is cut off may be meant so, what is beyond the bleed may not."""
         side, excess = _excess(covered, self._bleed)
         if excess > _ROUNDING_MM:
             box = "bleed" if self._bleed != self._trim else self._edge
             facts |= {"side": side, "excess": _mm(excess), "box": box}
-            batch.note("field_outside_page", f"fields[{place}]", facts)
+            exam.note("field_outside_page", f"fields[{place}]", facts)
         else:
             facts |= {"case": "bleed"}
-            batch.note("field_outside_page", f"fields[{place}]", facts, is_error=False)
+            exam.note("field_outside_page", f"fields[{place}]", facts, is_error=False)
 
-    def check_above(self, batch: Batch, place: int) -> None:
-        each = batch.settings.fields[place]
+    def check_above(self, exam: Examination, place: int) -> None:
+        each = exam.settings.fields[place]
         for kind, (x0, y0, x1, y1) in self._above:
             if meet(shape(each), ((x0, y0), (x1, y0), (x1, y1), (x0, y1))):
                 facts = {"field": each.id, "kind": kind, "page": self._number}
-                batch.note("field_over_annotation", f"fields[{place}]", facts)
+                exam.note("field_over_annotation", f"fields[{place}]", facts)
                 return
 
 
-def _pairs(batch: Batch, places: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _pairs(exam: Examination, places: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Fields that some card has both of."""
     for one, other in itertools.combinations(places, 2):
         both = zip(
-            batch.materials.filled[one].texts, batch.materials.filled[other].texts, strict=True
+            exam.materials.filled[one].texts, exam.materials.filled[other].texts, strict=True
         )
         if any(first is not None and second is not None for first, second in both):
             yield one, other
 
 
-def _check_pair(batch: Batch, one: int, other: int, page: int) -> bool:
+def _check_pair(exam: Examination, one: int, other: int, page: int) -> bool:
     """The later field is drawn above the earlier one."""
-    fields = batch.settings.fields
+    fields = exam.settings.fields
     below, above = fields[one], fields[other]
     if not meet(shape(below), shape(above)):
         return False
@@ -169,11 +169,11 @@ def _check_pair(batch: Batch, one: int, other: int, page: int) -> bool:
     if isinstance(code, QrField):
         is_on_picture = isinstance(below, ImageField) and code.background is not None
         if not is_on_picture:
-            batch.note("field_overlap", f"fields[{other}]", facts | {"case": "qr"})
+            exam.note("field_overlap", f"fields[{other}]", facts | {"case": "qr"})
             return True
     elif isinstance(below, TextField):
         facts = {"field": above.id, "other": below.id, "page": page}
-        batch.note("field_overlap", f"fields[{other}]", facts, is_error=False)
+        exam.note("field_overlap", f"fields[{other}]", facts, is_error=False)
         return True
     return False
 

@@ -14,11 +14,12 @@ from makeready.cards.checks import problems
 from makeready.cards.compile import compiled
 from makeready.cards.drawing import Drawn, Painter
 from makeready.cards.geometry import Frame, frame
+from makeready.cards.inspection import inspect
 from makeready.cards.order import Order
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.settings import CardSettings, read_settings
 from makeready.cards.stamp import Stamper
-from makeready.cards.template import TemplateFacts, inspect
+from makeready.cards.template import TemplateFacts
 from makeready.cards.values import Row
 
 __all__ = ["STAMPER", "Card", "Order", "Press"]
@@ -64,7 +65,7 @@ class Press:
         facts: TemplateFacts,
         painter: Painter,
         stamper: Stamper,
-        slots: Mapping[int, int],
+        blanks: Mapping[int, int],
         warnings: Sequence[Problem] = (),
     ) -> None:
         self.pdf = pdf
@@ -79,7 +80,7 @@ class Press:
         self.facts = facts
         self.pages = painter.pages
         """Those that are stamped."""
-        self.slots = slots
+        self.blanks = blanks
         """Of each of them, the number of the object that is a card's own."""
         self.warnings = warnings
         """What is odd and stops nothing."""
@@ -117,7 +118,7 @@ class Press:
             facts=known,
             painter=painter,
             stamper=Stamper(template),
-            slots={slot.page: slot.number for slot in template.slots},
+            blanks={blank.page: blank.number for blank in template.blanks},
             warnings=found,
         )
 

@@ -14,11 +14,12 @@ import pymupdf
 
 from makeready.cards import sight
 from makeready.cards.geometry import MM_PER_POINT, apply, frame
+from makeready.cards.inspection import inspect
 from makeready.cards.placing import shape
 from makeready.cards.press import Card, Press
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.settings import CardSettings, page_numbers
-from makeready.cards.template import PageFacts, inspect
+from makeready.cards.template import PageFacts
 
 MIN_DPI, MAX_DPI = 36, 300
 _MOST_PIXELS = 25_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from makeready.cards.assembly import Assembly, Seen
+from makeready.cards.assembly import Assembly, Seen, stamped
 from makeready.cards.press import Press
 
 
@@ -15,10 +15,7 @@ def print_file(press: Press, indexes: Sequence[int], *, seen: Seen | None = None
     assembly = Assembly(press, press.stamp(indexes[0]))
     try:
         pages = []
-        for index in indexes:
-            card = press.stamp(index)
-            if seen is not None:
-                seen(card)
+        for card in stamped(press, indexes, seen):
             for number in assembly.pages:
                 operators = card.drawn.operators.get(number)
                 form = None if operators is None else assembly.form(number, operators)

@@ -13,6 +13,7 @@ from typing import Any
 from makeready.aside import packed, serve, unpacked
 from makeready.cards import checks
 from makeready.cards.assets import inspect_asset
+from makeready.cards.inspection import inspect
 from makeready.cards.messages import facts_json, facts_of, order_of, problems_json
 from makeready.cards.press import STAMPER, Card, Press
 from makeready.cards.preview import card_png, page_png
@@ -25,7 +26,6 @@ from makeready.cards.qr_look import Look
 from makeready.cards.refusal import CardRefused
 from makeready.cards.settings import Sheet, read
 from makeready.cards.sheets import impose
-from makeready.cards.template import inspect
 from makeready.cards.verify import Verifier
 
 Answer = tuple[Mapping[str, Any], Sequence[bytes]]

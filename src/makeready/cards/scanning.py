@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from makeready.cards.batch import Batch
+from makeready.cards.examination import Examination
 from makeready.cards.filling import Filled
 from makeready.cards.modules import QUIET_ZONE, size_of
 from makeready.cards.settings import Colour, QrField
@@ -24,23 +24,23 @@ _GAMMA, _WEIGHTS = 2.2, (0.2126, 0.7152, 0.0722)
 _ROUNDING_MM = 1e-6
 
 
-def check_codes(batch: Batch) -> None:
+def check_codes(exam: Examination) -> None:
     """Notes what keeps codes from being read."""
-    for filled in batch.materials.filled:
+    for filled in exam.materials.filled:
         each, path = filled.field, filled.path
         if not isinstance(each, QrField):
             continue
         if each.quiet_zone < QUIET_ZONE:
             facts = {"modules": each.quiet_zone, "field": each.id}
-            batch.note("qr_quiet_zone", f"{path}.quiet_zone", facts)
+            exam.note("qr_quiet_zone", f"{path}.quiet_zone", facts)
         if each.logo is not None and each.ecc != "H":
             facts = {"case": "ecc", "field": each.id, "ecc": each.ecc}
-            batch.note("qr_logo", f"{path}.ecc", facts)
-        _check_contrast(batch, path, each)
-        _check_links(batch, path, each, filled.texts)
-        code = batch.materials.batches.get(each.id)
+            exam.note("qr_logo", f"{path}.ecc", facts)
+        _check_contrast(exam, path, each)
+        _check_links(exam, path, each, filled.texts)
+        code = exam.materials.batches.get(each.id)
         if code is not None and any(filled.texts):
-            _check_size(batch, filled, each, code.version)
+            _check_size(exam, filled, each, code.version)
 
 
 def brightness(colour: Colour) -> float:
@@ -64,9 +64,9 @@ def brightness(colour: Colour) -> float:
     return seen if colour.space == "rgb" else _INK_SHINE + (1 - _INK_SHINE) * seen
 
 
-def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
+def _check_contrast(exam: Examination, path: str, each: QrField) -> None:
     if each.background is None:
-        batch.note(
+        exam.note(
             "qr_contrast", f"{path}.background", {"case": "clear", "field": each.id},
             is_error=False,
         )  # fmt: skip
@@ -80,7 +80,7 @@ def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
             "contrast": round(paper * 100),
             "needed": round(MIN_PAPER * 100),
         }
-        batch.note("qr_contrast", f"{path}.background", facts)
+        exam.note("qr_contrast", f"{path}.background", facts)
     elif gap < MIN_CONTRAST:
         facts = {
             "case": "inverted" if gap <= -MIN_CONTRAST else "low",
@@ -88,11 +88,11 @@ def _check_contrast(batch: Batch, path: str, each: QrField) -> None:
             "contrast": round(abs(gap) * 100),
             "needed": round(MIN_CONTRAST * 100),
         }
-        batch.note("qr_contrast", f"{path}.color", facts)
+        exam.note("qr_contrast", f"{path}.color", facts)
 
 
-def _check_links(batch: Batch, path: str, each: QrField, texts: Sequence[str | None]) -> None:
-    if any(problem.path == f"{path}.value" for problem in batch.problems):
+def _check_links(exam: Examination, path: str, each: QrField, texts: Sequence[str | None]) -> None:
+    if any(problem.path == f"{path}.value" for problem in exam.problems):
         return  # what could not be filled in is empty for a reason that is told already
     empty = "link_missing" if "table.url" in each.value else "value_empty"
     wrong: dict[str, list[int]] = {empty: [], "value_not_url": [], "value_not_ascii": []}
@@ -106,10 +106,10 @@ def _check_links(batch: Batch, path: str, each: QrField, texts: Sequence[str | N
         elif not text.isascii():
             wrong["value_not_ascii"].append(row)
     for code, rows in wrong.items():
-        if rows and not (batch.is_sample and "{row." in each.value):
+        if rows and not (exam.is_sample and "{row." in each.value):
             facts = {"field": each.id, "value": (texts[rows[0]] or "")[:80]}
             is_error = code != "value_not_ascii"
-            batch.note(code, f"{path}.value", facts, rows=rows, is_error=is_error)
+            exam.note(code, f"{path}.value", facts, rows=rows, is_error=is_error)
 
 
 def is_link(text: str) -> bool:
@@ -123,13 +123,13 @@ def is_link(text: str) -> bool:
         return False
 
 
-def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> None:
+def _check_size(exam: Examination, filled: Filled, each: QrField, version: int) -> None:
     """All cards have the version of the longest link, so that link is the one to shorten."""
     modules = size_of(version)
     whole = modules + 2 * each.quiet_zone
     side = min(each.width, each.height)
     module = side / whole
-    least, wanted = batch.settings.min_module_error_mm, batch.settings.min_module_mm
+    least, wanted = exam.settings.min_module_error_mm, exam.settings.min_module_mm
     is_error = module < least - _ROUNDING_MM
     if module < wanted - _ROUNDING_MM:
         facts = {
@@ -142,13 +142,13 @@ def _check_size(batch: Batch, filled: Filled, each: QrField, version: int) -> No
         code = "qr_too_small" if is_error else "qr_module_warn"
         longest = max(len(text) for text in filled.texts if text)
         rows = [row for row, text in enumerate(filled.texts) if text and len(text) == longest]
-        batch.note(code, filled.path, facts, is_error=is_error, rows=rows)
+        exam.note(code, filled.path, facts, is_error=is_error, rows=rows)
     width, distance = module * modules, each.scan_distance_mm
     if distance and width < distance / SCAN_RATIO - _ROUNDING_MM:
         needed = _up(distance / SCAN_RATIO * whole / modules)
         facts = {"field": each.id, "side": round(width, 1), "distance": distance, "needed": needed}
         path = f"{filled.path}.scan_distance_mm"
-        batch.note("qr_scan_distance", path, facts, is_error=False)
+        exam.note("qr_scan_distance", path, facts, is_error=False)
 
 
 def _up(length: float) -> float:

@@ -17,7 +17,8 @@ from typing import Any
 
 from pikepdf import Array, Dictionary, Name, Pdf
 
-from makeready.cards.assembly import Assembly, Seen
+from makeready.cards.assembly import Assembly, Seen, stamped
+from makeready.cards.colours import numbers
 from makeready.cards.geometry import (
     MM_PER_POINT,
     Box,
@@ -53,16 +54,10 @@ def impose(
     assembly = Assembly(press, press.stamp(indexes[0]))
     try:
         sheets = _Sheets(assembly, frames, layout, sheet, has_cmyk=press.facts.has_cmyk)
-        pages = sheets.pages([_checked(press.stamp(index), seen) for index in indexes])
+        pages = sheets.pages(list(stamped(press, indexes, seen)))
         return assembly.finished(list(pages))
     finally:
         assembly.close()
-
-
-def _checked(card: Card, seen: Seen | None) -> Card:
-    if seen is not None:
-        seen(card)
-    return card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +187,9 @@ class _Sheets:
             matrix = (-zoom, 0, 0, zoom, x + page.width * zoom, y - page.height * zoom)
         matrix = chained(inverse(page.matrix), matrix)
         x0, y0, x1, y1 = moved(self._visible(page), page.matrix)
-        box = _numbers(x0, y0, x1 - x0, y1 - y0)
+        box = numbers(x0, y0, x1 - x0, y1 - y0)
         shown = " ".join(f"{name} Do" for name in names)
-        return f"q {_numbers(*matrix)} cm {box} re W n {shown} Q"
+        return f"q {numbers(*matrix)} cm {box} re W n {shown} Q"
 
     def _visible(self, page: Frame) -> Box:
         """What is printed of a page: with its bleed, but at a fold."""
@@ -237,7 +232,7 @@ def _marks(layout: Layout, sheet: Sheet) -> Iterator[str]:
         yield from (_line(layout, (x, low), (x, high)) for x in across for low, high in beyond)
         yield from (_line(layout, (low, y), (high, y)) for y in down for low, high in beside)
     if sheet.fold:
-        yield f"[{_numbers(_DASH_MM / MM_PER_POINT)}] 0 d"
+        yield f"[{numbers(_DASH_MM / MM_PER_POINT)}] 0 d"
         folds = [edge + height / 2 for edge in layout.rows]
         yield from (_line(layout, (low, y), (high, y)) for y in folds for low, high in beside)
 
@@ -254,10 +249,6 @@ def _strokes(low: float, high: float, whole: float) -> list[tuple[float, float]]
 
 def _line(layout: Layout, start: tuple[float, float], end: tuple[float, float]) -> str:
     points = [
-        _numbers(x / MM_PER_POINT, (layout.height - y) / MM_PER_POINT) for x, y in (start, end)
+        numbers(x / MM_PER_POINT, (layout.height - y) / MM_PER_POINT) for x, y in (start, end)
     ]
     return f"{points[0]} m {points[1]} l S"
-
-
-def _numbers(*values: float) -> str:
-    return " ".join(f"{value:.6f}".rstrip("0").rstrip(".") for value in values)

@@ -253,9 +253,9 @@ class Stamps:
 
     def _empty(self, form: int) -> None:
         with guarded():
-            slot = mupdf.pdf_new_indirect(self._backgrounds, form, 0)
+            blank = mupdf.pdf_new_indirect(self._backgrounds, form, 0)
             nothing = mupdf.fz_new_buffer_from_copied_data(b" ")
-            mupdf.pdf_update_stream(self._backgrounds, slot, nothing, 0)
+            mupdf.pdf_update_stream(self._backgrounds, blank, nothing, 0)
 
     def _facts(self, document: mupdf.PdfDocument, number: int) -> tuple[bytes, bytes]:
         """The page and its stamp as they stand in the file."""

@@ -42,12 +42,12 @@ class Stamper:
         pieces: list[bytes] = []
         table = [self._compiled.entries[0]]
         place = self._length
-        for slot, entries in zip(self._compiled.slots, self._compiled.entries[1:], strict=True):
-            drawn = operators.get(slot.page, b"")
+        for blank, entries in zip(self._compiled.blanks, self._compiled.entries[1:], strict=True):
+            drawn = operators.get(blank.page, b"")
             data = packed.get(drawn)
             if data is None:
                 data = packed[drawn] = zlib.compress(drawn, _LEVEL)
-            piece = b"%s%d>>\nstream\n%s\nendstream\nendobj\n" % (slot.head, len(data), data)
+            piece = b"%s%d>>\nstream\n%s\nendstream\nendobj\n" % (blank.head, len(data), data)
             pieces.append(piece)
             table.append(b"%010d 00000 n \n%s" % (place, entries))
             place += len(piece)

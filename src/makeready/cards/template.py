@@ -58,10 +58,3 @@ class TemplateFacts:
     """Codes of what is odd and stops nothing, such as a blending space of RGB."""
     active: tuple[str, ...] = ()
     """Kinds of active content, such as javascript; cards are made without it."""
-
-
-def inspect(pdf: bytes) -> TemplateFacts:
-    """What a designer's PDF is; raises CardsRefused with all that is wrong with it."""
-    from makeready.cards.inspection import look  # noqa: PLC0415 – loads two PDF libraries
-
-    return look(pdf)

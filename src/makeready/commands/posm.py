@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from makeready import tables_faults
-from makeready.cards import template, values, wording
+from makeready.cards import values, wording
 from makeready.cards.order import Order
 from makeready.cards.problems import CardsRefused, Problem
 from makeready.cards.values import Row
 from makeready.config import Settings
 from makeready.errors import MakereadyError
-from makeready.file_names import file_names
 from makeready.tables_csv import SheetRefused, TableLine, read_tables
 
 if TYPE_CHECKING:
@@ -107,8 +106,9 @@ def _sample(options: argparse.Namespace) -> int:
 
 def _fields(options: argparse.Namespace) -> int:
     from makeready.cards import discovery  # noqa: PLC0415 -- as in `_press`
+    from makeready.cards.inspection import inspect  # noqa: PLC0415
 
-    found = discovery.settings_from(template.inspect(options.template.read_bytes()))
+    found = discovery.settings_from(inspect(options.template.read_bytes()))
     if not found:
         raise FileRefused(f"{options.template} has no form fields such as table.url")
     print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -117,9 +117,10 @@ def _fields(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from makeready.cards import checks  # noqa: PLC0415 -- as in `_press`
+    from makeready.cards.inspection import inspect  # noqa: PLC0415
 
     order = _order(options)
-    facts = template.inspect(order.pdf)
+    facts = inspect(order.pdf)
     found = checks.examine(facts, order.settings, order.rows, order.assets)
     _tell(found, options.lang)
     if any(problem.is_error for problem in found):
@@ -134,8 +135,9 @@ def _stamp(options: argparse.Namespace) -> int:
     press = _press(_order(options), options.lang)
     folder.mkdir(parents=True, exist_ok=True)
     indexes = range(len(press.rows))
+    names = values.card_names(press.settings.name, press.rows)
     checked = _checked(press)
-    for index, name in zip(indexes, _names(press), strict=True):
+    for index, name in zip(indexes, names, strict=True):
         (folder / name).write_bytes(checked(index))
         _progress(index + 1, len(indexes))
     _together(press, indexes, options)
@@ -224,11 +226,6 @@ def _checked(press: Press) -> Callable[[int], bytes]:
         return press.whole(card)
 
     return made
-
-
-def _names(press: Press) -> list[str]:
-    name = values.parse(press.settings.name)
-    return file_names([name.text(row) for row in press.rows])
 
 
 def _tell(problems: Sequence[Problem], lang: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from makeready import posm_making, stamping
 from makeready.cards import wording
 from makeready.cards.messages import problems_json
-from makeready.file_names import file_names
+from makeready.posm_downloads import names_of
 from makeready.posm_making import GenerationInput
 from makeready.stamping import CardsRefused, Order
 from makeready.storage import ObjectFacts, Storage
@@ -44,7 +44,7 @@ async def _made(given: GenerationInput, order: Order, folder: Path) -> int:
     same = 0
     async with stamping.press(order, stamping.facts_of(given.inspection)) as press:
         print(f"stamper {press.stamper}" + _pinned(given, press.stamper))
-        names = file_names([f"{card.label}.pdf" for card in given.cards])
+        names = list(names_of(given).values())
         for first in range(0, len(names), CHUNK):
             made = await press.stamp(first, min(first + CHUNK, len(names)))
             for card in made:

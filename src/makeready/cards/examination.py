@@ -18,7 +18,7 @@ MAX_TEXT = 4000
 
 
 @dataclass(slots=True, kw_only=True)
-class Batch:
+class Examination:
     """One template, its settings and the data of all cards."""
 
     facts: TemplateFacts
@@ -52,24 +52,24 @@ class Batch:
         )
 
 
-def check_values(batch: Batch) -> None:
+def check_values(exam: Examination) -> None:
     """Notes values that name a column the data has not, or that are endless."""
-    columns = sorted({name for row in batch.rows for name in row.get("row", {})})
-    for each in batch.materials.filled:
+    columns = sorted({name for row in exam.rows for name in row.get("row", {})})
+    for each in exam.materials.filled:
         value = "" if isinstance(each.field, ImageField) else each.field.value
-        _check_columns(batch, value, f"{each.path}.value", columns)
-        _check_columns(batch, each.field.condition, f"{each.path}.if", columns)
+        _check_columns(exam, value, f"{each.path}.value", columns)
+        _check_columns(exam, each.field.condition, f"{each.path}.if", columns)
         long = [row for row, text in enumerate(each.texts) if text and len(text) > MAX_TEXT]
         if long:
             length = len(each.texts[long[0]] or "")
             facts = {"field": each.field.id, "length": length, "most": MAX_TEXT}
-            batch.note("value_too_long", f"{each.path}.value", facts, rows=long)
-    _check_columns(batch, batch.settings.name, "output.name", columns)
+            exam.note("value_too_long", f"{each.path}.value", facts, rows=long)
+    _check_columns(exam, exam.settings.name, "output.name", columns)
 
 
-def _check_columns(batch: Batch, value: str, path: str, columns: Sequence[str]) -> None:
+def _check_columns(exam: Examination, value: str, path: str, columns: Sequence[str]) -> None:
     """A sample has no columns: what is uploaded later may have any."""
-    if batch.is_sample or "row." not in value:
+    if exam.is_sample or "row." not in value:
         return
     for name in sorted(parse(value).columns - set(columns)):
         facts = {
@@ -78,4 +78,4 @@ def _check_columns(batch: Batch, value: str, path: str, columns: Sequence[str]) 
             "nearest": nearest(f"row.{name}", known_paths(columns)),
             "known": list(columns),
         }
-        batch.note("field_unknown_var", path, facts)
+        exam.note("field_unknown_var", path, facts)
