@@ -79,6 +79,7 @@ _INLINE: Mapping[str, Schema] = {
     "inline": {**TRUTH, "default": False, "description": "Shown by a browser, not saved."},
 }
 MOST_DOTS = 12_000  # a side of a PNG
+MOST_DOTS_OF_ALL = 3_000_000_000  # of all PNGs of one answer: others wait for the same helper
 
 
 async def one(request: Request) -> Response:
@@ -134,10 +135,14 @@ async def of_restaurant(request: Request) -> Response:
 
 def _asked(request: Request, schemas: Mapping[str, Schema]) -> dict[str, Any]:
     asked = read_query(request, schemas)
-    if asked["format"] == "png" and asked["size_mm"] / 25.4 * asked["dpi"] > MOST_DOTS:
+    if asked["format"] == "png" and _dots(asked) > MOST_DOTS:
         said = f"A PNG has at most {MOST_DOTS} dots a side: lower dpi or size_mm."
         raise invalid_request(said, field="dpi", reason="too_large")
     return asked
+
+
+def _dots(asked: Mapping[str, Any]) -> float:
+    return float(asked["size_mm"] / 25.4 * asked["dpi"])
 
 
 def _uuid(request: Request) -> UUID:
@@ -161,6 +166,9 @@ async def _links(request: Request, tables: Sequence[UUID]) -> list[str]:
 
 
 async def _drawn(request: Request, links: Sequence[str], asked: Mapping[str, Any]) -> list[bytes]:
+    if asked["format"] == "png" and _dots(asked) ** 2 * len(links) > MOST_DOTS_OF_ALL:
+        said = f"{len(links)} PNG are too much at once: lower dpi or size_mm, or fewer tables."
+        raise invalid_request(said, field="dpi", reason="too_large")
     look = Look(size_mm=asked["size_mm"], quiet_zone=asked["quiet_zone"], dpi=asked["dpi"])
     with told(request):
         return await stamping.qr_files(links, asked["format"], look, level=asked["ecc"])

@@ -9,6 +9,7 @@ how it came about; the trace is in the log under the same id.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,6 +105,8 @@ _OF_THE_ROUTER = {
 _UNSTORABLE = frozenset({"22021", "22P05"})  # characters that PostgreSQL cannot keep
 _TEXT_OF_AWAY = "The database does not answer now."
 _TEXT_OF_FULL = "The disk of the database is full."
+_TEXT_OF_NO_ROOM = "The service has no room for temporary files."
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,17 +166,21 @@ def refusal_of(error: BaseException, correlation_id: str) -> Refusal:
             "A character cannot be stored.", field="body", reason="text"
         ).refusal
     elif is_transient(error):
-        is_full = isinstance(error, asyncpg.DiskFullError)
         return Refusal(
-            code="queue_unavailable",
-            message=_TEXT_OF_FULL if is_full else _TEXT_OF_AWAY,
-            headers=retry_after(),
+            code="queue_unavailable", message=_text_of_transient(error), headers=retry_after()
         )
     return Refusal(
         code="internal_error",
         message="Something went wrong here. The log has it under this id.",
         details={"correlation_id": correlation_id},
     )
+
+
+def _text_of_transient(error: BaseException) -> str:
+    if isinstance(error, asyncpg.DiskFullError):
+        return _TEXT_OF_FULL
+    is_ours = isinstance(error, OSError) and error.errno in _NO_ROOM
+    return _TEXT_OF_NO_ROOM if is_ours else _TEXT_OF_AWAY
 
 
 def answer(refusal: Refusal) -> JSONResponse:

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from makeready.storage import Storage
+from makeready_http import posm_qr
 from tests.support.generating import Cardroom
 from tests.support.made_cards import Made, codes, link, made_cards
 from tests.support.service import Member, error_code
@@ -43,6 +44,18 @@ async def test_a_code_alone_comes_as_any_file_psm_034(make: MakeCards, kind: str
     with zipfile.ZipFile(io.BytesIO(zipped.content)) as found:
         assert found.namelist() == [f"Ресторан «Ёлки» v1 QR/Зал1.{kind}"]
         assert found.read(found.namelist()[0]) == answer.content
+
+
+async def test_pictures_that_are_too_much_at_once_are_refused(
+    make: MakeCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make(3)
+    monkeypatch.setattr(posm_qr, "MOST_DOTS_OF_ALL", 2 * 394**2)
+    asked = {"format": "png", "size_mm": 20, "dpi": 500}
+    refused = await made.get("qr.zip", params=asked)
+    assert (refused.status_code, error_code(refused)) == (400, "invalid_request")
+    some = {**asked, "tables": f"{made.cards[0].uuid},{made.cards[1].uuid}"}
+    assert (await made.get("qr.zip", params=some)).status_code == 200
 
 
 async def test_codes_of_a_restaurant_are_those_of_its_tables_now_psm_034(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 from typing import Any
@@ -254,6 +255,12 @@ def test_every_class_of_ours_has_a_code() -> None:
     found = [(error, refusal_of(error, "id").code) for error, _ in expected]
 
     assert found == expected
+
+
+def test_a_full_disk_of_the_service_is_not_the_fault_of_the_database() -> None:
+    refusal = refusal_of(OSError(errno.ENOSPC, "No space left on device"), "id")
+    assert (refusal.code, "temporary files" in refusal.message) == ("queue_unavailable", True)
+    assert "database" in refusal_of(ConnectionRefusedError(), "id").message
 
 
 def test_a_full_disk_is_told() -> None:
