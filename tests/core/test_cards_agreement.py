@@ -103,6 +103,17 @@ def test_what_the_checks_let_through_is_printed_and_verified(
         assert verifier.check(press.stamp(index), cold=True)
 
 
+def test_letters_that_lie_between_two_pixels_look_as_they_read() -> None:
+    code = {"id": "qr", "kind": "qr", "x": 3, "y": 3, "width": 15, "height": 15, "ecc": "L"}
+    text = {"id": "text", "kind": "text", "x": 5, "y": 95, "width": 20, "height": 13}
+    text |= {"rotate": 45, "size": 12, "min_size": 3, "max_lines": 2, "weight": "bold"}
+    fields = [code | {"value": "{table.url}"}, text | {"value": "Стол № {table.number}"}]
+    tables = rows(1, first=221)
+
+    press = Press.open(Order(pdf=light(), settings={"fields": fields}, rows=tables))
+    assert Verifier(press).check(press.stamp(0))
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_settings_with_anything_in_any_place_are_judged(data: st.DataObject) -> None:

@@ -234,7 +234,7 @@ def test_a_service_without_database_or_store_says_what_to_set(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["work", "nosuch"], "'nosuch': no queue with a handler; there is: deliver, render"),
+        (["work", "nosuch"], "'nosuch': no queue with a handler; there is: deliver, posm, render"),
         (["smoke", "render", "--base-url", "localhost"], "'localhost': must be http://host:port"),
         (["up", "--port", "70000"], "'70000': must be a whole number from 0 to 65535"),
         (["http", "--port", "x"], "'x': must be a whole number from 0 to 65535"),

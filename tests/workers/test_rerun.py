@@ -138,7 +138,7 @@ async def test_data_that_does_not_fit_is_told_with_its_problems(
 
 
 async def test_an_unknown_job_is_refused_with_what_to_do(bench: Bench) -> None:
-    with pytest.raises(NotFound, match=r"makeready\.pack_documents"):
+    with pytest.raises(NotFound, match=r"pack_documents"):
         await bench.rerun(job=uuid4())
 
 

@@ -20,11 +20,13 @@ from makeready.cards.settings import TextField
 from makeready.cards.sight import Character, guarded
 from makeready.cards.text_checks import Wanted
 
-_EM_PX = 200
-"""Large enough for letters to be drawn as paths, not moved to whole pixels."""
+_EM_PX = 300
+"""MuPDF moves letters of up to 256 pixels to whole pixels, and draws larger ones as paths."""
+_AT_A_TIME = 12
+"""Letters of one picture, so that it has room for them."""
 _MAX_WRONG = 0.06
 """Of a letter's ink: how much of it may differ."""
-_MOST_PIXELS = 4_000_000
+_MOST_PIXELS = 16_000_000
 _EVERYWHERE = mupdf.FzRect(mupdf.FzRect.Fixed_INFINITE)
 
 Span: TypeAlias = tuple[int, int, int, int]
@@ -48,19 +50,14 @@ class Letterforms:
         font = self._font(wanted.field) if fresh else None
         if font is None:
             return
-        with guarded():
-            picture = _Picture(wanted, found)
-            shown = picture.of_stamp(stamp)
-            meant = picture.of_font(font, found)
-        wrong = [
-            letter
-            for letter, box, *_ in found
-            if letter in fresh
-            and font.has_glyph(ord(letter))
-            and not picture.is_alike(shown, meant, box)
-        ]
+        some = [each for each in found if each[0] in fresh and font.has_glyph(ord(each[0]))]
+        wrong = ""
+        for first in range(0, len(some), _AT_A_TIME):
+            with guarded():
+                picture = _Picture(wanted, some[first : first + _AT_A_TIME])
+                wrong += picture.unlike(picture.of_stamp(stamp), picture.of_font(font, found))
         if wrong:
-            facts = {"field": wanted.field.id, "page": wanted.page, "found": "".join(wrong)}
+            facts = {"field": wanted.field.id, "page": wanted.page, "found": wrong}
             raise CardRefused("card_text_wrong", {"case": "shapes", "text": wanted.text, **facts})
         known |= fresh
 
@@ -78,9 +75,10 @@ class Letterforms:
 
 
 class _Picture:
-    """A text upright and large, black or nothing."""
+    """Some letters of a text with what is beside them, upright and large, black or nothing."""
 
     def __init__(self, wanted: Wanted, found: Sequence[Character]) -> None:
+        self._found = found
         size = wanted.size * MM_PER_POINT
         boxes = [moved(box, wanted.to_field) for _, box, *_ in found]
         x0, y0 = min(box[0] for box in boxes), min(box[1] for box in boxes)
@@ -102,7 +100,7 @@ class _Picture:
         return _finished(picture, device)
 
     def of_font(self, font: pymupdf.Font, found: Sequence[Character]) -> bytes:
-        """The same letters of the whole font, each where the card has it."""
+        """The letters of the whole font, each where the card has it."""
         picture, device = self._sheet()
         text = mupdf.fz_new_text()
         for letter, *_, origin in found:
@@ -117,7 +115,13 @@ class _Picture:
         mupdf.fz_fill_text(device, text, mupdf.FzMatrix(), gray, black, 1.0, mupdf.FzColorParams())
         return _finished(picture, device)
 
-    def is_alike(self, shown: bytes, meant: bytes, box: Box) -> bool:
+    def unlike(self, shown: bytes, meant: bytes) -> str:
+        """Those of the letters that do not look as they read."""
+        return "".join(
+            letter for letter, box, *_ in self._found if not self._is_alike(shown, meant, box)
+        )
+
+    def _is_alike(self, shown: bytes, meant: bytes, box: Box) -> bool:
         """Compares where one letter is."""
         x0, y0, x1, y1 = moved(box, self._matrix)
         left, right = max(int(x0) - 2, 0), min(int(x1) + 3, self._width)
