@@ -71,7 +71,8 @@ def failing_from(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     monkeypatch.setattr(Store, "put_new", refusing)
 
 
-async def test_every_table_gets_a_card_that_was_looked_at_psm_020_psm_021(shop: Workshop) -> None:
+async def test_every_table_gets_a_card_that_was_looked_at(shop: Workshop) -> None:
+    """PSM-020, PSM-021: its own code and label, under its own key."""
     claimed = await shop.claimed(TABLES)
     assert await shop.attempt(claimed) == "ok"
 
