@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 SIGNING_SECRET_BYTES = 32
+KEY_BYTES = 32
 
 _PLACEHOLDER = re.compile("change.?me", re.IGNORECASE)
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -47,6 +49,27 @@ def signing_secret(text: str) -> Secret:
             "`openssl rand -hex 32` makes one"
         )
     return Secret(text)
+
+
+def master_keys(text: str) -> Secret:
+    """Keys of 32 bytes in hex or base64, with commas; raises ValueError that quotes none."""
+    for word in text.split(","):
+        if len(key_bytes(word)) != KEY_BYTES:
+            raise ValueError("must be 32 bytes in hex or base64 each: openssl rand -hex 32")
+    return Secret(text)
+
+
+def key_bytes(text: str) -> bytes:
+    """A key in hex or base64; empty when it is neither."""
+    word = text.strip()
+    try:
+        return bytes.fromhex(word)
+    except ValueError:
+        pass
+    try:
+        return base64.b64decode(word, validate=True)
+    except ValueError:
+        return b""
 
 
 def boolean(text: str) -> bool:

@@ -10,11 +10,12 @@ from jinja2 import Environment
 from makeready import __version__, cards
 from makeready.__main__ import COMMANDS
 from makeready.aside import HelperLost
-from makeready.config import PREFIX, RESERVED_PREFIXES, Settings, Variable, variables
+from makeready.config import RESERVED_PREFIXES, Settings, Variable, variables
 from makeready.documents.templating import TemplateSandbox
 from makeready.pdf import InvalidPdf
 from makeready.shapes import _FORMATS
 from makeready.values import as_text
+from makeready.variables import PREFIX
 from makeready_workers.chromium.records import Fault
 
 ROOT = Path(__file__).resolve().parents[2]

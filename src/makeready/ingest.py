@@ -1,0 +1,244 @@
+"""Photos: one typed call for each SQL function of the slice that a request or its worker makes.
+
+A photo is a job of the queue `ingest` that somebody waits for. The policy (limits, deadline, what
+is refused) is in `sql/13*_ingest*.sql`; a job's id is its photo's. Times are the database's, spans
+come as seconds by its clock, so that no skew between machines moves a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from makeready.db import Connection, Executor, one
+from makeready.jobs import Json, json_value
+from makeready.media import StoredMedia, kept
+
+QUEUE = "ingest"
+Reason: TypeAlias = Literal["timeout", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What a request is measured by before its body is read."""
+
+    slot: str
+    max_bytes: int
+    max_pixels: int
+    media_types: tuple[str, ...]
+    """Allowed for the slot: its provider may take fewer than the service."""
+    password_hash: str | None
+    """None: none is set, and nobody gets in."""
+    password_version: int
+    min_free_bytes: int
+    """Room that the media store keeps; below it nothing is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A photo that was let in, or that of the same request before."""
+
+    job_id: UUID
+    verdict: str
+    """created, joined (the same image is being processed) or replayed (it has ended)."""
+    expires_at: datetime
+    seconds_left: float
+    """Until then, by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One provider that may be asked, in the order of the slot's chain."""
+
+    provider: str
+    kind: str
+    """Which driver speaks with it: gemini, turbotext, openai, replicate, fal, webhook, local."""
+    operation: str
+    settings: Json
+    """Of the slot, as they were when the photo was let in."""
+    options: Json
+    """Of the provider: base_url, limits, prices, retry rules."""
+    keys: tuple[SealedKey, ...]
+    """Those that may be used now, the one that has rested longest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedKey:
+    """An encrypted key of a provider; see `makeready.sealing`."""
+
+    id: UUID
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What a worker needs to process a photo."""
+
+    slot: str
+    chain: tuple[Step, ...]
+    payload: StoredMedia
+    templates: Mapping[str, StoredMedia]
+    """Template media of the slot by setting key."""
+    seconds_left: float
+    is_awaited: bool
+    """False: the process whose client waited is gone; nothing is asked of a provider."""
+    public_id: UUID
+    """Of the media object under which a provider can fetch the prepared image."""
+
+
+async def door(db: Executor, slot: str, client: str) -> Door:
+    """What holds for a request; NotFound (slot_not_found), Busy (full, locked out), Closed."""
+    row = await one(db, "select * from makeready.ingest_door($1, $2)", slot, client)
+    return Door(
+        slot=row["slot"],
+        max_bytes=row["max_bytes"],
+        max_pixels=row["max_pixels"],
+        media_types=tuple(row["media_types"]),
+        password_hash=row["password_hash"],
+        password_version=row["password_version"],
+        min_free_bytes=row["min_free_bytes"],
+    )
+
+
+async def password_tried(db: Executor, slot: str, client: str) -> None:
+    """Counts a try of a password that this process has not seen to be right; Busy."""
+    await db.fetchval("select makeready.ingest_password_tried($1, $2)", slot, client)
+
+
+async def password_right(db: Executor, slot: str, client: str) -> None:
+    """It was right: the tries are forgotten."""
+    await db.fetchval("select makeready.ingest_password_right($1, $2)", slot, client)
+
+
+async def admit(
+    db: Executor,
+    job: UUID,
+    slot: str,
+    payload: StoredMedia,
+    *,
+    facts: Json,
+    waiter: UUID,
+    source: str = "booth",
+    overrides: Json | None = None,
+    key: str | None = None,
+) -> Admitted:
+    """Lets a photo in, whose payload lies in the store already.
+
+    `facts`: form fields and what the image's header says. `waiter`: the worker id of this process.
+    `key`: the client's Idempotency-Key. Busy with `reason` limit or deadline; NotFound; Closed;
+    Rejected when the key belongs to another image. Not durable: see the decision on durability.
+    """
+    row = await one(
+        db,
+        "select * from makeready.ingest_admit($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6,"
+        " $7::text::jsonb, $8)",
+        job,
+        slot,
+        json.dumps(kept(payload)),
+        json.dumps(facts),
+        waiter,
+        source,
+        None if overrides is None else json.dumps(overrides),
+        key,
+    )
+    return Admitted(
+        job_id=row["job_id"],
+        verdict=row["verdict"],
+        expires_at=row["expires_at"],
+        seconds_left=row["seconds_left"],
+    )
+
+
+async def begin(db: Executor, job: UUID, token: UUID) -> Begun:
+    """Marks a claimed photo as processing and returns what to do; LeaseLost."""
+    text = await db.fetchval("select makeready.ingest_begin($1, $2)::text", job, token)
+    found = json_value(text)
+    return Begun(
+        slot=found["slot"],
+        chain=tuple(_step(each) for each in found["chain"]),
+        payload=StoredMedia.of(found["payload"]),
+        templates={key: StoredMedia.of(each) for key, each in found["templates"].items()},
+        seconds_left=found["seconds_left"],
+        is_awaited=found["is_awaited"],
+        public_id=UUID(found["public_id"]),
+    )
+
+
+async def offer(db: Executor, job: UUID, token: UUID, prepared: StoredMedia) -> None:
+    """Lets `/public/media/{public_id}` serve the prepared image until the deadline; LeaseLost."""
+    await db.fetchval(
+        "select makeready.ingest_offer($1, $2, $3::text::jsonb)",
+        job,
+        token,
+        json.dumps(kept(prepared)),
+    )
+
+
+async def finish(db: Connection, job: UUID, token: UUID, stored: StoredMedia, facts: Json) -> str:
+    """Ends a photo as a success: ok, or repeat; LeaseLost when it has timed out meanwhile.
+
+    `facts`: provider, operation, reference, provider_latency_ms, attempts, cost, calls.
+    """
+    return str(
+        await db.fetchval(
+            "select makeready.ingest_finish($1, $2, $3::text::jsonb, $4::text::jsonb)",
+            job,
+            token,
+            json.dumps(kept(stored)),
+            json.dumps(facts),
+        )
+    )
+
+
+async def end(db: Executor, job: UUID, reason: Reason) -> str:
+    """Ends a photo for its waiting request unless it has ended: its job's state as it stands.
+
+    `cancelled` does so only when nobody else waits for the same photo. `done`: the result came in
+    the last moment; send it.
+    """
+    return str(await db.fetchval("select makeready.ingest_end($1, $2)", job, reason))
+
+
+async def answered(db: Executor, job: UUID, status: int) -> Sequence[StoredMedia]:
+    """The answer is out: returns what is to be deleted now, if nobody else waits for it."""
+    rows = await db.fetch("select * from makeready.ingest_answered($1, $2)", job, status)
+    return [StoredMedia.of(json.loads(row[0])) for row in rows]
+
+
+async def pictured(
+    db: Executor, job: UUID, before: StoredMedia | None, after: StoredMedia | None
+) -> None:
+    """Keeps the thumbnails of a finished photo, as long as its result."""
+    await db.fetchval(
+        "select makeready.ingest_pictured($1, $2::text::jsonb, $3::text::jsonb)",
+        job,
+        *(None if each is None else json.dumps(kept(each)) for each in (before, after)),
+    )
+
+
+async def key_rests(db: Executor, key: UUID, seconds: float, why: str) -> None:
+    """A provider refused a key, or its quota is used up: others are taken for so long."""
+    await db.fetchval("select makeready.provider_key_rests($1, $2, $3)", key, seconds, why)
+
+
+def _step(found: Mapping[str, Any]) -> Step:
+    return Step(
+        provider=found["provider"],
+        kind=found["kind"],
+        operation=found["operation"],
+        settings=found["settings"],
+        options=found["options"],
+        keys=tuple(
+            SealedKey(
+                id=UUID(key["id"]),
+                nonce=bytes.fromhex(key["nonce"]),
+                sealed=bytes.fromhex(key["sealed"]),
+            )
+            for key in found["keys"]
+        ),
+    )

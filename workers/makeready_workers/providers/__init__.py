@@ -1,0 +1,1 @@
+"""Who changes photos: one module a wire format, behind the protocol of `base`."""
