@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import asyncpg
 from starlette.requests import Request
 
 from makeready import staff, staff_tokens
@@ -52,9 +53,14 @@ async def current_staff(request: Request, needs: str | None = None) -> Staff:
 
 
 @asynccontextmanager
-async def acting(services: Services, member: Staff, request: Request) -> AsyncIterator[Connection]:
-    """A transaction in which a member of staff acts; the audit log names them and the request."""
-    async with services.pool.acquire() as connection, connection.transaction():
+async def acting(
+    services: Services, member: Staff, request: Request, *, pool: asyncpg.Pool | None = None
+) -> AsyncIterator[Connection]:
+    """A transaction in which a member of staff acts; the audit log names them and the request.
+
+    `pool`: of the database that the call is about, where that is not the one of staff.
+    """
+    async with (pool or services.pool).acquire() as connection, connection.transaction():
         await connection.execute(
             "select set_config('makeready.actor', $1, true),"
             " set_config('makeready.request_id', $2, true),"
