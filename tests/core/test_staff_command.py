@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import stat
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from makeready import passwords
 from makeready.commands import staff as command
-from makeready.commands.machine import SIGNING, with_signing_secret
 from makeready.config import Settings
 from makeready.errors import Conflict, NotFound, Rejected
 
@@ -94,15 +91,3 @@ async def test_what_cannot_be_is_refused_with_a_word(call: Call) -> None:
         await call("disable", "anna")
     with pytest.raises(NotFound):
         await call("disable", "nobody")
-
-
-def test_the_data_folder_keeps_a_secret_of_its_own(tmp_path: Path) -> None:
-    lone = Settings(data_dir=tmp_path / "data")
-    first = with_signing_secret(lone)
-
-    assert first.jwt_secret is not None
-    assert with_signing_secret(lone) == first
-    path = tmp_path / "data" / SIGNING
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert with_signing_secret(Settings(data_dir=tmp_path / "other")) != first
-    assert with_signing_secret(first) is first

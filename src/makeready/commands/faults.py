@@ -44,7 +44,13 @@ def database_told(settings: Settings, *, direct: bool = False) -> Iterator[None]
     `direct`: the block uses the listener's URL.
     """
     own = direct and settings.database_direct_url is not None
-    setting = "DATABASE_DIRECT_URL" if own else "DATABASE_URL"
+    with told_of("DATABASE_DIRECT_URL" if own else "DATABASE_URL"):
+        yield
+
+
+@contextmanager
+def told_of(setting: str) -> Iterator[None]:
+    """The same for a block with the database that a setting names."""
     try:
         yield
     except MakereadyError:  # made to be shown

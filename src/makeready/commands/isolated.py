@@ -14,7 +14,7 @@ import asyncpg
 
 from makeready import passwords, people, staff
 from makeready.commands.faults import database_told
-from makeready.commands.machine import Equipment, equipped, with_signing_secret
+from makeready.commands.machine import Equipment, equipped, with_own_secrets
 from makeready.commands.migrate import brought_up, connected
 from makeready.commands.packs import Say
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
@@ -55,6 +55,10 @@ def on_own_system(
         log_format="json",
         log_level="info",
         jwt_secret=None,
+        ingest_database_url=None,
+        ingest_password=None,
+        secrets_key=None,
+        media_root=None,
         posm_link_template=LINK_TEMPLATE,
         debug=True,
     )
@@ -64,7 +68,7 @@ def on_own_system(
             remove_whole(own.data_dir)
 
     try:
-        with equipped(with_signing_secret(own), die_with_parent=True) as found:
+        with equipped(with_own_secrets(own), die_with_parent=True) as found:
             say("Postgres and S3 run")
             with database_told(found.settings):
                 asyncio.run(brought_up(found.settings.database_url or "", found.settings))

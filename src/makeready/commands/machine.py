@@ -14,7 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from makeready import values
+import structlog
+
+from makeready import passwords, values
 from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from makeready.embedded.postgres import EmbeddedPostgres
@@ -25,6 +27,10 @@ DATABASE = "makeready"
 NOTE = "up.json"
 LOCK = "up.lock"
 SIGNING = "jwt_secret"
+SEALING = "secrets_key"
+BOOTH = "ingest_password"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,17 +116,31 @@ def sole_up(settings: Settings, url: str) -> Iterator[None]:
         yield
 
 
-def with_signing_secret(settings: Settings) -> Settings:
-    """The same with a secret to sign with: the configured one, or the data folder's own.
+def with_own_secrets(settings: Settings) -> Settings:
+    """The same with a secret to sign with, a key to seal with and a password for booths.
 
-    Whoever has the folder has the secret; it is made at the first start and stays.
+    The configured ones, or the data folder's own: whoever has the folder has them. They are made
+    at the first start and stay. The log says where a new password lies, and never what it is.
     """
-    if settings.jwt_secret is not None:
-        return settings
-    path = data_folder(settings) / SIGNING
+    found = replace(
+        settings,
+        jwt_secret=values.signing_secret(_own(settings, SIGNING, settings.jwt_secret)),
+        secrets_key=values.master_keys(_own(settings, SEALING, settings.secrets_key)),
+        ingest_password=Secret(_own(settings, BOOTH, settings.ingest_password)),
+    )
+    return settings if found == settings else found
+
+
+def _own(settings: Settings, name: str, given: Secret | None) -> str:
+    """The text of a secret: the one that was given, or that of its file, made when missing."""
+    if given is not None:
+        return given.reveal()
+    path = data_folder(settings) / name
     if not path.exists():
-        write_private(path, secrets.token_hex(32))
-    return replace(settings, jwt_secret=values.signing_secret(path.read_text("utf-8").strip()))
+        is_typed = name == BOOTH  # by hand, into the settings of each booth
+        write_private(path, passwords.generated() if is_typed else secrets.token_hex(32))
+        _log.info("secret_made", what=name, path=str(path))
+    return path.read_text("utf-8").strip()
 
 
 def configured(settings: Settings) -> Settings:
@@ -158,9 +178,9 @@ def running(settings: Settings) -> Settings:
     if settings.s3_endpoint is None:
         names = [field.name for field in fields(Settings) if field.name.startswith("s3_")]
         settings = replace(settings, **{name: getattr(found, name) for name in names})
-    if settings.jwt_secret is None:
-        settings = replace(settings, jwt_secret=found.jwt_secret)
-    return settings
+    own = ("jwt_secret", "secrets_key", "ingest_password")
+    missing = [name for name in own if getattr(settings, name) is None]
+    return replace(settings, **{name: getattr(found, name) for name in missing})
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from makeready import posm_templates, render
-from makeready.commands.faults import database_told
+from makeready.commands.faults import database_told, told_of
 from makeready.commands.machine import machine
 from makeready.config import Settings
 from makeready.schema import SchemaState, inspect, migrate
 
 CONNECT_TIMEOUT_S = 10.0
+PHOTOS_SETTING = "PHOTOCHANGER_DATABASE_URL"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         url = found.listener_url or ""
         with database_told(found, direct=True):
             if options.check:
-                return _report(asyncio.run(schema_state(url)))
+                return asyncio.run(_checked(url, found))
             applied = asyncio.run(brought_up(url, found))
     print("\n".join(f"applied {name}" for name in applied) or "the schema is current")
     return 0
@@ -45,14 +46,25 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 async def brought_up(url: str, settings: Settings) -> list[str]:
     """Applies the schema, then the registry and what settings seed: SQL callers can enqueue.
 
-    Returns the files applied. Raises SchemaError as `migrate` does.
+    The database of photos gets the schema too where it is another one. Returns the files applied.
+    Raises SchemaError as `migrate` does.
     """
+    apart = photos_apart(settings)
     applied = await migrate(url)
     async with connected(url) as connection:
         await render.sync_types(connection, render.shipped_types())
         if settings.posm_link_template is not None:
             await posm_templates.link_seed(connection, settings.posm_link_template)
+    if apart is not None:
+        with told_of(PHOTOS_SETTING):
+            applied += [f"{name} (photos)" for name in await migrate(apart)]
     return applied
+
+
+def photos_apart(settings: Settings) -> str | None:
+    """The database of photos, when it is another one than that of everything else."""
+    url = settings.ingest_database_url
+    return None if url in {settings.database_url, settings.database_direct_url} else url
 
 
 async def schema_state(url: str) -> SchemaState:
@@ -69,6 +81,16 @@ async def connected(url: str | None) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def _checked(url: str, settings: Settings) -> int:
+    found = _report(await schema_state(url))
+    apart = photos_apart(settings)
+    if apart is None:
+        return found
+    print("\nphotos:")
+    with told_of(PHOTOS_SETTING):
+        return max(found, _report(await schema_state(apart)))
 
 
 def _report(state: SchemaState) -> int:

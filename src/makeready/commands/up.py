@@ -28,7 +28,7 @@ from makeready.commands.machine import (
     forget_note,
     noted,
     sole_up,
-    with_signing_secret,
+    with_own_secrets,
 )
 from makeready.commands.migrate import brought_up
 from makeready.commands.options import option, setting
@@ -73,7 +73,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.dev:
         settings = replace(settings, debug=_may_debug(settings))
     with sole_up(settings, service_url(settings)):
-        settings = with_signing_secret(settings)
+        settings = with_own_secrets(settings)
         check_port(settings.http_host, settings.http_port)
         if settings.s3_endpoint is not None:
             asyncio.run(check_storage(settings))
