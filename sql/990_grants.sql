@@ -65,4 +65,5 @@ grant execute on function makeready.now(), makeready.worker_is_lost(makeready.wo
 grant select on makeready.schema_files to makeready_http, makeready_worker;
 grant select on all tables in schema makeready to makeready_ops, makeready_read;
 -- Hashes of credentials are nobody's to read.
-revoke select on makeready.tokens, makeready.staff_passwords, makeready.otp_codes, makeready.webhook_secrets from makeready_ops, makeready_read;
+revoke select on makeready.tokens, makeready.staff_passwords, makeready.otp_codes, makeready.webhook_secrets,
+  makeready.ingest_password, makeready.provider_keys from makeready_ops, makeready_read;

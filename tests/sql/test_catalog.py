@@ -35,6 +35,7 @@ CLOCK_READERS = {
 }
 DYNAMIC = {"chore_run"}
 SHARED_WORDS = {
+    "message": "of a failed chore; in the log of photos, which chore_failed does not read",
     "outcome": "of a job in finish; how an attempt ended in attempts, which finish does not read",
     "target": "of a request; of a line in the audit log, which request_take does not read",
 }

@@ -104,7 +104,14 @@ SLICES = (
     "metrics_",
 )
 """Functions of these are tested with their parts."""
-CREDENTIALS = {"tokens", "webhook_secrets", "staff_passwords", "otp_codes"}
+CREDENTIALS = {
+    "tokens",
+    "webhook_secrets",
+    "staff_passwords",
+    "otp_codes",
+    "ingest_password",
+    "provider_keys",
+}
 EXPECTED = {
     "makeready_app": {"now", "uuid7", "wake", "peek"} | CALLER,
     "makeready_http": SHARED | CALLER | PEOPLE | {"alert_list", "alert_ack"},
