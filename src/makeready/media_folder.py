@@ -1,0 +1,297 @@
+"""A media store that is a folder of this machine, or one that several machines share.
+
+An upload has no name until it is let in: whatever ends before that leaves nothing to sweep. Where
+the file system has no files without names, one with a name that is deleted at the end serves.
+A folder is known by an id in its file `store-id`: machines may be renamed, folders moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256 as sha256_of
+from pathlib import Path
+from typing import IO
+
+from anyio import to_thread
+
+from makeready.media import PIECE_BYTES, Listed, StoredMedia
+
+ID_FILE = "store-id"
+SPOOL = ".spool"
+"""Below it lies what has no name yet, or is being written; never listed."""
+LISTED_AT_ONCE = 500
+_LASTING = ("templates/",)
+"""What nobody can send again: it is on the disk before it counts as stored."""
+
+_GOOD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+
+
+class FolderStore:
+    """Made by `open_folder`; safe to use from many tasks, processes and machines."""
+
+    def __init__(self, root: Path, identity: str) -> None:
+        self._root = root
+        self._spool = root / SPOOL
+        self._name = f"folder:{identity}"
+
+    @property
+    def name(self) -> str:
+        """The folder's id."""
+        return self._name
+
+    @property
+    def host(self) -> str:
+        """The same: jobs go to processes that reach this very folder."""
+        return self._name
+
+    @asynccontextmanager
+    async def spool(self) -> AsyncIterator[IO[bytes]]:
+        """See `MediaStore`."""
+        file = await to_thread.run_sync(nameless, self._spool)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    async def publish(
+        self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes
+    ) -> StoredMedia:
+        """See `MediaStore`."""
+        await to_thread.run_sync(self._publish, spooled, path)
+        return StoredMedia(
+            store=self._name,
+            path=path,
+            media_type=media_type,
+            size_bytes=size_bytes,
+            sha256=sha256,
+        )
+
+    async def write(self, path: str, content: bytes, media_type: str) -> StoredMedia:
+        """See `MediaStore`."""
+        digest = await to_thread.run_sync(self._write, path, content)
+        return StoredMedia(
+            store=self._name,
+            path=path,
+            media_type=media_type,
+            size_bytes=len(content),
+            sha256=digest,
+        )
+
+    async def read(self, stored: StoredMedia) -> bytes:
+        """See `MediaStore`."""
+        return await to_thread.run_sync(self._read, stored)
+
+    async def stream(
+        self, stored: StoredMedia, first: int = 0, last: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `MediaStore`."""
+        left = (stored.size_bytes if last is None else last + 1) - first
+        async with self.local(stored) as file:
+            await to_thread.run_sync(file.seek, first)
+            while left > 0:
+                piece = await to_thread.run_sync(file.read, min(left, PIECE_BYTES))
+                if not piece:
+                    raise FileNotFoundError(errno.ENOENT, "the file is shorter", stored.path)
+                left -= len(piece)
+                yield piece
+
+    @asynccontextmanager
+    async def local(self, stored: StoredMedia) -> AsyncIterator[IO[bytes]]:
+        """See `MediaStore`."""
+        file = await to_thread.run_sync(self._open, stored)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    async def delete(self, paths: Sequence[str]) -> None:
+        """See `MediaStore`."""
+        await to_thread.run_sync(self._delete, paths)
+
+    async def listing(self, prefix: str) -> AsyncIterator[Listed]:
+        """See `MediaStore`."""
+        found = self._listed(prefix)
+
+        def some() -> list[Listed]:
+            return [each for each, _ in zip(found, range(LISTED_AT_ONCE), strict=False)]
+
+        while page := await to_thread.run_sync(some):
+            for each in page:
+                yield each
+
+    async def link(self, stored: StoredMedia, *, filename: str, seconds: int) -> str | None:  # noqa: ARG002
+        """None: nobody but the service reaches the folder."""
+        return None
+
+    async def free_bytes(self) -> int | None:
+        """See `MediaStore`; what the super-user alone may fill up does not count."""
+        return await to_thread.run_sync(free_bytes, self._root)
+
+    async def check(self) -> None:
+        """See `MediaStore`."""
+
+        def write() -> None:
+            with nameless(self._spool) as file:
+                file.write(b"?")
+                file.flush()
+
+        await to_thread.run_sync(write)
+
+    def _path(self, path: str) -> Path:
+        return self._root / checked_path(path)
+
+    def _publish(self, spooled: IO[bytes], path: str) -> None:
+        spooled.flush()
+        if path.startswith(_LASTING):
+            os.fsync(spooled.fileno())
+        where = self._path(path)
+        for is_last in (False, False, True):
+            where.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._name_it(spooled, where)
+                break
+            except FileNotFoundError:  # somebody has deleted its folder: it was empty till now
+                if is_last:
+                    raise
+        if path.startswith(_LASTING):
+            _sync_folder(where.parent)
+
+    def _name_it(self, spooled: IO[bytes], where: Path) -> None:
+        try:
+            _link(spooled, where)
+        except FileExistsError:
+            aside = self._spool / f"{secrets.token_hex(8)}.part"
+            _link(spooled, aside)
+            aside.replace(where)
+
+    def _write(self, path: str, content: bytes) -> bytes:
+        with nameless(self._spool) as file:
+            file.write(content)
+            self._publish(file, path)
+        return sha256_of(content).digest()
+
+    def _read(self, stored: StoredMedia) -> bytes:
+        with self._open(stored) as file:
+            return file.read()
+
+    def _open(self, stored: StoredMedia) -> IO[bytes]:
+        if stored.store != self._name:
+            raise FileNotFoundError(errno.ENOENT, f"it lies in {stored.store}", stored.path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self._path(stored.path), flags), "rb")
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            where = self._path(path)
+            where.unlink(missing_ok=True)
+            # The folders of the first level stay; others may be filled again at this moment.
+            for folder in list(where.relative_to(self._root).parents)[:-2]:
+                with contextlib.suppress(OSError):
+                    (self._root / folder).rmdir()
+
+    def _listed(self, prefix: str) -> Iterator[Listed]:
+        """Of a folder; what is deleted meanwhile is not told, nor what is not ours."""
+        start = self._path(prefix.rstrip("/"))
+        for folder, folders, names in os.walk(start):
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            for name in sorted(names):
+                with contextlib.suppress(FileNotFoundError):
+                    facts = (Path(folder) / name).lstat()
+                    yield Listed(
+                        path=(Path(folder) / name).relative_to(self._root).as_posix(),
+                        size_bytes=facts.st_size,
+                        modified_at=datetime.fromtimestamp(facts.st_mtime, UTC),
+                    )
+
+
+def checked_path(path: str) -> str:
+    """The path; raises ValueError for one that leads elsewhere, or to something hidden."""
+    if not _GOOD.fullmatch(path):
+        raise ValueError(f"{path[:80]!r} is no path in a media store")
+    return path
+
+
+async def open_folder(root: Path) -> FolderStore:
+    """The folder as a store: made if it is not there; raises OSError when it cannot be used."""
+    return await to_thread.run_sync(_opened, root)
+
+
+async def made_folder(folder: Path) -> Path:
+    """The folder, made if it is not there."""
+    await to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True, mode=0o750))
+    return folder
+
+
+def nameless(folder: Path) -> IO[bytes]:
+    """A new file without a name, on the disk of the folder; gone as soon as it is closed."""
+    with contextlib.suppress(AttributeError):  # macOS has no such thing
+        try:
+            fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            return os.fdopen(fd, "w+b")
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS:
+                raise
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=folder, suffix=".part")
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the folder's disk."""
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize
+
+
+def _link(file: IO[bytes], path: Path) -> None:
+    """Gives a file of `nameless` a name; raises FileExistsError."""
+    if isinstance(file.name, str):
+        os.link(file.name, path)
+        return
+    # With a folder's descriptor Python calls linkat, which alone follows the link in /proc.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(root: Path) -> FolderStore:
+    root = root.absolute()
+    (root / SPOOL).mkdir(parents=True, exist_ok=True, mode=0o750)
+    identity = _identity(root)
+    with nameless(root / SPOOL) as file:
+        file.write(b"?")  # whoever cannot write here shall hear of it now
+    return FolderStore(root, identity)
+
+
+def _identity(root: Path) -> str:
+    """The folder's id; of several processes that make one at the same moment the first wins."""
+    file = root / ID_FILE
+    if not file.exists():
+        aside = root / SPOOL / f"{secrets.token_hex(8)}.id"
+        aside.write_text(secrets.token_hex(8) + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, file)
+        aside.unlink()
+    text = file.read_text().strip()
+    if not _ID.fullmatch(text):
+        raise OSError(errno.EINVAL, "is no id of a media store; restore or delete it", str(file))
+    return text
