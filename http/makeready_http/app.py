@@ -53,6 +53,7 @@ from makeready_http import (
 )
 from makeready_http.middleware import RequestScope
 from makeready_http.operations import Operation
+from makeready_http.photo_services import OpenPhotoWorkers
 from makeready_http.problems import answer, refusal_of
 from makeready_http.services import Services, services_opened
 
@@ -105,12 +106,15 @@ def routes() -> list[BaseRoute]:
     return [operation.route() for operation in OPERATIONS]
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The service for these settings; its lifespan opens and closes what it needs."""
+def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None) -> Starlette:
+    """The service for these settings; its lifespan opens and closes what it needs.
+
+    `photo_workers` opens the tasks that process photos; without them no photo is let in.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with services_opened(settings) as services:
+        async with services_opened(settings, photo_workers=photo_workers) as services:
             yield {"services": services}
 
     app = Starlette(

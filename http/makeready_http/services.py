@@ -17,16 +17,18 @@ from starlette.requests import Request
 
 from makeready import passwords, render, sms
 from makeready.config import Settings
-from makeready.db import Backoff, Control, Executor, close_pool, is_transient, open_pool
+from makeready.db import Control, Executor, close_pool, open_pool
 from makeready.documents.catalogue import Catalogue
 from makeready.listening import Listener
+from makeready.media import MediaStore
+from makeready.media_opening import open_media
 from makeready.storage import Storage, open_storage
-from makeready.storage_errors import StorageError
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
 from makeready_http.blobs import Blobs
-from makeready_http.problems import Problem, retry_after
+from makeready_http.photo_services import OpenPhotoWorkers, Photos
+from makeready_http.starting import not_yet, until_done
 
 POOL_SIZE = 10
 TURN_S = 5.0  # for a connection; a client behind it is answered 503 and may come again
@@ -34,12 +36,6 @@ START_PATIENCE_S = 5.0  # then the service starts without its database
 WRITE_TRIES = 3
 HEAVY = 2  # bodies, designs, presses or prints at a time; more would share the same processor
 PREVIEWS = 8  # that wait for their helper with a template in memory
-
-MEND = {  # by step; a log line that only names an error helps nobody at night
-    "database": "see that the database runs, DATABASE_URL names it, `makeready migrate` has run",
-    "document_types": "`makeready migrate` writes them",
-    "storage": "see that S3 runs; check S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_BUCKET",
-}
 
 T = TypeVar("T")
 _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -49,7 +45,14 @@ _log = structlog.get_logger(__name__)
 class Services:
     """One a process; `run` is a task of the lifespan, everything else is for the routes."""
 
-    def __init__(self, settings: Settings, storage: Storage) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        media: MediaStore,
+        *,
+        photo_workers: OpenPhotoWorkers | None = None,
+    ) -> None:
         self.settings = settings
         self.storage = storage
         self.blobs = Blobs(storage)
@@ -63,6 +66,13 @@ class Services:
         self.sms = sms.code_sender(settings)
         self._control = Control(settings, "makeready_http")
         self._listener = Listener(settings, "makeready_http") if settings.listen else None
+        self.photos = Photos(
+            settings,
+            media,
+            listener=self._listener,
+            password_limiter=self.passwords,
+            open_workers=photo_workers,
+        )
         self._waiting: Waiting | None = None
         self._pool: asyncpg.Pool | None = None
         self._catalogue: Catalogue | None = None
@@ -73,21 +83,21 @@ class Services:
     def pool(self) -> asyncpg.Pool:
         """The pool; `queue_unavailable` until the database has answered for the first time."""
         if self._pool is None:
-            raise _not_yet()
+            raise not_yet()
         return self._pool
 
     @property
     def catalogue(self) -> Catalogue:
         """The document types; `queue_unavailable` as `pool`."""
         if self._catalogue is None:
-            raise _not_yet()
+            raise not_yet()
         return self._catalogue
 
     @property
     def waiting(self) -> Waiting:
         """For routes that wait for the end of a job; `queue_unavailable` as `pool`."""
         if self._waiting is None:
-            raise _not_yet()
+            raise not_yet()
         return self._waiting
 
     async def wait_connected(self, timeout_s: float) -> bool:
@@ -118,9 +128,10 @@ class Services:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._prepare_storage)
             tasks.start_soon(self._waker.run)
+            tasks.start_soon(self.photos.run)
             if self._listener is not None:
                 tasks.start_soon(self._listener.run)
-            await self._until_done(self._connect, "database")
+            await until_done(self._connect, "database")
             tasks.start_soon(self.waiting.run)
             upkeep_control = Control(self.settings, "makeready_http", part="upkeep")
             upkeep = Upkeep(
@@ -130,12 +141,13 @@ class Services:
                 link_ttl_s=self.settings.presign_ttl_s,
             )
             tasks.start_soon(upkeep.run)
-            await self._until_done(self._sync_types, "document_types")
+            await until_done(self._sync_types, "document_types")
             self._connected.set()
 
     async def close(self) -> None:
         """Gives the connections back, within seconds."""
         await self._control.close()
+        await self.photos.close()
         if self._pool is not None:
             await close_pool(self._pool)
 
@@ -156,45 +168,25 @@ class Services:
             if await self.storage.ensure_bucket():
                 _log.info("s3_bucket_created", bucket=self.storage.bucket)
 
-        await self._until_done(ensure, "storage")
-
-    async def _until_done(self, step: Callable[[], Awaitable[None]], name: str) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                await step()
-                return
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next try may succeed
-                is_usual = is_transient(error) or isinstance(error, StorageError)
-                log = _log.warning if is_usual else _log.error
-                log(
-                    "start_awaited",
-                    step=name,
-                    error=type(error).__name__,
-                    mend=MEND[name],
-                )
-            await anyio.sleep(backoff.pause_s())
-
-
-def _not_yet() -> Problem:
-    return Problem(
-        "queue_unavailable",
-        "The database has not answered yet.",
-        headers=retry_after(),
-    )
+        await until_done(ensure, "storage")
 
 
 @asynccontextmanager
-async def services_opened(settings: Settings) -> AsyncIterator[Services]:
+async def services_opened(
+    settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None
+) -> AsyncIterator[Services]:
     """Opens everything; after 5 s without a database it goes on and waits in the background."""
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(settings))
-        services = Services(settings, storage)
+        media = await stack.enter_async_context(open_media(settings, storage))
+        services = Services(settings, storage, media, photo_workers=photo_workers)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(services.run)
             try:
-                await services.wait_connected(START_PATIENCE_S)
+                if await services.wait_connected(START_PATIENCE_S):
+                    await services.photos.wait_ready(START_PATIENCE_S)
                 yield services
+                await services.photos.leave(0)
             finally:
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):

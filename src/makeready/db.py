@@ -106,6 +106,7 @@ async def open_pool(
     size: int,
     patience_s: float = 0,
     turn_s: float | None = None,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
 ) -> asyncpg.Pool:
     """Opens the pool of a process, at most `size` connections, the first one at once.
 
@@ -116,7 +117,7 @@ async def open_pool(
     the same.
     """
     chosen = session_settings(settings, role, part="pool")
-    chosen["statement_timeout"] = _ms(STATEMENT_TIMEOUT_S)
+    chosen["statement_timeout"] = _ms(statement_timeout_s)
 
     async def opened() -> asyncpg.Pool:
         pool = await _Pool(
@@ -148,10 +149,21 @@ async def open_pool(
 
 @asynccontextmanager
 async def pool_opened(
-    settings: Settings, role: Role, *, size: int, patience_s: float = 0
+    settings: Settings,
+    role: Role,
+    *,
+    size: int,
+    patience_s: float = 0,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
 ) -> AsyncIterator[asyncpg.Pool]:
     """`open_pool` as a context: closes in 2 s at most, by force if connections are still out."""
-    pool = await open_pool(settings, role, size=size, patience_s=patience_s)
+    pool = await open_pool(
+        settings,
+        role,
+        size=size,
+        patience_s=patience_s,
+        statement_timeout_s=statement_timeout_s,
+    )
     try:
         yield pool
     finally:

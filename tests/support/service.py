@@ -15,10 +15,9 @@ from uuid import UUID
 
 import asyncpg
 import httpx2
-import uvicorn
 
 from makeready import people, staff, staff_tokens
-from makeready.commands.http import server_config
+from makeready.commands.http import Server
 from makeready.config import Settings
 from makeready.documents import shipped
 from tests.support.waiting import until
@@ -71,8 +70,7 @@ def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Starts the service as `makeready http` does; ends it when the block ends."""
     settings = replace(settings, http_host="127.0.0.1", http_port=0, drain_grace_s=2)
-    config = server_config(settings)
-    server = uvicorn.Server(config)
+    server = Server(settings)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server._serve(None))
         try:

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import signal
+import socket
 from dataclasses import replace
+from types import FrameType
 
+import anyio
+import structlog
 import uvicorn
 
 from makeready.commands.machine import configured, running
 from makeready.commands.options import setting
 from makeready.config import Settings
 from makeready.log import configure_logging
+
+LAST_WORD_S = 2.0  # after the grace, to tell those who still wait
+
+_log = structlog.get_logger(__name__)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +44,32 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.port is not None:
         settings = replace(settings, http_port=options.port)
     configure_logging(settings.log_format, settings.log_level)
-    server = uvicorn.Server(server_config(settings))
+    server = Server(settings)
     server.run()
     return 0 if server.started else 3
+
+
+class Server(uvicorn.Server):
+    """As uvicorn's, but photos are let end by themselves, and a second signal ends it at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(server_config(settings))
+        self._grace_s = settings.drain_grace_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal, or another one."""
+        if self.should_exit:
+            _log.warning("http_killed", signal=signal.Signals(sig).name)
+            os._exit(130)  # sockets close: photos of this process end as timeouts
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """No new connections; requests under way get the grace, those that wait for photos too."""
+        async with anyio.create_task_group() as tasks:
+            services = self.lifespan.state.get("services")
+            if services is not None:
+                tasks.start_soon(services.photos.leave, self._grace_s)
+            await super().shutdown(sockets)
 
 
 def server_config(settings: Settings) -> uvicorn.Config:
@@ -56,5 +89,5 @@ def server_config(settings: Settings) -> uvicorn.Config:
         access_log=False,  # the middleware writes a line a request, with its id
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=math.ceil(settings.drain_grace_s),
+        timeout_graceful_shutdown=math.ceil(settings.drain_grace_s + LAST_WORD_S),
     )

@@ -1,0 +1,139 @@
+"""Answers to booths: given early while a photo is still coming, or streamed from where it lies.
+
+A client that sends while it is refused reads the answer only when it is done or its connection
+breaks. So an early answer goes out whole, what still comes is thrown away for a moment, and then
+the connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from makeready.media import MediaStore, StoredMedia
+
+DRAIN_S = 2.0
+DRAIN_BYTES = 32 << 20
+
+
+class Body:
+    """What a client sends: how much of it was read, and whether the client is still there."""
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        self._asks_first = request.headers.get("expect", "").lower() == "100-continue"
+        self._is_begun = self.is_whole = self.is_gone = False
+
+    async def __call__(self) -> Message:
+        """The next message, as ASGI has them."""
+        self._is_begun = True
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.is_gone = True
+        elif not message.get("more_body", False):
+            self.is_whole = True
+        return message
+
+    async def until_gone(self) -> None:
+        """Waits until the client is gone."""
+        while not self.is_gone:
+            await self()
+
+    async def drain(self) -> None:
+        """Throws away what still comes, up to 2 s or 32 MiB; nothing of what was not asked for."""
+        if self._asks_first and not self._is_begun:
+            return
+        left = DRAIN_BYTES
+        with anyio.move_on_after(DRAIN_S):
+            while left > 0 and not self.is_whole and not self.is_gone:
+                left -= len((await self()).get("body", b""))
+
+
+class EarlyAnswer(Response):
+    """An answer that may come before its request was read."""
+
+    def __init__(self, answer: Response, body: Body) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self.raw_headers = answer.raw_headers
+        self._rest = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, and then reads what makes the client see it."""
+        if self._rest.is_whole:
+            await super().__call__(scope, receive, send)
+            return
+        self.headers["Connection"] = "close"
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await self._rest.drain()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class ImageAnswer(Response):
+    """A stored image, sent as it is read; what is not there is noticed before the first byte."""
+
+    def __init__(
+        self,
+        stored: StoredMedia,
+        pieces: AsyncGenerator[bytes, None],
+        first: bytes,
+        headers: Mapping[str, str],
+    ) -> None:
+        size = {"Content-Length": str(stored.size_bytes), "X-Content-Type-Options": "nosniff"}
+        super().__init__(headers=size | dict(headers), media_type=stored.media_type)
+        self._first, self._pieces = first, pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Sends it; what breaks off breaks the connection."""
+        async with aclosing(self._pieces) as pieces:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            async for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def image_answer(
+    media: MediaStore, stored: StoredMedia, headers: Mapping[str, str]
+) -> ImageAnswer:
+    """The answer with an image whose file is there; FileNotFoundError, StorageError, OSError."""
+    pieces = media.stream(stored)
+    try:
+        first = await anext(pieces, b"")
+    except BaseException:
+        await pieces.aclose()
+        raise
+    return ImageAnswer(stored, pieces, first, headers)
+
+
+class Followed(Response):
+    """An answer after which something is to be done, however it went."""
+
+    def __init__(self, answer: Response, then: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(status_code=answer.status_code)
+        self._answer, self._then = answer, then
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, then does that; a request that is cancelled meanwhile stops neither."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._then()

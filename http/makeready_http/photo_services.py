@@ -1,0 +1,219 @@
+"""What the routes of photos work with: their database, their files, the workers of this process.
+
+The database of photos may be another one than that of everything else; then it has a listener and
+maintenance of its own. The four tasks that process photos run on the event loop of the service: a
+process that is killed takes its requests and their workers with it, and no photo is worked on for
+nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import replace
+from typing import Protocol, TypeAlias
+from uuid import UUID
+
+import anyio
+import asyncpg
+import structlog
+
+from makeready import ingest
+from makeready.config import Settings
+from makeready.db import Control, close_pool, open_pool
+from makeready.listening import Listener
+from makeready.media import MediaStore
+from makeready.upkeep import Upkeep
+from makeready.waiting import Waiting
+from makeready.waking import Waker
+from makeready_http.photo_passwords import BoothPassword
+from makeready_http.starting import not_yet, until_done
+
+POOL_SIZE = 8
+TURN_S = 5.0  # for a connection
+
+_log = structlog.get_logger(__name__)
+
+
+class PhotoWorkers(Protocol):
+    """The tasks that process photos in this process: a worker with the queue `ingest`."""
+
+    id: UUID
+
+    async def run(self) -> None:
+        """Works until `stop`."""
+
+    async def wait_registered(self) -> None:
+        """Returns when the database knows this worker."""
+
+    def kick(self) -> bool:
+        """A photo was let in: claim it now. False: all tasks are busy, others may take it."""
+
+    def stop(self, grace_s: float | None = None) -> None:
+        """No new photos; those in work get so long to end."""
+
+
+OnEnd: TypeAlias = Callable[[str, UUID], object]
+OpenPhotoWorkers: TypeAlias = Callable[
+    [Settings, MediaStore, Listener | None, OnEnd], AbstractAsyncContextManager[PhotoWorkers]
+]
+"""Opens the workers of a process: for these settings and this store, with the listener that they
+share with the service; they tell of each end after its commit."""
+
+
+class Photos:
+    """One a process; `run` is a task of the services, everything else is for the routes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        media: MediaStore,
+        *,
+        listener: Listener | None = None,
+        password_limiter: anyio.CapacityLimiter,
+        open_workers: OpenPhotoWorkers | None = None,
+    ) -> None:
+        self.media = media
+        self.settings = settings_of_photos(settings)
+        """Those of the service, with the database of photos."""
+        self.password = BoothPassword(password_limiter)
+        self._is_apart = self.settings is not settings
+        if self._is_apart:
+            listener = Listener(self.settings, "makeready_http") if settings.listen else None
+        self._listener = listener
+        self._open_workers = open_workers
+        self._control = Control(self.settings, "makeready_http", part="photos")
+        self._waker = Waker(self._control)
+        self._pool: asyncpg.Pool | None = None
+        self._waiting: Waiting | None = None
+        self._workers: PhotoWorkers | None = None
+        self._ready = anyio.Event()
+        self._ended = anyio.Event()
+        self._idle = anyio.Event()
+        self._waits = 0
+        self.is_leaving = False
+        """The process is told to end: it takes no photos."""
+        self.cut = anyio.Event()
+        """Set when the process ends now: who still waits is answered."""
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool; `queue_unavailable` until the database has answered for the first time."""
+        if self._pool is None:
+            raise not_yet()
+        return self._pool
+
+    @property
+    def waiting(self) -> Waiting:
+        """For routes that wait for the end of a photo; `queue_unavailable` as `pool`."""
+        if self._waiting is None:
+            raise not_yet()
+        return self._waiting
+
+    @property
+    def worker(self) -> UUID:
+        """The worker of this process, which the database must know before a photo is let in."""
+        if self._workers is None:
+            raise not_yet()
+        return self._workers.id
+
+    async def wait_ready(self, timeout_s: float) -> bool:
+        """Waits until the database is there and knows the workers; False: it takes longer."""
+        with anyio.move_on_after(timeout_s):
+            await self._ready.wait()
+        return self._ready.is_set()
+
+    def admitted(self) -> None:
+        """A photo was let in: the workers of this process take it, or others are told."""
+        if self._workers is None or not self._workers.kick():
+            self._waker.wake(ingest.QUEUE)
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Somebody waits for a photo as long as the block runs: a process that ends lets them."""
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self._idle.set()
+                self._idle = anyio.Event()
+
+    async def leave(self, grace_s: float) -> None:
+        """No new photos; those who wait get so long, then they are answered that it is over.
+
+        Returns when the workers have ended. Called again it only waits for that.
+        """
+        if not self.is_leaving:
+            self.is_leaving = True
+            until = anyio.current_time() + grace_s
+            if self._waits:
+                with anyio.move_on_after(grace_s):
+                    await self._idle.wait()
+            if self._waits:
+                _log.warning("ingest_cut", photos=self._waits)
+            self.cut.set()
+            if self._workers is not None:
+                self._workers.stop(max(0.0, until - anyio.current_time()))
+        if self._workers is not None:
+            await self._ended.wait()
+
+    async def run(self) -> None:
+        """Connects, prepares and works until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._waker.run)
+            if self._is_apart and self._listener is not None:
+                tasks.start_soon(self._listener.run)
+            await until_done(self._connect, "photos")
+            tasks.start_soon(self.waiting.run)
+            if self._is_apart:
+                control = Control(self.settings, "makeready_http", part="upkeep")
+                tasks.start_soon(Upkeep(self.pool, control).run)
+            if self._open_workers is None:
+                self._ready.set()
+            else:
+                await self._work(self._open_workers)
+
+    async def close(self) -> None:
+        """Gives the connections back, within seconds."""
+        await self._control.close()
+        if self._pool is not None:
+            await close_pool(self._pool)
+
+    async def _connect(self) -> None:
+        self._pool = await open_pool(
+            self.settings,
+            "makeready_http",
+            size=POOL_SIZE,
+            turn_s=TURN_S,
+            statement_timeout_s=self.settings.ingest_statement_timeout_ms / 1000,
+        )
+        self._waiting = Waiting(self._pool, self._listener)
+
+    async def _work(self, open_workers: OpenPhotoWorkers) -> None:
+        hint = self.waiting.hint
+        try:
+            async with (
+                open_workers(self.settings, self.media, self._listener, hint) as workers,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(self._registered, workers)
+                await workers.run()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._workers = None
+            self._ended.set()
+
+    async def _registered(self, workers: PhotoWorkers) -> None:
+        await workers.wait_registered()
+        self._workers = workers
+        self._ready.set()
+
+
+def settings_of_photos(settings: Settings) -> Settings:
+    """The same settings, with the database of photos in place of the other."""
+    url = settings.ingest_database_url
+    if url is None or url == settings.database_url:
+        return settings
+    return replace(settings, database_url=url, database_direct_url=None)
