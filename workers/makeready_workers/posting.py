@@ -93,7 +93,7 @@ async def open_poster(*, private: bool) -> AsyncIterator[Poster]:
         limit=CONNECTIONS,
         force_close=True,  # each attempt looks the name up anew and is judged anew
         use_dns_cache=False,
-        socket_factory=None if private else _checked_socket,
+        socket_factory=None if private else checked_socket,
     )
     async with aiohttp.ClientSession(
         connector=connector,
@@ -118,7 +118,7 @@ def retry_after(text: str | None) -> float | None:
     return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), RETRY_AFTER_MAX_S)
 
 
-def _checked_socket(place: tuple[Any, ...]) -> socket.socket:
+def checked_socket(place: tuple[Any, ...]) -> socket.socket:
     """A socket for an address that was resolved and is about to be connected to."""
     family, kind, protocol, _, address = place
     if not is_public(str(address[0])):

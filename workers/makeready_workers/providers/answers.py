@@ -1,0 +1,193 @@
+"""What providers answer: JSON whose images stay bytes, and refusals sorted into few reasons.
+
+An image in JSON is one text of megabytes. Such texts are cut out before the JSON is read: they
+become neither a Python string nor a pause of the event loop, and what is left is small or refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from makeready_workers.posting import retry_after
+from makeready_workers.providers.base import IMAGE_MAX_BYTES, Call, Image, ProviderFailed, Reason
+from makeready_workers.providers.wire import Answer
+
+WINDOW = 1 << 16  # a text that is longer than two of these has one without a quotation mark
+PIECE = 1 << 18
+REST_MAX_BYTES = 1 << 20
+SAID_LENGTH = 300
+
+_TEXT = re.compile(rb"data:image/[a-z.+-]{1,40};base64,|[A-Za-z0-9+/_-]{64}")
+_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://\S+", re.IGNORECASE)
+_LONG = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
+
+
+class Document:
+    """A JSON document that was answered; long texts are marks, `image` gives what they stand for.
+
+    Raises ProviderFailed when it is no JSON object.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._texts: dict[str, memoryview] = {}
+        if answer.body[-200:].rstrip()[-1:] != b"}":
+            raise broken("its answer is no JSON object, or not all of it", may_retry=True)
+        rest = self._cut_out(answer.body)
+        if len(rest) > REST_MAX_BYTES:
+            raise broken("its JSON is too large")
+        try:
+            found = json.loads(rest)
+        except (ValueError, RecursionError):
+            raise broken("its answer is not JSON", may_retry=True) from None
+        self.value: dict[str, Any] = found
+
+    def at(self, path: str) -> Any:
+        """What stands at a path such as images.0.url; None when nothing does."""
+        return at(self.value, path)
+
+    async def image(self, text: Any, media_type: str) -> Image:
+        """The image that a text is in base64 or as a data URI, decoded piece by piece."""
+        if not isinstance(text, str):
+            raise broken("it has no text where an image should be")
+        data = self._texts.get(text)
+        head = bytes(data[:100]).decode("ascii", "replace") if data is not None else text[:100]
+        if data is None:
+            data = memoryview("".join(text.split()).encode("ascii", "replace"))
+        if found := _DATA.match(head):
+            media_type, data = found[1].lower(), data[found.end() :]
+        return Image(content=await decoded(data), media_type=media_type)
+
+    def _cut_out(self, body: bytearray) -> bytes:
+        """The JSON with marks in place of long texts."""
+        view, kept, parts, start = memoryview(body), 0, [], 0
+        while (start := _window(body, start)) >= 0:
+            first, last = body.rfind(b'"', kept, start) + 1, body.find(b'"', start)
+            if first == 0 or last < 0:
+                break
+            if _TEXT.match(body, first) and (text := _plain(view[first:last])) is not None:
+                mark = f"text {len(self._texts)} of the answer"
+                self._texts[mark] = text
+                parts += [bytes(view[kept:first]), mark.encode()]
+                kept = last
+            start = last + 1
+        return b"".join([*parts, bytes(view[kept:])])
+
+
+def _plain(text: memoryview) -> memoryview | None:
+    """A text of JSON without the escapes that base64 may have; None: it has others."""
+    whole = text.tobytes()
+    if b"\\" not in whole:
+        return text
+    for escape, plain in ((rb"\/", b"/"), (rb"\n", b""), (rb"\r", b"")):
+        whole = whole.replace(escape, plain)
+    return None if b"\\" in whole else memoryview(whole)
+
+
+def _window(body: bytearray, start: int) -> int:
+    """The start of the next window without a quotation mark; -1: there is none."""
+    for place in range(start, len(body) - WINDOW, WINDOW):
+        if body.find(b'"', place, place + WINDOW) < 0:
+            return place
+    return -1
+
+
+def at(value: Any, path: str) -> Any:
+    """What stands at a path such as images.0.url in a JSON value; None when nothing does."""
+    for name in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return None
+    return value
+
+
+async def decoded(data: memoryview) -> bytes:
+    """The bytes of base64 of either alphabet; raises ProviderFailed when it is none."""
+    if len(data) // 4 * 3 > IMAGE_MAX_BYTES:
+        raise broken("its image is too large")
+    content = bytearray()
+    for start in range(0, len(data), PIECE):
+        piece = bytes(data[start : start + PIECE]).translate(_URL_SAFE)
+        is_last = start + PIECE >= len(data)
+        try:
+            content += binascii.a2b_base64(
+                piece + b"=" * (-len(piece) % 4 if is_last else 0), strict_mode=True
+            )
+        except ValueError:
+            raise broken("its image is not base64", may_retry=True) from None
+        await asyncio.sleep(0)
+    if not content:
+        raise broken("its image is empty", may_retry=True)
+    return bytes(content)
+
+
+def broken(text: str, *, may_retry: bool = False) -> ProviderFailed:
+    """An answer that cannot be read."""
+    return ProviderFailed("invalid_response", text, may_retry=may_retry)
+
+
+def failure(
+    call: Call, answer: Answer, said: Any = None, *, retry_after_s: float | None = None
+) -> ProviderFailed:
+    """What a status that is no success means; the other side's own words are cleaned."""
+    status = answer.status
+    reason, may_retry, key_is_bad = _meaning(status)
+    words = told(call, said)
+    return ProviderFailed(
+        reason,
+        f"it answered {status}{': ' if words else ''}{words}",
+        may_retry=may_retry,
+        retry_after_s=retry_after_s if retry_after_s is not None else pause_of(answer),
+        key_is_bad=key_is_bad,
+    )
+
+
+def _meaning(status: int) -> tuple[Reason, bool, bool]:
+    """Reason, whether to ask again, whether it is the key's fault."""
+    if status == 429:
+        return "quota", True, True
+    if status == 402:
+        return "quota", False, True
+    if status in (401, 403):
+        return "rejected", False, True
+    if status in (408, 409, 425) or status >= 500:
+        return "upstream", True, False
+    if 400 <= status < 500:
+        return "rejected", False, False
+    return ("invalid_response" if status < 300 else "upstream"), False, False
+
+
+def pause_of(answer: Answer) -> float | None:
+    """Seconds that the headers ask to wait; None: they say nothing."""
+    text = answer.headers.get("retry-after-ms", "").strip()
+    if text.replace(".", "", 1).isdigit():
+        return float(text) / 1000
+    return retry_after(answer.headers.get("retry-after"))
+
+
+def told(call: Call, said: Any) -> str:
+    """Words of the other side for the log: short, no key, no link, no data."""
+    if not isinstance(said, str):
+        return ""
+    text = said[: 4 * SAID_LENGTH]
+    if call.key is not None and call.key:
+        text = text.replace(call.key.reveal(), "***")
+    text = _LONG.sub("…", _LINK.sub("(link)", text))
+    return " ".join(text.split())[:SAID_LENGTH]
+
+
+def readable(answer: Answer) -> Mapping[str, Any]:
+    """The JSON object of a refusal; empty when it is none."""
+    try:
+        return Document(answer).value
+    except ProviderFailed:
+        return {}
