@@ -51,6 +51,7 @@ from makeready_http import (
     staff,
     webhooks,
 )
+from makeready_http.early_answers import EarlyAnswers
 from makeready_http.middleware import RequestScope
 from makeready_http.operations import Operation
 from makeready_http.photo_services import OpenPhotoWorkers
@@ -120,7 +121,7 @@ def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = N
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(RequestScope)],
+        middleware=[Middleware(EarlyAnswers), Middleware(RequestScope)],
         exception_handlers={HTTPException: _refuse},
     )
     app.router.redirect_slashes = False  # a path is a route or it is not

@@ -11,6 +11,7 @@ import math
 import re
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -86,15 +87,30 @@ def prefer_wait(request: Request) -> float | None:
     return None if found is None else min(float(found[1]), WAIT_MAX_S)
 
 
-async def body_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How slowly a body may come."""
+
+    first_s: float
+    """Before it has to come at all."""
+    bytes_per_s: int
+    """What comes faster has all the time it needs."""
+    silence_s: float = math.inf
+    """At a time, however fast it came before."""
+
+
+async def body_chunks(
+    request: Request, max_bytes: int, pace: Pace | None = None
+) -> AsyncGenerator[bytes, None]:
     """The body as it comes; 413 over the limit, 408 when it comes too slowly, 400 when it ends.
 
     Only waiting for the client counts against its time.
     """
+    pace = pace or Pace(first_s=BODY_TIMEOUT_S, bytes_per_s=BODY_BYTES_PER_S)
     declared = request.headers.get("content-length", "0")
     is_asked_first = request.headers.get("expect", "").lower() == "100-continue"
     chunks = request.stream()
-    received, left_s = 0, BODY_TIMEOUT_S
+    received, left_s = 0, pace.first_s
     try:
         if declared.isdigit() and int(declared) > max_bytes:
             if not is_asked_first:
@@ -108,7 +124,8 @@ async def body_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes,
                 raise _too_slow(received)
             if chunk is None:
                 return
-            left_s += len(chunk) / BODY_BYTES_PER_S - (time.monotonic() - began)
+            left_s += len(chunk) / pace.bytes_per_s - (time.monotonic() - began)
+            left_s = min(left_s, pace.silence_s)
             received += len(chunk)
             if received > max_bytes:
                 await linger(chunks)

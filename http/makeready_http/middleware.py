@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestScope:
-    """The outermost middleware. Errors end here, but for one that cut an answer short."""
+    """Errors end here, but for one that cut an answer short."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

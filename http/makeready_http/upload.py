@@ -58,7 +58,7 @@ class Upload:
 @asynccontextmanager
 async def received(request: Request, limits: Limits) -> AsyncGenerator[Upload, None]:
     """The body as long as the block runs; 400, 408 or 413 for what cannot be taken."""
-    boundary = _boundary(request)
+    boundary = boundary_of(request)
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
         reader = _Reader(file, boundary, limits)
         try:
@@ -83,7 +83,8 @@ async def _read(request: Request, reader: _Reader, limits: Limits) -> None:
             raise
 
 
-def _boundary(request: Request) -> bytes:
+def boundary_of(request: Request) -> bytes:
+    """What stands between the parts of a form; 400 when the body is none."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:

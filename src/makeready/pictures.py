@@ -17,7 +17,25 @@ from typing import IO
 from makeready.picture_heads import BadPicture, Head, jpeg_head, png_head, webp_head
 from makeready.picture_heads_heif import heif_head
 
-__all__ = ["BadPicture", "PictureFacts", "TooLarge", "look", "safe_name", "sniff", "told_type"]
+__all__ = [
+    "EXTENSIONS",
+    "HEIC",
+    "HEIF",
+    "JPEG",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "MEDIA_TYPES",
+    "PNG",
+    "SNIFFED_BYTES",
+    "WEBP",
+    "BadPicture",
+    "PictureFacts",
+    "TooLarge",
+    "look",
+    "safe_name",
+    "sniff",
+    "told_type",
+]
 
 JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
 HEIC, HEIF = "image/heic", "image/heif"

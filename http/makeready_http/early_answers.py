@@ -1,0 +1,70 @@
+"""Answers that go out before a body has come whole reach their client all the same.
+
+A socket that is closed with something unread in it takes the answer with it, and many clients read
+none while they send. So the answer goes out, the connection is to be closed, and what still comes
+is thrown away for a while. Who asked first whether to send is told no, and sends nothing.
+"""
+
+from __future__ import annotations
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PREFIXES = ("/ingest/", "/api/")
+DRAIN_S = 2.0
+DRAIN_BYTES = 32 << 20
+
+
+class EarlyAnswers:
+    """The outermost middleware, of the routes that take photos."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIXES):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, is_over=not _has_body(Headers(scope=scope)))
+        await self._app(scope, body.receive, body.answering(send))
+
+
+class _Body:
+    """What is known of a body that somebody reads."""
+
+    def __init__(self, receive: Receive, *, is_over: bool) -> None:
+        self._receive = receive
+        self._is_over = is_over
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_over = not message.get("more_body", False)
+        return message
+
+    def answering(self, send: Send) -> Send:
+        async def answer(message: Message) -> None:
+            if self._is_over:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+                await send(message)
+            elif message.get("more_body", False):
+                await send(message)
+            else:
+                await send({**message, "more_body": True})
+                await self._drain()
+                await send({"type": "http.response.body", "body": b""})
+
+        return answer
+
+    async def _drain(self) -> None:
+        left = DRAIN_BYTES
+        with anyio.move_on_after(DRAIN_S):
+            while left > 0 and not self._is_over:
+                left -= len((await self.receive()).get("body", b""))
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
