@@ -56,7 +56,7 @@ create table if not exists makeready.slot_templates (
   constraint slot_templates_one_a_setting unique (slot_id, setting_key)
 );
 comment on table makeready.slot_templates is 'Images of slots: frames, backgrounds, references. They stay until somebody deletes them.';
-comment on column makeready.slot_templates.id is 'Part of its path.';
+comment on column makeready.slot_templates.id is 'Stays when the image is replaced; its path does not.';
 comment on column makeready.slot_templates.slot_id is 'Whose it is.';
 comment on column makeready.slot_templates.setting_key is 'Under which name settings refer to it.';
 comment on column makeready.slot_templates.store is 'The media store it lies in.';

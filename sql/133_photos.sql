@@ -75,7 +75,7 @@ comment on column makeready.photos.answered_with is 'The status of its answer; 4
 
 create table if not exists makeready.media_objects (
   id         uuid        not null constraint media_objects_pk primary key,
-  kind       text        not null constraint media_objects_kind_is_known check (kind in ('payload', 'prepared', 'temporary')),
+  kind       text        not null constraint media_objects_kind_is_known check (kind in ('payload', 'prepared', 'temporary', 'template')),
   store      text        not null,
   path       text        not null,
   mime       text        not null,
@@ -90,8 +90,8 @@ create table if not exists makeready.media_objects (
 create index if not exists media_objects_of_job on makeready.media_objects (job_id) where job_id is not null;
 create index if not exists media_objects_due on makeready.media_objects (expires_at);
 comment on table makeready.media_objects is 'Files with a time to live: what booths sent, what is shown to providers, what staff has registered. The file goes first, then its row.';
-comment on column makeready.media_objects.id is 'Under this id /public/media serves it, unless it is a payload.';
-comment on column makeready.media_objects.kind is 'payload: as it was sent. prepared: what a provider fetches. temporary: registered by staff.';
+comment on column makeready.media_objects.id is 'Under this id /public/media serves it, unless it is a payload or a template.';
+comment on column makeready.media_objects.kind is 'payload: as it was sent. prepared: what a provider fetches. temporary: registered by staff. template: no slot''s any more, kept for photos that were let in before.';
 comment on column makeready.media_objects.store is 'The media store it lies in.';
 comment on column makeready.media_objects.path is 'Where in it.';
 comment on column makeready.media_objects.mime is 'Its type by its content.';

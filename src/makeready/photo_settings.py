@@ -10,6 +10,8 @@ from makeready.values import Secret
 from makeready.variables import setting
 
 SYNC_RESPONSE_MIN_S = 45.0
+PASSWORD_MIN, PASSWORD_MAX = 8, 128
+"""Characters of the password of slots; people type it into booths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class PhotoSettings:
     )
     ingest_password: Secret | None = setting(
         None,
-        Secret,
+        values.password(PASSWORD_MIN, PASSWORD_MAX),
         "The password of all photo slots. Its hash is taken over once, by `migrate` or `up`; from "
         "then on staff changes it. `makeready up` makes its own.",
         "INGEST_PASSWORD",

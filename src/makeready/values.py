@@ -51,6 +51,17 @@ def signing_secret(text: str) -> Secret:
     return Secret(text)
 
 
+def password(low: int, high: int) -> Callable[[str], Secret]:
+    """A reader of passwords with so many characters."""
+
+    def parse(text: str) -> Secret:
+        if not low <= len(text) <= high:
+            raise ValueError(f"must have {low} to {high} characters")
+        return Secret(text)
+
+    return parse
+
+
 def master_keys(text: str) -> Secret:
     """Keys of 32 bytes in hex or base64, with commas; raises ValueError that quotes none."""
     for word in text.split(","):

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from makeready import posm_templates, render
+from makeready import photo_policy, posm_templates, render
 from makeready.commands.faults import database_told, told_of
 from makeready.commands.machine import machine
 from makeready.config import Settings
@@ -55,9 +55,13 @@ async def brought_up(url: str, settings: Settings) -> list[str]:
         await render.sync_types(connection, render.shipped_types())
         if settings.posm_link_template is not None:
             await posm_templates.link_seed(connection, settings.posm_link_template)
+        if apart is None:
+            await photo_policy.seed(connection, settings)
     if apart is not None:
         with told_of(PHOTOS_SETTING):
             applied += [f"{name} (photos)" for name in await migrate(apart)]
+            async with connected(apart) as connection:
+                await photo_policy.seed(connection, settings)
     return applied
 
 
