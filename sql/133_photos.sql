@@ -101,3 +101,10 @@ comment on column makeready.media_objects.job_id is 'The photo it belongs to.';
 comment on column makeready.media_objects.created_at is 'When it was stored.';
 comment on column makeready.media_objects.created_by is 'Who registered it; null: a photo''s own.';
 comment on column makeready.media_objects.expires_at is 'From then on nobody gets it, and the cleaner deletes it.';
+
+create or replace function makeready.media_facts(in_store text, at_path text, media_type text, byte_count bigint, hash_sha256 bytea)
+  returns jsonb language sql immutable security definer set search_path = ''
+as $$
+  select jsonb_build_object('store', in_store, 'path', at_path, 'media_type', media_type, 'size_bytes', byte_count, 'sha256', encode(hash_sha256, 'hex'))
+$$;
+comment on function makeready.media_facts(text, text, text, bigint, bytea) is 'A file of a media store as functions hand it out: store, path, media_type, size_bytes, sha256 in hex.';

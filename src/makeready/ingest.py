@@ -91,9 +91,14 @@ class Begun:
     """Of the media object under which a provider can fetch the prepared image."""
 
 
-async def door(db: Executor, slot: str, client: str) -> Door:
-    """What holds for a request; NotFound (slot_not_found), Busy (full, locked out), Closed."""
-    row = await one(db, "select * from makeready.ingest_door($1, $2)", slot, client)
+async def door(db: Executor, slot: str, client: str, *, may_repeat: bool = False) -> Door:
+    """What holds for a request; NotFound (slot_not_found), Busy (full, locked out), Closed.
+
+    `may_repeat`: it has an Idempotency-Key. A request that came before is not refused as full.
+    """
+    row = await one(
+        db, "select * from makeready.ingest_door($1, $2, $3)", slot, client, may_repeat
+    )
     return Door(
         slot=row["slot"],
         max_bytes=row["max_bytes"],
@@ -131,7 +136,7 @@ async def admit(
 
     `facts`: form fields and what the image's header says. `waiter`: the worker id of this process.
     `key`: the client's Idempotency-Key. Busy with `reason` limit or deadline; NotFound; Closed;
-    Rejected when the key belongs to another image. Not durable: see the decision on durability.
+    Rejected when the key belongs to another image. Not durable: see `sql/130_ingest.sql`.
     """
     row = await one(
         db,
@@ -204,21 +209,43 @@ async def end(db: Executor, job: UUID, reason: Reason) -> str:
     return str(await db.fetchval("select makeready.ingest_end($1, $2)", job, reason))
 
 
-async def answered(db: Executor, job: UUID, status: int) -> Sequence[StoredMedia]:
-    """The answer is out: returns what is to be deleted now, if nobody else waits for it."""
-    rows = await db.fetch("select * from makeready.ingest_answered($1, $2)", job, status)
-    return [StoredMedia.of(json.loads(row[0])) for row in rows]
+async def answered(
+    db: Executor, job: UUID, status: int, *, waiter: UUID | None = None
+) -> Sequence[StoredMedia]:
+    """The answer is out: returns what is to be deleted now, if nobody else waits for it.
+
+    Once for each request that `admit` has let in, whatever became of it, 499 when its client had
+    gone: a photo that nobody waits for any more is cancelled. `waiter`: as in `admit`. When the
+    files are deleted, `forget` says so.
+    """
+    rows = await db.fetch(
+        "select * from makeready.ingest_answered($1, $2, $3)", job, status, waiter
+    )
+    return [StoredMedia.of(json_value(row[0])) for row in rows]
+
+
+async def forget(db: Executor, deleted: Sequence[StoredMedia]) -> None:
+    """Files are deleted, their rows go too; if this is never said, the cleaner does it."""
+    for store in {each.store for each in deleted}:
+        paths = [each.path for each in deleted if each.store == store]
+        await db.fetchval("select makeready.media_forget($1, $2)", store, paths)
+
+
+async def refused(db: Executor, slot: str, reason: str) -> None:
+    """Counts a photo that was answered 429: the `reason` of Busy."""
+    await db.fetchval("select makeready.ingest_refused($1, $2)", slot, reason)
 
 
 async def pictured(
     db: Executor, job: UUID, before: StoredMedia | None, after: StoredMedia | None
-) -> None:
-    """Keeps the thumbnails of a finished photo, as long as its result."""
-    await db.fetchval(
+) -> bool:
+    """Keeps the thumbnails with a photo's result; False: that is gone, delete them."""
+    kept_them = await db.fetchval(
         "select makeready.ingest_pictured($1, $2::text::jsonb, $3::text::jsonb)",
         job,
         *(None if each is None else json.dumps(kept(each)) for each in (before, after)),
     )
+    return bool(kept_them)
 
 
 async def key_rests(db: Executor, key: UUID, seconds: float, why: str) -> None:

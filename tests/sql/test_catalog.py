@@ -11,6 +11,7 @@ from tests.support.core import Core
 
 ON_ENDS = {
     "deliver_jobs_reach_the_delivery",
+    "ingest_jobs_reach_the_photo",
     "posm_jobs_reach_the_generation",
     "render_jobs_reach_the_document",
 }

@@ -102,6 +102,11 @@ SLICES = (
     "throttle",
     "admin_",
     "metrics_",
+    "ingest_",
+    "media_",
+    "photo",
+    "provider_",
+    "slot",
 )
 """Functions of these are tested with their parts."""
 CREDENTIALS = {

@@ -1,0 +1,83 @@
+"""A photo from its door to its answer, as SQL has it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from makeready import ingest
+from makeready.errors import Closed, LeaseLost, NotFound
+from tests.support.clock import Clock
+from tests.support.photographing import Darkroom, a_file
+
+
+@pytest.fixture
+async def dark(db: asyncpg.Connection) -> Darkroom:
+    return Darkroom(db)
+
+
+async def test_a_photo_goes_in_is_processed_and_answered(dark: Darkroom) -> None:
+    """ING-028, ING-056, ING-057."""
+    admitted = await dark.admit()
+    assert admitted.verdict == "created"
+    claimed = await dark.one()
+    begun = await dark.begin(claimed)
+    assert (begun.slot, begun.is_awaited, begun.templates) == ("slot-001", True, {})
+    (step,) = begun.chain
+    assert (step.provider, step.kind, step.operation, step.keys) == ("local", "local", "echo", ())
+    assert begun.payload.media_type == "image/jpeg"
+    assert await dark.finish(claimed) == "ok"
+    assert await dark.finish(claimed) == "repeat"
+    assert await dark.state(admitted.job_id) == ("done", None)
+    assert await dark.log(admitted.job_id) == [
+        "received",
+        "dispatched",
+        "provider_responded",
+        "succeeded",
+    ]
+    photo = await dark.photo(admitted.job_id)
+    assert photo["result_path"] == f"results/{admitted.job_id}.jpg"
+    assert photo["result_expires_at"] - photo["finished_at"] == timedelta(hours=72)
+    assert await ingest.pictured(dark.db, admitted.job_id, a_file("results/x", b"x"), None)
+    gone = await ingest.answered(dark.db, admitted.job_id, 200)
+    assert [each.path for each in gone] == [begun.payload.path]
+    await ingest.forget(dark.db, gone)
+    assert await dark.db.fetchval("select count(*) from makeready.media_objects") == 0
+
+
+async def test_the_deadline_is_written_once(dark: Darkroom, clock: Clock) -> None:
+    """ING-025: expires_at = created_at + T, whatever is set later."""
+    admitted = await dark.admit()
+    photo = await dark.photo(admitted.job_id)
+    assert photo["expires_at"] - photo["created_at"] == timedelta(seconds=48)
+    assert admitted.expires_at == photo["expires_at"]
+    assert admitted.seconds_left == 48
+    await dark.policy(sync_response_s=60.0)
+    claimed = await dark.one()
+    assert claimed.limit_s <= 48
+    assert (await dark.photo(admitted.job_id))["expires_at"] == photo["expires_at"]
+    await clock.advance(48)
+    with pytest.raises(LeaseLost):
+        await dark.finish(claimed)
+
+
+async def test_an_unknown_or_disabled_slot_is_not_found(dark: Darkroom) -> None:
+    """ING-002: exactly fifteen slots."""
+    slots = await dark.db.fetch("select id from makeready.slots order by id")
+    assert [row[0] for row in slots] == [f"slot-{number:03}" for number in range(1, 16)]
+    await dark.slot("slot-002", is_enabled=False)
+    for slot in ("slot-016", "slot-000", "slot-002", "'; --"):
+        for call in (ingest.door(dark.db, slot, "::1"), dark.admit(slot)):
+            with pytest.raises(NotFound) as refusal:
+                await call
+            assert refusal.value.details == {"code": "slot_not_found", "slot_id": slot}
+
+
+async def test_a_stranger_lets_nothing_in(dark: Darkroom) -> None:
+    """Nobody would be told, and a worker would drop it."""
+    with pytest.raises(Closed) as refusal:
+        await dark.admit(waiter=uuid4())
+    assert refusal.value.details["reason"] == "not_registered"
