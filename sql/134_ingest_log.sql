@@ -64,14 +64,14 @@ comment on column makeready.processing_log_aggregates.ingest_count is 'All that 
 
 create table if not exists makeready.ingest_refusals (
   slot_id  text        not null constraint ingest_refusals_fk_slots references makeready.slots,
-  reason   text        not null constraint ingest_refusals_reason_is_known check (reason in ('limit', 'slot_limit', 'deadline')),
+  reason   text        not null constraint ingest_refusals_reason_is_known check (reason in ('limit', 'slot_limit', 'deadline', 'unavailable')),
   minute   timestamptz not null,
   refused  integer     not null,
   constraint ingest_refusals_pk primary key (slot_id, reason, minute)
 );
 create index if not exists ingest_refusals_recent on makeready.ingest_refusals (minute);
-comment on table makeready.ingest_refusals is 'Photos that were answered 429, by minute: they have no row of their own.';
+comment on table makeready.ingest_refusals is 'Photos that were answered 429, or 503 because something was away, by minute: they have no row of their own.';
 comment on column makeready.ingest_refusals.slot_id is 'The slot.';
-comment on column makeready.ingest_refusals.reason is 'limit, slot_limit or deadline.';
+comment on column makeready.ingest_refusals.reason is 'limit, slot_limit or deadline; unavailable: the database, the media store or the whole process.';
 comment on column makeready.ingest_refusals.minute is 'Begin of the minute.';
 comment on column makeready.ingest_refusals.refused is 'How many.';

@@ -33,6 +33,7 @@ from makeready_http import (
     library,
     metrics,
     people,
+    photo_results,
     plain,
     posm_assets,
     posm_checks,
@@ -96,6 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *posm_prints.OPERATIONS,
     *posm_qr.OPERATIONS,
     *posm_policy.OPERATIONS,
+    *photo_results.OPERATIONS,
     *debug.OPERATIONS,
     *docs.OPERATIONS,
 )

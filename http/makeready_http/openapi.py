@@ -36,6 +36,8 @@ _HEADERS = {
     "Accept-Ranges": "`bytes`: a download may be resumed with Range and If-Range.",
     "Content-Disposition": "What a download is called.",
     "ETag": "The version, for If-Match.",
+    "Expires": "Until when the answer may be kept.",
+    "X-Result-Expires-At": "Until when the result is kept, ISO 8601.",
 }
 _PATH_SCHEMAS = {  # every other parameter of a path is an id
     "doc_id": TEXT,

@@ -23,6 +23,7 @@ from makeready.config import Settings
 from makeready.db import Control, close_pool, open_pool
 from makeready.listening import Listener
 from makeready.media import MediaStore
+from makeready.media_cleanup import MediaCleanup
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
@@ -86,6 +87,7 @@ class Photos:
         self._waker = Waker(self._control)
         self._pool: asyncpg.Pool | None = None
         self._waiting: Waiting | None = None
+        self._cleanup: MediaCleanup | None = None
         self._workers: PhotoWorkers | None = None
         self._ready = anyio.Event()
         self._ended = anyio.Event()
@@ -116,6 +118,13 @@ class Photos:
         if self._workers is None:
             raise not_yet()
         return self._workers.id
+
+    @property
+    def cleanup(self) -> MediaCleanup:
+        """What deletes files whose time is over; `queue_unavailable` as `pool`."""
+        if self._cleanup is None:
+            raise not_yet()
+        return self._cleanup
 
     async def wait_ready(self, timeout_s: float) -> bool:
         """Waits until the database is there and knows the workers; False: it takes longer."""
@@ -167,6 +176,7 @@ class Photos:
                 tasks.start_soon(self._listener.run)
             await until_done(self._connect, "photos")
             tasks.start_soon(self.waiting.run)
+            tasks.start_soon(self.cleanup.run)
             if self._is_apart:
                 control = Control(self.settings, "makeready_http", part="upkeep")
                 tasks.start_soon(Upkeep(self.pool, control).run)
@@ -190,6 +200,7 @@ class Photos:
             statement_timeout_s=self.settings.ingest_statement_timeout_ms / 1000,
         )
         self._waiting = Waiting(self._pool, self._listener)
+        self._cleanup = MediaCleanup(self._pool, self.media)
 
     async def _work(self, open_workers: OpenPhotoWorkers) -> None:
         hint = self.waiting.hint
