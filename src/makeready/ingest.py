@@ -64,6 +64,8 @@ class Step:
     """Of the provider: base_url, limits, prices, retry rules."""
     keys: tuple[SealedKey, ...]
     """Those that may be used now, the one that has rested longest first."""
+    max_parallel: int | None = None
+    """Photos that may be with it at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +255,11 @@ async def key_rests(db: Executor, key: UUID, seconds: float, why: str) -> None:
     await db.fetchval("select makeready.provider_key_rests($1, $2, $3)", key, seconds, why)
 
 
+async def providers_asked(db: Executor, calls: Sequence[Json]) -> None:
+    """Counts what providers were asked for a photo: {provider, calls, failures, ms, cost} each."""
+    await db.fetchval("select makeready.provider_asked($1::text::jsonb)", json.dumps(calls))
+
+
 def _step(found: Mapping[str, Any]) -> Step:
     return Step(
         provider=found["provider"],
@@ -268,4 +275,5 @@ def _step(found: Mapping[str, Any]) -> Step:
             )
             for key in found["keys"]
         ),
+        max_parallel=found.get("max_parallel"),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -38,6 +39,10 @@ class Stop(enum.Enum):
     """Its caller wants it no more."""
     SHUTDOWN = "shutdown"
     """This process ends."""
+
+
+AS_STOPPED: Mapping[Stop, JobFailed] = MappingProxyType({})
+"""A queue's own way of ending what is stopped: none, all as usual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,14 @@ class Attempt:
     than the database's.
     """
 
-    def __init__(self, claimed: Claimed, pool: asyncpg.Pool, *, asked_at: float) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        pool: asyncpg.Pool,
+        *,
+        asked_at: float,
+        failures: Mapping[Stop, JobFailed] = AS_STOPPED,
+    ) -> None:
         self.job = claimed.job
         self.lease = claimed.lease
         self.started = asked_at
@@ -83,6 +95,7 @@ class Attempt:
         """From here on finish or fail decide: a verdict of an older heartbeat counts no more."""
         self._unreadable = claimed.unreadable
         self._pool = pool
+        self._failures = failures
         self._margin_s = min(claimed.limit_s * MARGIN_SHARE, LONGEST_MARGIN_S)
         self._scope = anyio.CancelScope()
         self._renew(asked_at)
@@ -150,6 +163,8 @@ class Attempt:
 
     def failure(self) -> JobFailed | None:
         """How to end an attempt that was stopped; None when it is not ours to end."""
+        if self.stopped is not None and self.stopped in self._failures:
+            return self._failures[self.stopped]
         if self.stopped is Stop.CANCEL:
             return JobFailed("cancelled", "cancelled", "it was cancelled while it ran")
         if self.stopped is Stop.SHUTDOWN:

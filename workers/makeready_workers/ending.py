@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeAlias
 from uuid import UUID
 
 import anyio
@@ -28,6 +30,8 @@ BATCH = 64
 HELD_S = 0.1  # a row that somebody holds for longer is waited for apart: others want to end
 GAP_S = 0.005  # between notifications: under load many ends share one
 
+OnEnd: TypeAlias = Callable[[str, UUID], object]
+
 
 class Endings:
     """Ends attempts while `run` runs. Each call answers `lost` when the job was not ours any more.
@@ -36,9 +40,17 @@ class Endings:
     for 60 s; and at once what is wrong with the call itself.
     """
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, control: Control) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        control: Control,
+        *,
+        on_end: OnEnd = lambda _queue, _job: None,
+    ) -> None:
         self._pool = pool
         self._control = control
+        self._on_end = on_end
         self._finishes = Control(
             settings, "makeready_worker", part="finish", flush=True, lock_timeout_s=HELD_S
         )
@@ -150,6 +162,7 @@ class Endings:
                     answer.set_result(verdicts[lease.token])
 
     def _announce(self, lease: Lease) -> None:
+        self._on_end(lease.queue, lease.job_id)
         self._ended[lease.queue].append(lease.job_id)
         self._tell_kick.set()
 

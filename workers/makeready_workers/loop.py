@@ -28,11 +28,11 @@ from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import WorkerGone
 from makeready.faults import Backoff, database_fault, note_fault
-from makeready.jobs import Lease
+from makeready.jobs import JobFailed, Lease
 from makeready.leases import WorkerFacts
 from makeready.listening import Listener
-from makeready_workers.attempt import Attempt, Stop
-from makeready_workers.ending import Endings
+from makeready_workers.attempt import AS_STOPPED, Attempt, Stop
+from makeready_workers.ending import Endings, OnEnd
 from makeready_workers.handler import Handler
 from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
 from makeready_workers.running import run_attempt
@@ -68,6 +68,10 @@ class Worker:
 
     The pool is for handlers and their commits; claims and plain finishes have own connections.
     Without a listener the worker polls, and only its missing heartbeats tell that it was killed.
+
+    `host`: whose local jobs it takes, the machine's name unless given. `failures`: how attempts
+    end that are stopped from outside, where that is not as usual. `on_end` is told of each end
+    after its commit: in a process that waits for jobs of its own it saves them the notification.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Worker:
         *,
         control: Control,
         listener: Listener | None = None,
+        host: str = "",
+        failures: Mapping[Stop, JobFailed] = AS_STOPPED,
+        on_end: OnEnd = lambda _queue, _job: None,
     ) -> None:
         self.id = uuid4()
         self._settings = settings
@@ -98,17 +105,10 @@ class Worker:
         self._stopping = asyncio.Event()
         self._strays_due: list[float] = []
         self._claims_well = True
-        self._endings = Endings(settings, pool, control)
-        facts = WorkerFacts(
-            id=self.id,
-            instance=settings.instance,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            tasks=settings.tasks,
-            queues=tuple(self._queues),
-            version=__version__,
-            locks_session=listener is not None,
-        )
+        self._failures = failures
+        self._grace_s = settings.drain_grace_s
+        self._endings = Endings(settings, pool, control, on_end=on_end)
+        facts = self._facts(host or socket.gethostname(), locks_session=listener is not None)
         self._heartbeat = Heartbeat(
             settings, facts, held=lambda: self._held, on_verdicts=self._on_verdicts
         )
@@ -118,10 +118,35 @@ class Worker:
             listener.on("cancel", self._on_cancel)
             listener.on_sweep(self._kick.set)
 
-    def stop(self) -> None:
-        """No new claims; running jobs get the drain grace, the rest is interrupted."""
+    def _facts(self, host: str, *, locks_session: bool) -> WorkerFacts:
+        return WorkerFacts(
+            id=self.id,
+            instance=self._settings.instance,
+            host=host,
+            pid=os.getpid(),
+            tasks=self._settings.tasks,
+            queues=tuple(self._queues),
+            version=__version__,
+            locks_session=locks_session,
+        )
+
+    def stop(self, grace_s: float | None = None) -> None:
+        """No new claims; running jobs get the drain grace, or this one, then they are stopped."""
+        if grace_s is not None:
+            self._grace_s = max(0.0, grace_s)
         self._stopping.set()
         self._kick.set()
+
+    def kick(self) -> bool:
+        """There is a job, says somebody in this process: claim now. False: all tasks are busy."""
+        self._kick.set()
+        return not self._stopping.is_set() and len(self._attempts) < self._settings.tasks
+
+    async def wait_registered(self) -> None:
+        """Returns once the database knows this worker; raises Conflict when it never will."""
+        await self._heartbeat.registered.wait()
+        if self._heartbeat.refused is not None:
+            raise self._heartbeat.refused
 
     def statistics(self) -> WorkerStatistics:
         """Figures for metrics and tests."""
@@ -202,7 +227,7 @@ class Worker:
                 return
             self._counts["claimed"] += len(found)
             for claimed in found:
-                attempt = Attempt(claimed, self._pool, asked_at=asked_at)
+                attempt = Attempt(claimed, self._pool, asked_at=asked_at, failures=self._failures)
                 self._attempts[attempt.lease.token] = attempt
                 self._todo.put_nowait(attempt)
             self._publish()
@@ -264,11 +289,9 @@ class Worker:
         return random.uniform(*(POLL_HEARING_S if hears else POLL_S))  # noqa: S311
 
     async def _drain(self) -> None:
-        _log.info(
-            "worker_drain", running=len(self._attempts), grace_s=self._settings.drain_grace_s
-        )
+        _log.info("worker_drain", running=len(self._attempts), grace_s=self._grace_s)
         await _say(leases.drain(self._control, self.id))
-        for patience_s in (self._settings.drain_grace_s, ENDING_S):
+        for patience_s in (self._grace_s, ENDING_S):
             with anyio.move_on_after(patience_s):
                 await self._idle.wait()
             for attempt in self._attempts.values():

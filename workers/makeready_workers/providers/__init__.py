@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from makeready_workers.providers.base import Provider
 from makeready_workers.providers.gemini import Gemini
+from makeready_workers.providers.local import Local
 
 
 def by_kind() -> Mapping[str, Provider]:
     """The program of each kind in `makeready.photo_kinds`."""
-    return {"gemini": Gemini()}
+    return {"gemini": Gemini(), "local": Local()}

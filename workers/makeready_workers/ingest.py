@@ -1,0 +1,237 @@
+"""The queue `ingest`: photos, processed in the process whose clients wait for them.
+
+Four tasks on the event loop of the HTTP service, with connections of their own. A photo has one
+attempt: whatever is worth trying again is tried inside its window, and a process that ends ends
+its photos as cancelled. What comes too late is deleted, and the end that was written stays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import aiohttp
+import anyio
+import asyncpg
+import structlog
+
+from makeready import __version__, ingest
+from makeready.config import Settings
+from makeready.db import Connection, Control, pool_opened
+from makeready.errors import LeaseLost
+from makeready.faults import again, is_transient
+from makeready.ingest import Begun, SealedKey
+from makeready.jobs import Done, FailKind, Job, JobFailed
+from makeready.listening import Listener
+from makeready.media import MediaStore, StoredMedia
+from makeready.sealing import Sealer, about_key
+from makeready.storage_errors import StorageError
+from makeready.values import Secret
+from makeready_workers.attempt import HeldLease, Stop
+from makeready_workers.ending import OnEnd
+from makeready_workers.loop import Worker
+from makeready_workers.photo import Photo
+from makeready_workers.photo_results import Results
+from makeready_workers.providers import by_kind
+from makeready_workers.providers.base import ProviderFailed
+from makeready_workers.providers.chain import Chain, Made, OutOfTime, Surroundings
+from makeready_workers.providers.tally import Tally
+
+TASKS = 4
+SPARE_CONNECTIONS = 2  # beside one a task: thumbnails, links, keys
+BEGIN_S = 5.0  # a database that is away for longer leaves no time for a provider
+RESERVE_PART = 0.02  # of the time left, for storing what a provider brings
+RESERVE_S = 0.25
+HTTP_CONNECTIONS = 64
+
+_FAILURES: Mapping[Stop, JobFailed] = MappingProxyType(
+    {Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "the service was stopped")}
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class PhotoFailed(JobFailed):
+    """A photo that has no image; what is known of it stands beside code and message."""
+
+    def __init__(
+        self, kind: FailKind, code: str, text: str, facts: Mapping[str, Any], **more: Any
+    ) -> None:
+        super().__init__(kind, code, text, **more)
+        self.facts = facts
+
+    def problem(self) -> dict[str, Any]:
+        """See `JobFailed`."""
+        return {**self.facts, **super().problem()}
+
+
+def _too_late(text: str, facts: Mapping[str, Any] = MappingProxyType({})) -> JobFailed:
+    """The photo ends as a timeout: put off until after its deadline, a job expires."""
+    return PhotoFailed("snooze", "sync_timeout", text, facts, retry_after=3600)
+
+
+class PhotoHandler:
+    """Processes photos; one a process, shared by its tasks."""
+
+    queue = ingest.QUEUE
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        media: MediaStore,
+        chain: Chain,
+        results: Results,
+        link: str | None,
+    ) -> None:
+        self._pool = pool
+        self._media = media
+        self._chain = chain
+        self._results = results
+        self._public_url = link
+
+    async def run(self, _: Job, lease: HeldLease) -> Done:
+        """Processes one photo; raises JobFailed as told in `_failure`."""
+        begun = await self._begin(lease)
+        tally = Tally()
+        async with AsyncExitStack() as files:
+            try:
+                file = await files.enter_async_context(self._media.local(begun.payload))
+                photo = Photo(
+                    lease,
+                    begun,
+                    file,
+                    pool=self._pool,
+                    media=self._media,
+                    public_url=self._public_url,
+                )
+                made = await self._made(photo, lease, tally)
+                stored = await self._results.store(photo, made.image)
+            except (ProviderFailed, OutOfTime, StorageError, OSError) as error:
+                raise _failure(error, tally) from error
+            finally:
+                self._results.count(tally)
+            kept = files.pop_all()
+        return Done(commit=self._commit(photo, made, stored, tally, kept))
+
+    async def _begin(self, lease: HeldLease) -> Begun:
+        patience_s = min(BEGIN_S, lease.seconds_left)
+        try:
+            begun = await again(
+                lambda: ingest.begin(self._pool, lease.job_id, lease.token), patience_s=patience_s
+            )
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if is_transient(error):  # never given back: a photo is not begun twice
+                raise _too_late("the database was away when it was to begin") from error
+            raise
+        if not begun.is_awaited:
+            raise _too_late("the process that waited for it is gone")
+        return begun
+
+    async def _made(self, photo: Photo, lease: HeldLease, tally: Tally) -> Made:
+        left_s = lease.seconds_left
+        until = anyio.current_time() + left_s - min(RESERVE_S, left_s * RESERVE_PART)
+        return await self._chain.run(photo, photo.begun.chain, until=until, tally=tally)
+
+    def _commit(
+        self, photo: Photo, made: Made, stored: StoredMedia, tally: Tally, files: AsyncExitStack
+    ) -> Callable[[Connection, Job], Any]:
+        lease, facts = photo.lease, tally.facts(made.step)
+
+        async def commit(connection: Connection, job: Job, /) -> str:
+            try:
+                verdict = await ingest.finish(connection, job.id, lease.token, stored, facts)
+            except asyncpg.PostgresError as error:
+                if not is_transient(error):  # too late, in nearly every case
+                    _log.warning("photo_late", provider=made.step.provider)
+                    self._results.forget(stored.path)
+                    self._results.in_background(files.aclose, "close")
+                raise
+            if verdict == "ok":
+                self._results.picture(job.id, files, photo.file, made.image)
+            return verdict
+
+        return commit
+
+
+@asynccontextmanager
+async def open_photos(
+    settings: Settings, media: MediaStore, listener: Listener | None, on_end: OnEnd
+) -> AsyncIterator[Worker]:
+    """The workers of a process; `run` works until `stop`, then running photos are cancelled.
+
+    `settings` name the database of photos. `listener` is the process's own and hears the same
+    database; `on_end` is told of each photo's end after its commit. Waits for the database.
+    """
+    settings = replace(
+        settings, tasks=TASKS, drain_grace_s=0, instance=f"{settings.instance} photos"
+    )
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            pool_opened(
+                settings,
+                "makeready_worker",
+                size=TASKS + SPARE_CONNECTIONS,
+                patience_s=float("inf"),
+                statement_timeout_s=settings.ingest_statement_timeout_ms / 1000,
+            )
+        )
+        control = Control(settings, "makeready_worker")
+        stack.push_async_callback(control.close)
+        http = await stack.enter_async_context(_http())
+        group = await stack.enter_async_context(anyio.create_task_group())
+        results = Results(pool, media, group)
+        stack.push_async_callback(results.close)
+        around = Surroundings(
+            http=http,
+            providers=by_kind(),
+            open_key=functools.partial(_opened, Sealer.of(settings.secrets_key)),
+            rest_key=functools.partial(ingest.key_rests, pool),
+            in_background=results.in_background,
+        )
+        handler = PhotoHandler(pool, media, Chain(around), results, settings.public_url)
+        worker = Worker(
+            settings,
+            pool,
+            [handler],
+            control=control,
+            listener=listener,
+            host=media.host,
+            failures=_FAILURES,
+            on_end=on_end,
+        )
+        _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
+        yield worker
+
+
+@asynccontextmanager
+async def _http() -> AsyncIterator[aiohttp.ClientSession]:
+    """One session for all providers: no cookie is kept, no proxy asked."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=HTTP_CONNECTIONS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"Makeready/{__version__}"},
+        trust_env=False,
+    ) as session:
+        yield session
+
+
+def _opened(sealer: Sealer, provider: str, key: SealedKey) -> Secret:
+    return sealer.open(key.nonce, key.sealed, about_key(provider, key.id))
+
+
+def _failure(error: Exception, tally: Tally) -> JobFailed:
+    """How a photo ends that has no image."""
+    facts = tally.facts()
+    if isinstance(error, OutOfTime):
+        return _too_late(str(error), facts)
+    if isinstance(error, ProviderFailed):
+        facts["reason"] = error.reason
+        return PhotoFailed("fatal", "provider_error", str(error), facts)
+    text = f"its files cannot be read or written: {type(error).__name__}"
+    return PhotoFailed("fatal", "storage_unavailable", text, facts)
