@@ -223,34 +223,6 @@ comment on function makeready.ingest_abandoned(integer) is
   'Ends photos for which no living process waits, as timeouts: within about 3 s of a kill. What a process had claimed itself is reaped with it.';
 select makeready.chore_create('ingest_abandoned', '1 second');
 
-create or replace function makeready.photos_purge(max_rows integer)
-  returns integer
-  language plpgsql
-  volatile
-  security definer
-  set search_path = ''
-  set jit = off
-  set enable_seqscan = off
-as $$
-declare
-  v_before timestamptz := makeready.now() - make_interval(days => (select i.keep_days from makeready.ingest_policy i));
-  v_count  integer;
-begin
-  delete from makeready.photos p
-   where p.id in (select o.id from makeready.photos o
-                   where o.created_at < v_before and o.result_path is null
-                     and not exists (select from makeready.media_objects m where m.job_id = o.id)
-                   order by o.created_at limit max_rows for update skip locked);
-  get diagnostics v_count = row_count;
-  delete from makeready.ingest_refusals r
-   where (r.slot_id, r.reason, r.minute) in (select o.slot_id, o.reason, o.minute from makeready.ingest_refusals o where o.minute < v_before
-                                              order by o.minute limit max_rows);
-  return v_count;
-end
-$$;
-comment on function makeready.photos_purge(integer) is 'Deletes photos and their log after keep_days of the policy, once no file of theirs is left.';
-select makeready.chore_create('photos_purge', '10 minutes');
-
 create or replace view makeready.ingest_job_view as
   select p.id, p.slot_id, case when p.started_at is not null or j.state = 'running' then 'processing' else 'pending' end as status,
          p.finished_at is not null as is_finalized, p.failure_reason, p.expires_at, p.created_at,

@@ -52,8 +52,7 @@ begin
           left join makeready.photos p on p.id = m.job_id
          where m.kind in ('payload', 'prepared') and m.expires_at <= v_now and m.store = store_name and m.id <> all (but_not)
            and (p.id is null or p.answered_at is not null or p.expires_at < v_now - interval '1 hour'
-                or p.finished_at is not null
-                   and not exists (select from makeready.workers w where w.id = any (p.waiters) and not makeready.worker_is_lost(w, v_now)))
+                or p.finished_at is not null and not makeready.ingest_is_awaited(p.waiters, v_now))
          order by m.expires_at limit max_rows;
     else
       perform makeready.refuse_media_scope(what);
