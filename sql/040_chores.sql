@@ -96,7 +96,7 @@ begin
     update makeready.reaper r set ran_at = v_now, trusts_after = v_reaper.trusts_after;
     perform makeready.reap(1000, v_now >= v_reaper.trusts_after, v_since);
   end if;
-  -- The two that come round each second are named only when they find something: idle processes stay idle.
+  -- Those that come round each second are named only when they find something: idle processes stay idle.
   return query
     select c.chore from makeready.chores c
      where c.is_enabled and not c.in_process and (c.due_at <= v_now or c.due_at > v_now + greatest(c.every, '10 minutes'))
@@ -107,6 +107,7 @@ begin
              when 'expire' then exists
                (select from makeready.queues q where (select true from makeready.jobs j
                  where j.queue = q.queue and j.state in ('waiting', 'queued') and j.deadline_at <= v_now limit 1))
+             when 'ingest_abandoned' then makeready.ingest_has_abandoned(v_now)
              else true end
      order by c.due_at;
 end

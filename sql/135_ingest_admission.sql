@@ -99,63 +99,66 @@ create or replace function makeready.ingest_outlook(lane_name text, host_name te
   security definer
   set search_path = ''
   set jit = off
+  set enable_seqscan = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_tasks integer;
-  v_pace  float8[];
-  v_mean  float8;
   v_job   record;
   v_load  integer := 0;
+  v_pace  float8[];
   v_free  float8[];              -- when each task is free, in seconds from now
-  v_lanes jsonb := '{}';         -- the same for the seats of each lane with a limit
-  v_seats float8[];
+  v_lanes jsonb := '{}';         -- the same for those who hold a place of each lane
+  v_held  float8[];
   v_at    float8;
 begin
   select coalesce(sum(w.tasks), 0) into v_tasks from makeready.workers w
    where 'ingest' = any (w.queues) and w.draining_at is null and w.beat_at >= moment - w.stale_after and host_name in ('', w.host);
+  if v_tasks = 0 or v_tasks > (select count(*) from makeready.ingest_open(moment)) then
+    return query select false, 0::float8, null::float8, 0;
+    return;
+  end if;
   v_pace := makeready.ingest_pace(lane_name, moment);
-  v_mean := (select avg(d) from unnest(v_pace) d);
   v_free := array_fill(0::float8, array[v_tasks]);
   for v_job in      -- who runs first, then who waits, in the order of claims
-    select o.job_state, o.job_lane, l.max_in_flight as seats, extract(epoch from o.until - moment)::float8 as left_s,
-           extract(epoch from moment - o.since)::float8 as spent_s, case when o.job_lane = lane_name then v_pace else makeready.ingest_pace(o.job_lane, moment) end as pace
-      from makeready.ingest_open(moment) o join makeready.lanes l on l.queue = 'ingest' and l.lane = o.job_lane
+    with ours as materialized (select o.* from makeready.ingest_open(moment) o),
+         places as materialized (select l.lane, l.max_in_flight, case l.lane when lane_name then v_pace else makeready.ingest_pace(l.lane, moment) end as pace
+                                  from makeready.lanes l where l.queue = 'ingest' and l.lane in (select o.job_lane from ours o))
+    select o.job_state = 'running' as runs, o.job_lane, l.max_in_flight as seats, extract(epoch from o.until - moment)::float8 as left_s,
+           extract(epoch from moment - o.since)::float8 as spent_s, coalesce(l.pace, v_pace) as pace
+      from ours o join places l on l.lane = o.job_lane
      order by o.job_state = 'running' desc, o.since, o.job
   loop
-    v_seats := coalesce(array(select s::float8 from jsonb_array_elements_text(v_lanes -> v_job.job_lane) s), '{}');
-    if v_job.job_state = 'running' then
+    v_held := array(select s::float8 from jsonb_array_elements_text(v_lanes -> v_job.job_lane) s order by s::float8 desc);
+    if v_job.runs then
       -- Those that took longer than this one has had tell how much longer; none has: as long as it may.
       v_at := least(v_job.left_s, coalesce((select avg(d) - v_job.spent_s from unnest(v_job.pace) d where d > v_job.spent_s), v_job.left_s));
       v_load := v_load + 1;
     else
-      -- A seat of its lane and a task, whichever comes later; a lane without a limit has a seat for each.
-      v_at := greatest((select min(f) from unnest(v_free) f),
-                       case when cardinality(v_seats) >= v_job.seats
-                            then (select s from unnest(v_seats) s order by s desc offset v_job.seats - 1 limit 1) else 0 end);
-      if cardinality(v_seats) < v_job.seats or v_job.seats is null then
+      -- It starts when a task is free, and a place of its lane if that has a limit.
+      v_at := greatest((select min(f) from unnest(v_free) f), v_held[v_job.seats], 0)
+              + coalesce((select avg(d) from unnest(v_job.pace) d), 0);
+      if v_job.seats is null or cardinality(v_held) < v_job.seats then
         v_load := v_load + 1;
       end if;
-      v_at := v_at + coalesce((select avg(d) from unnest(v_job.pace) d), v_mean, 0);
     end if;
-    v_lanes := jsonb_set(v_lanes, array[v_job.job_lane], to_jsonb(v_seats || v_at));
-    -- It takes the task that is free first.
-    v_free := array(select case when f.place = 1 then greatest(v_at, f.at) else f.at end
-                      from (select t.at, row_number() over (order by t.at) as place from unnest(v_free) t (at)) f);
+    v_lanes := v_lanes || jsonb_build_object(v_job.job_lane, v_held || v_at);
+    -- It has the task that is free first.
+    v_free := array(select case f.place when 1 then greatest(f.free_at, v_at) else f.free_at end
+                      from (select t.free_at, row_number() over (order by t.free_at) as place from unnest(v_free) t (free_at)) f);
   end loop;
-  v_seats := coalesce(array(select s::float8 from jsonb_array_elements_text(v_lanes -> lane_name) s), '{}');
+  v_held := array(select s::float8 from jsonb_array_elements_text(v_lanes -> lane_name) s order by s::float8 desc);
   return query
-    select v_tasks > 0 and v_load >= v_tasks,
+    select v_load >= v_tasks,
            greatest((select min(f) from unnest(v_free) f),
-                    (select s from unnest(v_seats) s order by s desc offset l.max_in_flight - 1 limit 1), 0),
-           (select percentile_cont(0.9) within group (order by d) from unnest(v_pace) d),
-           coalesce(cardinality(v_pace), 0)
-      from makeready.lanes l where l.queue = 'ingest' and l.lane = lane_name;
+                    v_held[(select l.max_in_flight from makeready.lanes l where l.queue = 'ingest' and l.lane = lane_name)], 0),
+           (select percentile_cont(0.9) within group (order by d) from unnest(v_pace) d), coalesce(cardinality(v_pace), 0);
 end
 $$;
 comment on function makeready.ingest_outlook(text, text, timestamptz) is
   'What a photo that came now could expect: whether all tasks are busy, the seconds until one and a place with the provider are free, and what nine of ten of its photos take. known: of how many that is known.';
 
-create or replace function makeready.ingest_refuse(slot_key text, why_refused text, jobs_open bigint, most_open bigint, wait_s float8)
+create or replace function makeready.ingest_refuse(slot_key text, why_refused text, counted text, jobs_open bigint, most_open bigint, wait_s float8)
   returns void
   language plpgsql
   volatile
@@ -166,11 +169,11 @@ begin
   raise exception 'slot % cannot take a photo now: %', slot_key,
         case why_refused when 'deadline' then 'it would not be ready in time' else format('%s of %s are open', jobs_open, most_open) end
     using errcode = 'MR429', hint = 'Try again when some have ended.',
-          detail = json_build_object('code', 'queue_busy', 'slot_id', slot_key, 'reason', why_refused, 'in_flight', jobs_open, 'limit', most_open,
-                                     'retry_after_s', greatest(1, least(60, ceil(wait_s))));
+          detail = json_build_object('code', 'queue_busy', 'slot_id', slot_key, 'reason', why_refused, 'scope', counted, 'in_flight', jobs_open,
+                                     'limit', most_open, 'retry_after_s', greatest(1, least(60, ceil(wait_s))));
 end
 $$;
-comment on function makeready.ingest_refuse(text, text, bigint, bigint, float8) is 'Raises MR429 queue_busy: limit, slot_limit or deadline, with the numbers and retry_after_s. Internal.';
+comment on function makeready.ingest_refuse(text, text, text, bigint, bigint, float8) is 'Raises MR429 queue_busy: limit or deadline, with the numbers of all or of the slot, and retry_after_s. Internal.';
 
 create or replace function makeready.ingest_refuse_full(of_slot makeready.slots, moment timestamptz)
   returns bigint
@@ -189,9 +192,9 @@ begin
   select count(*), count(*) filter (where o.job_slot = of_slot.id), extract(epoch from min(o.until) - moment)
     into v_open, v_mine, v_next from makeready.ingest_open(moment) o;
   if v_open >= v_most then
-    perform makeready.ingest_refuse(of_slot.id, 'limit', v_open, v_most, least(v_next, makeready.retry_after('ingest')));
+    perform makeready.ingest_refuse(of_slot.id, 'limit', 'all', v_open, v_most, least(v_next, makeready.retry_after('ingest')));
   elsif v_mine >= of_slot.max_open then
-    perform makeready.ingest_refuse(of_slot.id, 'slot_limit', v_mine, of_slot.max_open, least(v_next, makeready.retry_after('ingest')));
+    perform makeready.ingest_refuse(of_slot.id, 'limit', 'slot', v_mine, of_slot.max_open, least(v_next, makeready.retry_after('ingest')));
   end if;
   return v_open;
 end
@@ -246,16 +249,19 @@ create or replace function makeready.ingest_password_right(slot_key text, client
 as $$ select makeready.throttle_clear('ingest_password', slot_key || ' ' || client) $$;
 comment on function makeready.ingest_password_right(text, text) is 'It was right: its tries are forgotten.';
 
-create or replace function makeready.ingest_join(photo uuid, waiting uuid)
-  returns makeready.photos
+create or replace function makeready.ingest_join(photo uuid, waiting uuid, only_open boolean)
+  returns timestamptz
   language sql
   volatile
   security definer
   set search_path = ''
 as $$
-  update makeready.photos p set waiters = p.waiters || waiting where p.id = photo and p.finished_at is null returning p.*
+  update makeready.photos p set waiters = p.waiters || waiting
+   where p.id = photo and (p.finished_at is null or not only_open)
+  returning p.expires_at
 $$;
-comment on function makeready.ingest_join(uuid, uuid) is 'Lets one more request wait for an open photo; a row of nulls when it has ended. Internal.';
+comment on function makeready.ingest_join(uuid, uuid, boolean) is
+  'One more request is answered by a photo, which must be open if only_open: until when, or null if there is none such. Internal.';
 
 create or replace function makeready.ingest_again(of_slot makeready.slots, hash_sha256 bytea, waiting uuid, wanted_chain jsonb, wanted_templates jsonb,
     replay_for integer, moment timestamptz)
@@ -277,14 +283,15 @@ begin
   if not found or v_photo.chain <> wanted_chain or v_photo.templates <> wanted_templates then
     return;
   end if;
-  if v_photo.finished_at is null and v_photo.expires_at > moment and (makeready.ingest_join(v_photo.id, waiting)).id is not null then
+  if v_photo.finished_at is null and v_photo.expires_at > moment and makeready.ingest_join(v_photo.id, waiting, true) is not null then
     return query select v_photo.id, 'joined', v_photo.expires_at;
     return;
   end if;
   return query      -- read again: it may have ended while it was to be joined
-    select p.id, 'replayed', p.expires_at from makeready.photos p
+    update makeready.photos p set waiters = p.waiters || waiting
      where p.id = v_photo.id and p.result_path is not null and p.finished_at > moment - make_interval(secs => replay_for)
-       and p.result_expires_at > moment;
+       and p.result_expires_at > moment
+    returning p.id, 'replayed', p.expires_at;
 end
 $$;
 comment on function makeready.ingest_again(makeready.slots, bytea, uuid, jsonb, jsonb, integer, timestamptz) is
@@ -332,6 +339,11 @@ begin
                  'settings', case when overrides ->> 'provider_id' <> v_slot.provider_id or overrides ->> 'operation_id' <> v_slot.operation_id
                                   then '{}' else v_slot.settings_json end || coalesce(overrides -> 'settings_json', '{}')))
              || coalesce(overrides -> 'fallbacks', v_slot.fallbacks);
+  if v_lane <> v_slot.provider_id and not exists (select from makeready.providers p where p.id = v_lane and p.is_enabled) then
+    raise exception 'there is no provider % that could be asked', quote_literal(v_lane)
+      using errcode = 'MR422', detail = json_build_object('code', 'validation_failed', 'provider_id', v_lane),
+            hint = 'select id from makeready.providers where is_enabled lists them.';
+  end if;
   select coalesce(jsonb_object_agg(t.setting_key, makeready.media_facts(t.store, t.path, t.mime, t.size_bytes, t.checksum)), '{}')
     into v_templates from makeready.slot_templates t where t.slot_id = slot_key;
 
@@ -340,8 +352,8 @@ begin
     select t.verdict, t.target_id into v_verdict, v_photo
       from makeready.request_take('slot ' || slot_key, 'ingest', repeat_key, v_hash, 'ingest', job) t;
     exit when v_verdict = 'created';
-    if v_verdict = 'replayed' or (makeready.ingest_join(v_photo, waiting)).id is not null then
-      select p.expires_at into v_until from makeready.photos p where p.id = v_photo;
+    v_until := makeready.ingest_join(v_photo, waiting, v_verdict = 'joined');
+    if v_until is not null then
       return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - makeready.now())::float8);
       return;
     end if;            -- it ended this moment: the key says anew what that means
@@ -352,6 +364,11 @@ begin
 
   perform 1 from makeready.gates g where g.queue = 'ingest' and g.kind = 'admit' for no key update;
   v_now := makeready.now();
+  select p.expires_at into v_until from makeready.photos p where p.id = job and p.payload_sha256 = v_hash and p.slot_id = slot_key;
+  if found then      -- this very call again: the answer to the first was lost
+    return query select job, 'created'::text, v_until, greatest(0, extract(epoch from v_until - v_now)::float8);
+    return;
+  end if;
   if v_slot.joins_resent and overrides is null then
     select a.photo, a.photo_verdict, a.photo_until into v_photo, v_verdict, v_until
       from makeready.ingest_again(v_slot, v_hash, waiting, v_chain, v_templates, v_policy.replay_s, v_now) a;
@@ -366,7 +383,7 @@ begin
     -- A worker stops a second before the deadline, or earlier where the whole window is short.
     if v_outlook.is_busy and v_outlook.known >= 5
        and v_outlook.wait_s + v_outlook.p90_s > v_policy.sync_response_s - least(1, v_policy.sync_response_s / 45) then
-      perform makeready.ingest_refuse(slot_key, 'deadline', v_open, (select q.max_open from makeready.queues q where q.queue = 'ingest'),
+      perform makeready.ingest_refuse(slot_key, 'deadline', 'all', v_open, (select q.max_open from makeready.queues q where q.queue = 'ingest'),
                                       v_outlook.wait_s + v_outlook.p90_s - v_policy.sync_response_s);
     end if;
   end if;
@@ -385,7 +402,7 @@ begin
 end
 $$;
 comment on function makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text) is
-  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. Never more than max_open are open: MR429 limit, slot_limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
+  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
 
 create or replace function makeready.ingest_refused(slot_key text, why_refused text)
   returns void
@@ -399,7 +416,7 @@ as $$
   select s.id, why_refused, date_trunc('minute', makeready.now()), 1 from makeready.slots s where s.id = slot_key
   on conflict on constraint ingest_refusals_pk do update set refused = r.refused + 1
 $$;
-comment on function makeready.ingest_refused(text, text) is 'Counts a photo that was answered 429: limit, slot_limit or deadline. Bare, after the answer.';
+comment on function makeready.ingest_refused(text, text) is 'Counts a photo that was answered 429, by limit or deadline. Bare, after the answer.';
 
 grant execute on function makeready.ingest_door(text, text, boolean), makeready.ingest_password_tried(text, text),
   makeready.ingest_password_right(text, text), makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text),

@@ -13,8 +13,8 @@ declare
   v_photo   makeready.photos;
   v_reason  text;
   v_problem jsonb := coalesce(nullif(new.error, '{}'), jsonb_build_object('code', new.state, 'message', 'the job was ' || new.state));
-  v_facts   jsonb;
-  v_ms      integer;
+  v_facts   jsonb := makeready.ingest_scalars(v_problem - 'message');
+  v_ms      integer := (v_facts ->> 'provider_latency_ms')::float8;
 begin
   if new.finished_at is null then
     raise exception 'photo % has ended and is never processed again', new.id
@@ -25,14 +25,13 @@ begin
                    when new.state = 'expired' or new.error ->> 'code' = 'lease_lost' then 'timeout'
                    else 'provider_error' end;
   update makeready.photos p
-     set finished_at = new.finished_at, started_at = new.started_at, failure_reason = v_reason, failure = v_problem
+     set finished_at = new.finished_at, started_at = new.started_at, failure_reason = v_reason,
+         failure = v_facts || jsonb_build_object('message', left(v_problem ->> 'message', 2048))
    where p.id = new.id and p.finished_at is null
   returning * into v_photo;
   if not found then
     return null;               -- a job that is no photo's
   end if;
-  v_facts := makeready.ingest_scalars(v_problem - 'message');
-  v_ms := (v_facts ->> 'provider_latency_ms')::float8;
   if v_ms is not null then
     insert into makeready.processing_logs (job_id, slot_id, provider_id, status, occurred_at, details, provider_latency_ms)
     values (new.id, v_photo.slot_id, coalesce(v_facts ->> 'provider', v_photo.provider_id), 'provider_responded', new.finished_at, v_facts, v_ms);
@@ -146,7 +145,7 @@ begin
     select * into v_job from makeready.jobs j where j.queue = 'ingest' and j.id = job for no key update;
   end if;
   select * into v_photo from makeready.photos p where p.id = job for no key update;
-  if not found then
+  if not found or cardinality(v_photo.waiters) = 0 then
     return;
   end if;
   v_now := makeready.now();
@@ -189,6 +188,20 @@ end
 $$;
 comment on function makeready.media_forget(text, text[]) is 'Files of which ingest_answered said so, or that are past their time, are deleted: their rows go too. How many.';
 
+create or replace function makeready.ingest_has_abandoned(moment timestamptz)
+  returns boolean
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+  set jit = off
+  set enable_seqscan = off
+as $$
+  select exists (select from makeready.ingest_open(moment) o join makeready.photos p on p.id = o.job
+                  where not makeready.ingest_is_awaited(p.waiters, moment))
+$$;
+comment on function makeready.ingest_has_abandoned(timestamptz) is 'Whether there is an open photo for which no living process waits. Internal: tick asks.';
+
 create or replace function makeready.ingest_abandoned(max_rows integer)
   returns integer
   language plpgsql
@@ -222,6 +235,29 @@ $$;
 comment on function makeready.ingest_abandoned(integer) is
   'Ends photos for which no living process waits, as timeouts: within about 3 s of a kill. What a process had claimed itself is reaped with it.';
 select makeready.chore_create('ingest_abandoned', '1 second');
+
+create or replace function makeready.ingest_why(job uuid, of_job makeready.jobs)
+  returns table (reason text, detail text, fix text)
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select coalesce(p.failure_reason, 'done'),
+         case when p.failure_reason is null then format('processed by %s in %s s', coalesce(p.done_by, p.provider_id), round(extract(epoch from p.finished_at - p.started_at), 1))
+              else format('ended %s, %s: %s', p.finished_at,
+                          coalesce('after ' || round(extract(epoch from p.finished_at - p.started_at), 1) || ' s with a worker', 'before a worker took it'),
+                          coalesce(p.failure ->> 'message', 'no reason was given')) end,
+         case when p.failure_reason is null then 'Nothing to do.'
+              else 'A photo is never processed again: the booth has its answer. select * from makeready.processing_logs where job_id = '
+                   || quote_literal(p.id) || ' tells more.' end
+    from makeready.photos p where p.id = ingest_why.job and p.finished_at is not null
+   union all
+  select 'nobody_waits', 'every process whose client waits for it is gone', 'It ends as a timeout within a few seconds.'
+    from makeready.photos p
+   where p.id = ingest_why.job and p.finished_at is null and (of_job).state = 'queued' and not makeready.ingest_is_awaited(p.waiters, makeready.now())
+$$;
+comment on function makeready.ingest_why(uuid, makeready.jobs) is 'What why says of a photo that has ended, whose job may be pruned, or that nobody waits for; no row: it is as any job. Internal.';
 
 create or replace view makeready.ingest_job_view as
   select p.id, p.slot_id, case when p.started_at is not null or j.state = 'running' then 'processing' else 'pending' end as status,

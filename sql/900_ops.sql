@@ -182,7 +182,10 @@ declare
   v_blocks boolean := false;
 begin
   select j.* into v_job from makeready.queues q join makeready.jobs j on j.queue = q.queue and j.id = job;
-  if not found then
+  return query select * from makeready.ingest_why(job, v_job);
+  if found then
+    return;
+  elsif v_job.id is null then
     return query select 'unknown', format('no queue has a job %s', job), 'It may have been pruned, or its transaction has not committed.';
     return;
   elsif v_job.finished_at is not null then
