@@ -60,7 +60,8 @@ class Asked:
     def _form(self) -> Any:
         facts = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(self.body)}
         facts |= {"CONTENT_TYPE": self.headers["content-type"]}
-        return parse_form_data({**facts, "CONTENT_LENGTH": str(len(self.body))})
+        facts |= {"CONTENT_LENGTH": str(len(self.body))}
+        return parse_form_data(facts, stream_factory=lambda *_, **__: io.BytesIO())
 
     @property
     def form(self) -> dict[str, str]:

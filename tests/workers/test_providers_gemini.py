@@ -63,7 +63,7 @@ async def test_the_photo_comes_first_then_references_then_words(gemini: Desk) ->
 
 
 async def test_large_images_go_both_ways_unchanged(gemini: Desk) -> None:
-    noise = random.Random(7).randbytes(3_000_001)
+    noise = PHOTO.content[:20] + random.Random(7).randbytes(3_000_000)
     gemini.server.content = noise
     image = await gemini.ask(gemini.task(photo=Image(content=noise, media_type="image/jpeg")))
     assert image.content == noise
@@ -77,7 +77,7 @@ async def test_names_in_snake_case_are_read_and_thoughts_are_not(gemini: Desk) -
     found = {"inline_data": {"mime_type": "image/png", "data": data}}
     parts = {"content": {"parts": [thought, found]}, "finish_reason": "STOP"}
     gemini.server.will(say({"candidates": [parts]}))
-    assert await gemini.ask() == Image(content=PHOTO.content, media_type="image/png")
+    assert await gemini.ask() == PHOTO  # told from its bytes
 
 
 WAYS: list[tuple[Behaviour, tuple[str, bool, bool]]] = [

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from makeready.pictures import SNIFFED_BYTES, sniff
 from makeready_workers.posting import retry_after
 from makeready_workers.providers.base import IMAGE_MAX_BYTES, Call, Image, ProviderFailed, Reason
 from makeready_workers.providers.wire import Answer
@@ -22,8 +23,8 @@ PIECE = 1 << 18
 REST_MAX_BYTES = 1 << 20
 SAID_LENGTH = 300
 
-_TEXT = re.compile(rb"data:image/[a-z.+-]{1,40};base64,|[A-Za-z0-9+/_-]{64}")
-_DATA = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
+_TEXT = re.compile(rb"data:|[A-Za-z0-9+/_-]{64}")
+_DATA = re.compile(rb"data:[a-z]{1,20}/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://\S+", re.IGNORECASE)
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
@@ -52,17 +53,16 @@ class Document:
         """What stands at a path such as images.0.url; None when nothing does."""
         return at(self.value, path)
 
-    async def image(self, text: Any, media_type: str) -> Image:
+    async def image(self, text: Any) -> Image:
         """The image that a text is in base64 or as a data URI, decoded piece by piece."""
         if not isinstance(text, str):
             raise broken("it has no text where an image should be")
         data = self._texts.get(text)
-        head = bytes(data[:100]).decode("ascii", "replace") if data is not None else text[:100]
         if data is None:
             data = memoryview("".join(text.split()).encode("ascii", "replace"))
-        if found := _DATA.match(head):
-            media_type, data = found[1].lower(), data[found.end() :]
-        return Image(content=await decoded(data), media_type=media_type)
+        if found := _DATA.match(data[:100]):
+            data = data[found.end() :]
+        return image_of(await decoded(data))
 
     def _cut_out(self, body: bytearray) -> bytes:
         """The JSON with marks in place of long texts."""
@@ -128,6 +128,26 @@ async def decoded(data: memoryview) -> bytes:
     if not content:
         raise broken("its image is empty", may_retry=True)
     return bytes(content)
+
+
+def image_of(content: bytes) -> Image:
+    """An image by what it is, whatever the other side calls it."""
+    found = sniff(content[:SNIFFED_BYTES])
+    if found is None:
+        raise broken("what it made is no JPEG, PNG, WebP or HEIF")
+    return Image(content=content, media_type=found)
+
+
+def first_link(value: Any) -> str | None:
+    """The first link or data URI in what a model has put out: a text, a list, an object."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        return first_link(value[0]) if value else None
+    if isinstance(value, Mapping):
+        names = (name for name in ("url", "image", "images", "output") if value.get(name))
+        return next((found for name in names if (found := first_link(value[name]))), None)
+    return None
 
 
 def broken(text: str, *, may_retry: bool = False) -> ProviderFailed:

@@ -85,16 +85,17 @@ def form_body(fields: Mapping[str, str]) -> Body:
 def multipart_body(
     fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, str, Image]]
 ) -> Body:
-    """The body of a form with files: (name, value) and (name, file name, image)."""
+    """The body of a form with files: (name, value), and (name, file name's stem, image)."""
     boundary = uuid4().hex
     parts: list[bytes | Inline] = []
     for name, value in fields:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
         parts.append(f"{head}{value}\r\n".encode())
-    for name, filename, image in files:
+    for name, stem, image in files:
+        ending = image.media_type.rpartition("/")[2]
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
-            f'filename="{filename}"\r\nContent-Type: {image.media_type}\r\n\r\n'
+            f'filename="{stem}.{ending}"\r\nContent-Type: {image.media_type}\r\n\r\n'
         )
         parts += [head.encode(), image.content, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from makeready_workers.providers.answers import Document, broken, failure, readable, told
+from makeready_workers.providers.answers import Document, failure, readable, told
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
 from makeready_workers.providers.bodies import Inline, json_body
-from makeready_workers.providers.wire import Answer, exchange
+from makeready_workers.providers.wire import Answer, base_url, exchange
 
 BASE_URL = "https://generativelanguage.googleapis.com"
 MODEL = "gemini-3.1-flash-lite-image"  # models have a date of their end; this one answers fastest
@@ -53,7 +53,7 @@ def _model(call: Call) -> str:
 
 
 def _models(call: Call) -> str:
-    return f"{str(call.options.get('base_url', BASE_URL)).rstrip('/')}/v1beta/models"
+    return f"{base_url(call, BASE_URL)}/v1beta/models"
 
 
 def _headers(call: Call) -> dict[str, str]:
@@ -103,10 +103,7 @@ async def _image(call: Call, document: Document) -> Image:
     for part in parts if isinstance(parts, list) else ():
         data = _either(part, "inlineData")
         if data and not _either(part, "thought"):
-            kind = str(_either(data, "mimeType") or "")
-            if not kind.startswith("image/"):
-                raise broken("it answered something that is no image")
-            return await document.image(_either(data, "data"), kind.lower())
+            return await document.image(_either(data, "data"))
     if finished in ("", "STOP", *MAY_COME_YET):
         raise ProviderFailed(
             "no_image", f"it answered without an image: {finished or 'no reason'}", may_retry=True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import aiohttp
@@ -143,3 +143,19 @@ async def best_effort(asking: Awaitable[object]) -> None:
     with suppress(ProviderFailed, aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(CANCEL_TIMEOUT_S):
             await asking
+
+
+def briefly(call: Call) -> Call:
+    """The same call with two seconds, for what is done when its own time is up."""
+    now = asyncio.get_running_loop().time()
+    return replace(call, deadline=now + CANCEL_TIMEOUT_S)
+
+
+def base_url(call: Call, default: str) -> str:
+    """Where the API is, without a stroke at the end."""
+    return str(call.options.get("base_url", default)).rstrip("/")
+
+
+def authorization(call: Call, scheme: str = "Bearer") -> dict[str, str]:
+    """The header that carries the key; none without a key."""
+    return {} if call.key is None else {"Authorization": f"{scheme} {call.key.reveal()}"}

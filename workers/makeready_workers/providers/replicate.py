@@ -1,0 +1,137 @@
+"""Replicate: a prediction that is waited for, then asked for, then fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from makeready_workers.providers.answers import (
+    Document,
+    broken,
+    failure,
+    first_link,
+    readable,
+    told,
+)
+from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
+from makeready_workers.providers.bodies import Body, json_body
+from makeready_workers.providers.fetching import fetched
+from makeready_workers.providers.inputs import inputs
+from makeready_workers.providers.wire import (
+    Answer,
+    authorization,
+    base_url,
+    best_effort,
+    briefly,
+    exchange,
+    polled,
+    time_for,
+)
+
+BASE_URL = "https://api.replicate.com/v1"
+HOSTS = ("replicate.delivery", "*.replicate.delivery")
+PHOTO_FIELD = "image"
+POLL_S = 1.0
+WAIT_MAX_S = 60
+CANCEL_MIN_S = 5  # it takes no earlier deadline
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_REFUSED = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
+
+
+class Replicate:
+    """Speaks predictions of the HTTP API."""
+
+    async def process(self, task: Task, call: Call) -> Image:
+        """See `Provider.process`."""
+        model, _, version = str(task.settings["model"]).partition(":")
+        call.notes["model"] = model
+        asked: dict[str, Any] = {"input": await inputs(task, call, PHOTO_FIELD)}
+        path = f"models/{model}/predictions"
+        if version:
+            path, asked["version"] = "predictions", version
+        answer = await _exchange(
+            call, "POST", path, body=json_body(asked), headers=_deadlines(call)
+        )
+        call.notes["http_status"] = answer.status
+        if answer.status not in (200, 201, 202):
+            raise failure(call, answer, readable(answer).get("detail"))
+        first = Document(answer)
+        name = str(first.value.get("id", ""))
+        if not _ID.fullmatch(name):
+            raise broken("it did not say which prediction it is")
+        call.notes["provider_reference"] = name
+        done = first if _has_ended(first) else None
+        if done is None:
+            every_s = float(call.options.get("poll_interval_s", POLL_S))
+            done = await polled(call, lambda: _asked(call, name), first_s=every_s, every_s=every_s)
+        return await _image(call, done)
+
+    async def cancel(self, call: Call) -> None:
+        """See `Provider.cancel`."""
+        if name := call.notes.get("provider_reference"):
+            path = f"predictions/{quote(str(name), safe='')}/cancel"
+            await best_effort(_exchange(briefly(call), "POST", path))
+
+    async def ping(self, call: Call) -> None:
+        """Asks whose key it is."""
+        answer = await _exchange(call, "GET", "account")
+        if answer.status != 200:
+            raise failure(call, answer, readable(answer).get("detail"))
+
+
+async def _exchange(
+    call: Call,
+    method: str,
+    path: str,
+    *,
+    body: Body | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """An exchange with the API, by the path below its address."""
+    return await exchange(
+        call,
+        method,
+        f"{base_url(call, BASE_URL)}/{path}",
+        headers=authorization(call) | dict(headers or {}),
+        body=body,
+    )
+
+
+def _deadlines(call: Call) -> dict[str, str]:
+    """How long to hold the answer, and when to stop: nobody wants the image after that."""
+    wait_s = min(WAIT_MAX_S, int(time_for(call)) - 1)
+    found = {"Prefer": f"wait={wait_s}"} if wait_s >= 1 else {}
+    if call.seconds_left >= CANCEL_MIN_S:
+        found["Cancel-After"] = f"{int(call.seconds_left)}s"
+    return found
+
+
+async def _asked(call: Call, name: str) -> Document | None:
+    answer = await _exchange(call, "GET", f"predictions/{name}")
+    if answer.status != 200:
+        raise failure(call, answer, readable(answer).get("detail"))
+    found = Document(answer)
+    return found if _has_ended(found) else None
+
+
+def _has_ended(document: Document) -> bool:
+    return document.value.get("status") not in ("starting", "processing")
+
+
+async def _image(call: Call, done: Document) -> Image:
+    """What a prediction has put out; raises what it means that it has not."""
+    status, words = done.value.get("status"), told(call, done.value.get("error"))
+    if status == "failed":
+        if _REFUSED.search(words):
+            raise ProviderFailed("rejected", f"it refused the request: {words}")
+        raise ProviderFailed("upstream", f"the model failed: {words}", may_retry=True)
+    if status != "succeeded":
+        raise ProviderFailed("upstream", f"it ended as {told(call, status) or 'nothing known'}")
+    found = first_link(done.value.get("output"))
+    if found is None:
+        raise ProviderFailed("no_image", "it answered without an image", may_retry=True)
+    if found.startswith(("https://", "http://")):
+        return await fetched(call, found, HOSTS)
+    return await done.image(found)
