@@ -48,6 +48,7 @@ OWN_SHARE = 2  # of a provider's time to 1 for each one behind it
 LOCAL_S = 1.5  # what is kept for one that works here, at most a tenth of what is left
 LOCAL_PART = 0.1
 POLL_S = 2.0  # polls end up to one interval before their time
+SLACK_S = 0.05
 QUOTA_RESTS_S = 60.0
 REFUSED_RESTS_S = 600.0
 CANCEL_S = 2.0
@@ -108,6 +109,7 @@ class Chain:
         failed: ProviderFailed | None = None
         for place, step in enumerate(steps):
             share = _share(steps[place:], until)
+            asked.is_spent = False
             try:
                 async with self._lane(step, share):
                     return Made(image=await asked.step(step, share), step=step)
@@ -172,7 +174,6 @@ class _Asked:
 
     async def step(self, step: Step, until: float) -> Image | None:
         """What one provider brings by then, in several tries; raises ProviderFailed."""
-        self.is_spent = False
         if is_echo(step):
             return None
         provider = self._around.providers.get(step.kind)
@@ -244,7 +245,7 @@ class _Asked:
                 raise ProviderFailed("upstream", text, may_retry=True) from error
         except ProviderFailed as error:
             begun.failed(error)
-            self.is_spent = call.seconds_left <= _slack(call)
+            self.is_spent = error.reason == "upstream" and call.seconds_left <= self._slack(call)
             if error.reason == "upstream" and _reference(call):
                 self._withdraw(provider, call)
                 error.may_retry = False
@@ -269,6 +270,13 @@ class _Asked:
             return self._around.open_key(step.provider, key)
         except SealingError as error:
             raise ProviderFailed("rejected", f"its key cannot be opened: {error}") from error
+
+    def _slack(self, call: Call) -> float:
+        """How long before its deadline a try may give up for want of time."""
+        slack = min(SLACK_S, self._least_s)
+        if _reference(call):
+            slack += float(call.options.get("poll_interval_s", POLL_S))
+        return slack
 
     def _withdraw(self, provider: Provider, call: Call) -> None:
         async def cancel() -> None:
@@ -302,13 +310,6 @@ def _share(steps: Sequence[Step], until: float) -> float:
 
 def _least(window_s: float) -> float:
     return min(LEAST_S, window_s * LEAST_SHARE)
-
-
-def _slack(call: Call) -> float:
-    """How long before its deadline a try may give up for want of time."""
-    if _reference(call):
-        return float(call.options.get("poll_interval_s", POLL_S)) + 0.05
-    return 0.05
 
 
 def _reference(call: Call) -> Any:
