@@ -136,7 +136,7 @@ declare
   v_details jsonb := makeready.ingest_scalars(facts);
 begin
   perform makeready.ingest_async();
-  v_verdict := makeready.finish('ingest', job, token, v_details);
+  v_verdict := makeready.finish('ingest', job, token, v_details || jsonb_build_object('stored', stored));   -- for who waits
   if v_verdict <> 'ok' then
     return v_verdict;          -- this lease has done so before; the answer was lost
   end if;

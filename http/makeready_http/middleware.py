@@ -15,9 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from makeready.log import log_context
-from makeready_http.problems import Refusal, answer, refusal_of
+from makeready_http.problems import answer, note_refusal, refusal_of
 
 HEADER = "X-Request-Id"
+UNSTORED = "/ingest/"
+"""Answers below it, refusals of the router too, are for the one who asked alone."""
 _HARMLESS = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/health/live", "/health/ready"})
 
@@ -46,12 +48,12 @@ class RequestScope:
         log("request_received", **facts)
         started = time.monotonic()
         status = [0]
-        send = _stamped(send, request_id, status)
+        send = _stamped(send, scope, status)
         try:
             await self._app(scope, receive, send)
         except Exception as error:
             refusal = refusal_of(error, request_id)
-            _log_error(error, refusal)
+            note_refusal(error, refusal)
             if status[0]:  # half an answer is out: only a broken connection tells the truth
                 raise
             await answer(refusal)(scope, receive, send)
@@ -65,18 +67,19 @@ def _request_id(headers: Headers) -> str:
     return stated if _HARMLESS.fullmatch(stated) else str(uuid.uuid4())
 
 
-def _stamped(send: Send, request_id: str, status: list[int]) -> Send:
+def _stamped(send: Send, scope: Scope, status: list[int]) -> Send:
+    """Adds what every answer has: the request's id, that of its job, and who may keep it."""
+    state = scope["state"]
+
     async def stamped(message: Message) -> None:
         if message["type"] == "http.response.start":
             status[0] = message["status"]
-            MutableHeaders(scope=message)[HEADER] = request_id
+            headers = MutableHeaders(scope=message)
+            headers[HEADER] = state["request_id"]
+            if "job_id" in state:
+                headers["X-Job-Id"] = str(state["job_id"])
+            if scope["path"].startswith(UNSTORED):
+                headers["Cache-Control"] = "no-store"
         await send(message)
 
     return stamped
-
-
-def _log_error(error: Exception, refusal: Refusal) -> None:
-    if refusal.status == 500:
-        _log.error("request_error", code=refusal.code, exc_info=error)
-    elif refusal.status > 500:
-        _log.warning("request_error", code=refusal.code, error=type(error).__name__)

@@ -41,6 +41,7 @@ _HEADERS = {
 }
 _PATH_SCHEMAS = {  # every other parameter of a path is an id
     "doc_id": TEXT,
+    "slot_id": TEXT,
     "key": TEXT,
     "page": {"type": "integer", "minimum": 1, "maximum": 9999},
 }

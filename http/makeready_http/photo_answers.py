@@ -7,7 +7,7 @@ the connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 import anyio
@@ -88,10 +88,12 @@ class ImageAnswer(Response):
         stored: StoredMedia,
         pieces: AsyncGenerator[bytes, None],
         first: bytes,
-        headers: Mapping[str, str],
     ) -> None:
-        size = {"Content-Length": str(stored.size_bytes), "X-Content-Type-Options": "nosniff"}
-        super().__init__(headers=size | dict(headers), media_type=stored.media_type)
+        headers = {
+            "Content-Length": str(stored.size_bytes),
+            "X-Content-Type-Options": "nosniff",
+        }
+        super().__init__(headers=headers, media_type=stored.media_type)
         self._first, self._pieces = first, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
@@ -110,9 +112,7 @@ class ImageAnswer(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def image_answer(
-    media: MediaStore, stored: StoredMedia, headers: Mapping[str, str]
-) -> ImageAnswer:
+async def image_answer(media: MediaStore, stored: StoredMedia) -> ImageAnswer:
     """The answer with an image whose file is there; FileNotFoundError, StorageError, OSError."""
     pieces = media.stream(stored)
     try:
@@ -120,7 +120,7 @@ async def image_answer(
     except BaseException:
         await pieces.aclose()
         raise
-    return ImageAnswer(stored, pieces, first, headers)
+    return ImageAnswer(stored, pieces, first)
 
 
 class Followed(Response):

@@ -1,178 +1,285 @@
-"""One photo from its admission to its answer: how a request waits, and what it is told.
+"""One request with a photo, from its head to its answer.
 
-The deadline is counted by this process's own clock from before the admission, so the answer is
-never later than the database's deadline. The last word is the database's: a photo that has timed
-out there is a 504 here, and one that came in the last moment is sent.
+What can be refused is refused before the body is asked for. A photo has no name on the disk until
+just before it is let in, and what was sent is deleted when the answer is out, whatever it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal, TypeAlias
-from uuid import UUID
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
 
 import anyio
 import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 
-from makeready import ingest, jobs
+from makeready import ingest
 from makeready.db import is_transient
-from makeready.errors import NotFound
-from makeready.ingest import QUEUE, Admitted, Reason
-from makeready.jobs import ENDED, Ended
+from makeready.ingest import QUEUE, Admitted
 from makeready.media import StoredMedia
-from makeready.waiting import Expected
-from makeready_http.photo_answers import Body, image_answer
+from makeready.shapes import cut
+from makeready_http.clients import client_of
+from makeready_http.inputs import idempotency_key, parse_json
+from makeready_http.photo_answers import Body, EarlyAnswer, Followed
+from makeready_http.photo_passwords import wrong_password
 from makeready_http.photo_services import Photos
-from makeready_http.problems import Problem, retry_after
+from makeready_http.photo_upload import ReceivedPhoto, received_photo
+from makeready_http.photo_waits import (
+    CLIENT_GONE,
+    END_TIMEOUT_S,
+    ClientGone,
+    Wait,
+    ended,
+    files_away,
+    refuse_unless_done,
+    settle,
+    withdraw,
+)
+from makeready_http.problems import (
+    Problem,
+    Refusal,
+    answer,
+    invalid_request,
+    note_refusal,
+    refusal_of,
+    retry_after,
+)
+from makeready_http.services import services_of
 
-LAST_CALL_S = 0.25  # before the deadline, for the call that ends the photo
-LAST_CALL_SHARE = 0.5  # of what is left, where that is less
-END_TIMEOUT_S = 2.0  # of a call that ends a photo earlier
-CLIENT_GONE = 499
-TIMEOUT_TEXT = "Ingest processing exceeded the synchronous response window"
+OVERRIDES = "slot_payload"
 
+Tell: TypeAlias = Callable[[Photos, StoredMedia, Wait], Awaitable[Response]]
 _log = structlog.get_logger(__name__)
-
-Why: TypeAlias = Literal["ended", "late", "gone", "cut"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """A request that waits for a photo."""
+class Errand:
+    """What differs between a booth and a member of staff who tries a slot."""
 
-    job: UUID
-    expires_at: datetime
-    deadline: float
-    """By the event loop's clock."""
-    expected: Expected
-
-    @classmethod
-    def of(cls, admitted: Admitted, asked_at: float, expected: Expected) -> Wait:
-        """For a photo whose admission was asked for at that time of the loop's clock."""
-        return cls(
-            job=admitted.job_id,
-            expires_at=admitted.expires_at,
-            deadline=asked_at + admitted.seconds_left,
-            expected=expected,
-        )
+    source: str
+    file_fields: tuple[str, ...]
+    needs_password: bool
+    """Else the route knows who it is, and the form may hold settings to try."""
+    tell: Tell
+    """Makes the answer with a result."""
 
 
-class ClientGone(Exception):
-    """Nobody is there to be answered."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request and what it works with."""
+
+    request: Request
+    errand: Errand
+    photos: Photos
+    body: Body
+    key: str | None
+    """The client's Idempotency-Key."""
+
+    @property
+    def slot(self) -> str:
+        """As the address has it."""
+        return str(self.request.path_params["slot_id"])
 
 
-async def ended(photos: Photos, wait: Wait, body: Body) -> Ended:
-    """How the photo ended; by this request if need be: too late, nobody there, process ends.
-
-    Raises ClientGone, and Problem when the database cannot be asked.
-    """
-    why, found = await _outcome(photos, wait, body)
-    if found is not None:
-        return found
-    left_s = wait.deadline - anyio.current_time()
+async def answered(request: Request, errand: Errand) -> Response:
+    """The answer; one that comes before the body was read also lets the client see it."""
+    body, photos = Body(request), services_of(request).photos
     try:
-        with anyio.fail_after(left_s if why == "late" else END_TIMEOUT_S):
-            found = await _ended_by_us(
-                photos, wait.job, "timeout" if why == "late" else "cancelled"
-            )
-    except Exception as error:
-        if why == "gone":
-            _log.info("ingest_end_unsaid", error=type(error).__name__)
-            raise ClientGone from error
-        if not is_transient(error) and not isinstance(error, NotFound):
-            raise
-        # It may have ended in whatever way: the database has not said, or lost it in a crash.
+        visit = Visit(
+            request=Request(request.scope, body),
+            errand=errand,
+            photos=photos,
+            body=body,
+            key=idempotency_key(request),
+        )
+        return await _processed(visit)
+    except Exception as error:  # noqa: BLE001 -- the table of errors knows all of them
+        refusal = _refusal(request, error)
+        details = refusal.details if isinstance(refusal.details, dict) else {}
+        slot, reason = cut(request.path_params["slot_id"]), details.get("reason")
+        _log.info("ingest_refused", slot=slot, code=refusal.code, reason=reason)
+        found = EarlyAnswer(answer(refusal), body)
+        if refusal.code != "queue_busy" or reason is None:
+            return found
+        return Followed(found, partial(_count, photos, slot, reason))
+
+
+async def _count(photos: Photos, slot: str, reason: str) -> None:
+    try:
+        with anyio.fail_after(END_TIMEOUT_S):
+            await ingest.refused(photos.pool, slot, reason)
+    except Exception as error:  # noqa: BLE001 -- the answer is out
+        _log.info("ingest_refusal_uncounted", error=type(error).__name__)
+
+
+async def _processed(visit: Visit) -> Response:
+    photos, errand, client = visit.photos, visit.errand, client_of(visit.request)
+    _refuse_while_leaving(photos)
+    may_repeat = visit.key is not None
+    door = await ingest.door(photos.pool, visit.slot, client, may_repeat=may_repeat)
+    check = None
+    if errand.needs_password:
+        if door.password_hash is None:
+            raise wrong_password()
+        check = partial(photos.password.check, photos.pool, door, client)
+    with ExitStack() as waits:
+        async with received_photo(
+            visit.request,
+            store=photos.media,
+            door=door,
+            check_password=check,
+            file_fields=errand.file_fields,
+        ) as photo:
+            waits.enter_context(photos.awaited())
+            _refuse_while_leaving(photos)
+            wait, payload = await _let_in(visit, photo, waits)
+        return await _waited(visit, wait, payload)
+
+
+async def _let_in(
+    visit: Visit, photo: ReceivedPhoto, waits: ExitStack
+) -> tuple[Wait, StoredMedia | None]:
+    """Publishes the photo and has it let in; nothing is left of one that is not.
+
+    No stored photo comes back for one that came again: the file of the first is used.
+    """
+    photos, job = visit.photos, uuid4()
+    waiter = photos.worker
+    expected = waits.enter_context(photos.waiting.expect(QUEUE, job))
+    path = f"payloads/{job}/{photo.name}"
+    try:
+        payload, asked_at, admitted = await _published(visit, photo, waiter, job, path)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await _taken_back(photos, job, path, error)
+        raise
+    photos.admitted()
+    visit.request.state.job_id = admitted.job_id
+    _log.info(
+        "ingest_admitted",
+        slot=visit.slot,
+        job_id=str(admitted.job_id),
+        verdict=admitted.verdict,
+        bytes=photo.size_bytes,
+        media_type=photo.media_type,
+        source=visit.errand.source,
+    )
+    if admitted.job_id == job:
+        return Wait.of(admitted, waiter, asked_at, expected), payload
+    await withdraw(photos, [path])
+    expected = waits.enter_context(photos.waiting.expect(QUEUE, admitted.job_id))
+    expected.look()
+    return Wait.of(admitted, waiter, asked_at, expected), None
+
+
+async def _published(
+    visit: Visit, photo: ReceivedPhoto, waiter: UUID, job: UUID, path: str
+) -> tuple[StoredMedia, float, Admitted]:
+    """The stored photo, when its admission was asked for, and what became of that."""
+    photos, overrides = visit.photos, _overrides(visit.errand, photo)
+    payload = await photos.media.publish(
+        photo.file,
+        path,
+        media_type=photo.media_type,
+        size_bytes=photo.size_bytes,
+        sha256=photo.sha256,
+    )
+    asked_at = anyio.current_time()
+    admitted = await ingest.admit(
+        photos.pool,
+        job,
+        visit.slot,
+        payload,
+        facts=_facts(photo),
+        waiter=waiter,
+        source=visit.errand.source,
+        overrides=overrides,
+        key=visit.key,
+    )
+    return payload, asked_at, admitted
+
+
+async def _taken_back(photos: Photos, job: UUID, path: str, error: BaseException) -> None:
+    """Undoes an admission that failed, or whose answer was lost: it may have gone well."""
+    if not isinstance(error, Exception) or is_transient(error):
+        try:
+            with anyio.fail_after(END_TIMEOUT_S):
+                await ingest.end(photos.pool, job, "cancelled")
+        except Exception as second:  # noqa: BLE001 -- nobody waits for it: it times out
+            _log.info("ingest_end_unsaid", job_id=str(job), error=type(second).__name__)
+    await withdraw(photos, [path])
+
+
+async def _waited(visit: Visit, wait: Wait, payload: StoredMedia | None) -> Response:
+    """The answer to a photo that was let in, and after it the end of its files."""
+    photos = visit.photos
+    found: Response
+    try:
+        stored = refuse_unless_done(wait, await ended(photos, wait, visit.body))
+        found = await _told(visit, wait, stored)
+    except ClientGone:
+        found = Response(status_code=CLIENT_GONE)
+    except Exception as error:  # noqa: BLE001 -- as above
+        found = answer(_refusal(visit.request, error))
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await settle(photos, wait, payload, CLIENT_GONE)
+        raise
+    status, ms = found.status_code, round((anyio.current_time() - wait.asked_at) * 1000, 1)
+    _log.info("ingest_finished", job_id=str(wait.job), status=status, ms=ms)
+    return Followed(found, partial(settle, photos, wait, payload, status))
+
+
+async def _told(visit: Visit, wait: Wait, stored: StoredMedia) -> Response:
+    try:
+        return await visit.errand.tell(visit.photos, stored, wait)
+    except OSError as error:
+        raise files_away(wait.job) from error
+
+
+def _refusal(request: Request, error: Exception) -> Refusal:
+    refusal = refusal_of(error, request.state.request_id)
+    note_refusal(error, refusal)
+    return refusal
+
+
+def _refuse_while_leaving(photos: Photos) -> None:
+    if photos.is_leaving:
         raise Problem(
             "queue_unavailable",
-            "The database cannot say how the photo ended.",
-            details={"job_id": str(wait.job)},
+            "The service is about to end.",
+            details={"reason": "draining"},
             headers=retry_after(),
-        ) from error
-    if why == "gone":
-        raise ClientGone
-    return found
-
-
-async def _outcome(photos: Photos, wait: Wait, body: Body) -> tuple[Why, Ended | None]:
-    """Waits for whatever comes first."""
-    why: Why = "late"
-    left_s = wait.deadline - anyio.current_time()
-    patience_s = left_s - min(LAST_CALL_S, left_s * LAST_CALL_SHARE)
-    async with anyio.create_task_group() as tasks:
-
-        async def until_gone() -> None:
-            nonlocal why
-            await body.until_gone()
-            why = "gone"
-            tasks.cancel_scope.cancel()
-
-        async def until_cut() -> None:
-            nonlocal why
-            await photos.cut.wait()
-            why = "cut"
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(until_gone)
-        tasks.start_soon(until_cut)
-        found = await wait.expected.wait(patience_s)
-        tasks.cancel_scope.cancel()
-        return ("late", None) if found is None else ("ended", found)
-    return why, None
-
-
-async def _ended_by_us(photos: Photos, job: UUID, reason: Reason) -> Ended:
-    """Ends it, and tells how it stands: others may have been faster."""
-    state = await ingest.end(photos.pool, job, reason)
-    for found in await jobs.peek(photos.pool, QUEUE, [job]) if state in ENDED else ():
-        return found
-    # It goes on, for another who waits for the same photo: here it is over.
-    return Ended(queue=QUEUE, job_id=job, state="expired" if reason == "timeout" else "cancelled")
-
-
-async def answer_of(photos: Photos, wait: Wait, found: Ended) -> Response:
-    """What the booth is told of an end; raises Problem for all but a result."""
-    if found.state == "done" and found.result is not None:
-        return await image_answer(photos.media, StoredMedia.of(found.result), {})
-    job = str(wait.job)
-    if found.state == "cancelled":
-        raise Problem("job_cancelled", "The photo was cancelled.", details={"job_id": job})
-    reason = (found.error or {}).get("reason")
-    if found.state == "dead" and reason:
-        raise Problem(
-            "provider_error",
-            "The provider gave no image.",
-            details={"job_id": job, "reason": reason},
         )
-    raise Problem(
-        "sync_timeout",
-        TIMEOUT_TEXT,
-        details={"job_id": job, "expires_at": in_utc(wait.expires_at)},
-    )
 
 
-async def settle(photos: Photos, job: UUID, payload: StoredMedia | None, status: int) -> None:
-    """The answer is out: what nobody needs any more is deleted, whatever the database says."""
-    paths = [payload.path] if payload is not None else []
+def _overrides(errand: Errand, photo: ReceivedPhoto) -> Mapping[str, Any] | None:
+    """What staff tries in place of the slot's settings."""
+    text = photo.fields.get(OVERRIDES) if not errand.needs_password else None
+    if text is None or not text.strip():
+        return None
     try:
-        with anyio.fail_after(END_TIMEOUT_S):
-            due = await ingest.answered(photos.pool, job, status)
-        paths = [stored.path for stored in due]
-    except Exception as error:  # noqa: BLE001 -- the answer is out; the cleaner finds the row
-        _log.warning("ingest_settle_failed", error=f"{type(error).__name__}: {error}")
-    await withdraw(photos, paths)
+        return parse_json(text.encode())
+    except Problem:
+        raise invalid_request(
+            f"{OVERRIDES} is no JSON object.", field=OVERRIDES, reason="json"
+        ) from None
 
 
-async def withdraw(photos: Photos, paths: list[str]) -> None:
-    """Deletes files that nobody needs any more; what is not deleted the cleaner finds."""
-    try:
-        with anyio.fail_after(END_TIMEOUT_S):
-            await photos.media.delete(paths)
-    except Exception as error:  # noqa: BLE001 -- as it says
-        _log.warning("ingest_withdraw_failed", error=f"{type(error).__name__}: {error}")
-
-
-def in_utc(moment: datetime) -> str:
-    """As 2026-01-31T12:00:00.000Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _facts(photo: ReceivedPhoto) -> dict[str, Any]:
+    """What is kept of it beside the file."""
+    return {
+        "name": photo.name,
+        "fields": photo.fields,
+        "declared_type": photo.declared_type,
+        "width": photo.width,
+        "height": photo.height,
+        "orientation": photo.orientation,
+        "ignored_files": photo.ignored_files,
+        "hash_matches": photo.hash_matches,
+    }

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -106,6 +107,7 @@ _UNSTORABLE = frozenset({"22021", "22P05"})  # characters that PostgreSQL cannot
 _TEXT_OF_AWAY = "The database does not answer now."
 _TEXT_OF_FULL = "The disk of the database is full."
 _TEXT_OF_NO_ROOM = "The service has no room for temporary files."
+_log = structlog.get_logger(__name__)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -181,6 +183,14 @@ def _text_of_transient(error: BaseException) -> str:
         return _TEXT_OF_FULL
     is_ours = isinstance(error, OSError) and error.errno in _NO_ROOM
     return _TEXT_OF_NO_ROOM if is_ours else _TEXT_OF_AWAY
+
+
+def note_refusal(error: BaseException, refusal: Refusal) -> None:
+    """Logs what is a fault of the service, or of what it stands on."""
+    if refusal.status == 500:
+        _log.error("request_error", code=refusal.code, exc_info=error)
+    elif refusal.status > 500:
+        _log.warning("request_error", code=refusal.code, error=type(error).__name__)
 
 
 def answer(refusal: Refusal) -> JSONResponse:

@@ -20,6 +20,7 @@ from makeready import people, staff, staff_tokens
 from makeready.commands.http import Server
 from makeready.config import Settings
 from makeready.documents import shipped
+from makeready_http.photo_services import OpenPhotoWorkers
 from tests.support.waiting import until
 
 START_TIMEOUT_S = 30.0
@@ -67,10 +68,12 @@ def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Service]:
+async def serving(
+    settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None
+) -> AsyncIterator[Service]:
     """Starts the service as `makeready http` does; ends it when the block ends."""
     settings = replace(settings, http_host="127.0.0.1", http_port=0, drain_grace_s=2)
-    server = Server(settings)
+    server = Server(settings, photo_workers=photo_workers)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server._serve(None))
         try:

@@ -13,6 +13,7 @@ import signal
 import socket
 from dataclasses import replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import anyio
 import structlog
@@ -22,6 +23,9 @@ from makeready.commands.machine import configured, running
 from makeready.commands.options import setting
 from makeready.config import Settings
 from makeready.log import configure_logging
+
+if TYPE_CHECKING:
+    from makeready_http.photo_services import OpenPhotoWorkers
 
 LAST_WORD_S = 2.0  # after the grace, to tell those who still wait
 
@@ -52,8 +56,10 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 class Server(uvicorn.Server):
     """As uvicorn's, but photos are let end by themselves, and a second signal ends it at once."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(server_config(settings))
+    def __init__(
+        self, settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None
+    ) -> None:
+        super().__init__(server_config(settings, photo_workers=photo_workers))
         self._grace_s = settings.drain_grace_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -72,13 +78,16 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets)
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
-    """How the service is served."""
+def server_config(
+    settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None
+) -> uvicorn.Config:
+    """How the service is served; with other workers for photos if they are given."""
     from makeready_http.app import create_app  # noqa: PLC0415 – only this command needs it
     from makeready_http.protocol import BoundedProtocol  # noqa: PLC0415
+    from makeready_workers.ingest import open_photos  # noqa: PLC0415
 
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, photo_workers=photo_workers or open_photos),
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",
