@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 STEPS = 2000
@@ -82,7 +82,7 @@ def webp_head(file: IO[bytes]) -> Head:
     for kind, length in _chunks(file, "<4sI", 0):
         if kind == b"EXIF" and found is not None and length <= EXIF_BYTES:
             turned = exif_orientation(exactly(file, length).removeprefix(b"Exif\0\0"))
-            return Head(width=found.width, height=found.height, orientation=turned)
+            return replace(found, orientation=turned)
         if kind in _WEBP and found is None:
             found, may_turn = _WEBP[kind](exactly(file, min(length, 10)))
             if not may_turn:
