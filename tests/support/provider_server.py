@@ -103,6 +103,10 @@ class ProviderServer:
         """The next calls of a stage go like this, one behaviour each; those after them well."""
         self._scripts[stage].extend(behaviours)
 
+    def forget(self) -> None:
+        """What was to come does not."""
+        self._scripts.clear()
+
     def stages(self) -> list[str]:
         """What was asked, in order."""
         return [each.stage for each in self.asked]

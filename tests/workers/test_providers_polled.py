@@ -140,6 +140,15 @@ async def test_each_way_a_prediction_fails_has_its_meaning(replicate: Desk, way:
     assert meaning(await replicate.failure()) == expected
 
 
+async def test_when_throttling_ends_is_read_from_its_words(replicate: Desk) -> None:
+    for said, seconds in (
+        ("Request was throttled. Your rate limit resets in ~30s.", 30),
+        ("Request was throttled. Expected available in 1 second.", 1),
+    ):
+        replicate.server.will(refuse(429, said))
+        assert (await replicate.failure()).retry_after_s == seconds
+
+
 async def test_ing_032_a_prediction_is_cancelled_after_the_deadline(replicate: Desk) -> None:
     replicate.server.pending = 10_000
     assert meaning(await replicate.failure(seconds=0.1)) == ("upstream", False, False)

@@ -57,7 +57,10 @@ async def _followed(
         answer = await exchange(call, "GET", link, most=IMAGE_MAX_BYTES, session=session)
         if answer.status not in (301, 302, 303, 307, 308):
             return answer
-        link = urljoin(link, answer.headers.get("location", ""))
+        try:
+            link = urljoin(link, answer.headers.get("location", ""))
+        except ValueError:
+            raise broken("the link to its result leads nowhere") from None
     raise broken("the link to its result leads on and on")
 
 

@@ -37,6 +37,7 @@ POLL_S = 1.0
 WAIT_MAX_S = 60
 CANCEL_MIN_S = 5  # it takes no earlier deadline
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_RESETS = re.compile(r"\bin ~?(\d{1,4}) ?s")
 _REFUSED = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
 
 
@@ -56,7 +57,7 @@ class Replicate:
         )
         call.notes["http_status"] = answer.status
         if answer.status not in (200, 201, 202):
-            raise failure(call, answer, readable(answer).get("detail"))
+            raise _failure(call, answer)
         first = Document(answer)
         name = str(first.value.get("id", ""))
         if not _ID.fullmatch(name):
@@ -78,7 +79,7 @@ class Replicate:
         """Asks whose key it is."""
         answer = await _exchange(call, "GET", "account")
         if answer.status != 200:
-            raise failure(call, answer, readable(answer).get("detail"))
+            raise _failure(call, answer)
 
 
 async def _exchange(
@@ -111,13 +112,22 @@ def _deadlines(call: Call) -> dict[str, str]:
 async def _asked(call: Call, name: str) -> Document | None:
     answer = await _exchange(call, "GET", f"predictions/{name}")
     if answer.status != 200:
-        raise failure(call, answer, readable(answer).get("detail"))
+        raise _failure(call, answer)
     found = Document(answer)
     return found if _has_ended(found) else None
 
 
 def _has_ended(document: Document) -> bool:
     return document.value.get("status") not in ("starting", "processing")
+
+
+def _failure(call: Call, answer: Answer) -> ProviderFailed:
+    """A refusal; when throttling ends stands in its words alone."""
+    said = readable(answer).get("detail")
+    failed = failure(call, answer, said)
+    if failed.retry_after_s is None and (found := _RESETS.search(told(call, said))):
+        failed.retry_after_s = float(found[1])
+    return failed
 
 
 async def _image(call: Call, done: Document) -> Image:
