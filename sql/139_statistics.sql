@@ -34,9 +34,7 @@ declare
 begin
   select * into v_slot from makeready.slots s where s.id = of_slot;
   if not found then
-    raise exception 'there is no slot %', coalesce(quote_literal(of_slot), 'null')
-      using errcode = 'MR404', detail = json_build_object('code', 'slot_not_found', 'slot_id', of_slot),
-            hint = 'Slots are slot-001 to slot-015.';
+    perform makeready.slot_refuse(of_slot);
   end if;
   return v_slot;
 end
@@ -169,13 +167,8 @@ declare
   v_slot makeready.slots;
   v_now  timestamptz;
 begin
-  perform makeready.photo_slot_known(of_slot);
-  select * into v_slot from makeready.slots s where s.id = of_slot for no key update;
-  if known_version <> v_slot.version then
-    raise exception 'slot % has version % by now', of_slot, v_slot.version
-      using errcode = 'MR409', detail = json_build_object('code', 'stale_version', 'slot_id', of_slot, 'version', v_slot.version),
-            hint = 'Read it again.';
-  end if;
+  perform makeready.slot_open(of_slot, known_version);
+  select * into v_slot from makeready.slots s where s.id = of_slot;
   v_now := makeready.now();
   update makeready.slots s set last_reset_at = v_now where s.id = of_slot;
   perform makeready.audit('slot_stats_reset', of_slot, jsonb_build_object('last_reset_at', v_slot.last_reset_at),

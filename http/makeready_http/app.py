@@ -34,7 +34,9 @@ from makeready_http import (
     library,
     metrics,
     people,
+    photo_jobs,
     photo_results,
+    photo_statistics,
     plain,
     posm_assets,
     posm_checks,
@@ -100,6 +102,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *posm_policy.OPERATIONS,
     *ingest.OPERATIONS,
     *photo_results.OPERATIONS,
+    *photo_jobs.OPERATIONS,
+    *photo_statistics.OPERATIONS,
     *debug.OPERATIONS,
     *docs.OPERATIONS,
 )
@@ -131,6 +135,7 @@ def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = N
     app.router.redirect_slashes = False  # a path is a route or it is not
     app.state.operations = OPERATIONS
     app.state.readiness = health.Readiness()
+    app.state.statistics = photo_statistics.StatisticsCaches()
     return app
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TypeVar
@@ -40,7 +41,7 @@ from makeready_http.operations import (
     admin_operation,
     read_query,
 )
-from makeready_http.problems import Problem, invalid_request, not_found, refusal_of
+from makeready_http.problems import Problem, invalid_request, refusal_of
 from makeready_http.services import Services, services_of
 
 TAG = "photos"
@@ -62,6 +63,7 @@ GUARDED: Mapping[str, str] = {
     "X-Robots-Tag": "noindex",
 }
 NOT_KEPT = {"Cache-Control": "no-store"}
+RESULT, MEDIA = "result_not_found", "media_not_found"
 
 _ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SIDE: Mapping[str, Schema] = {
@@ -86,7 +88,7 @@ async def result(request: Request) -> Response:
         if left_s and link is not None:
             known = RedirectResponse(link, status_code=307)
         else:
-            known = await _sent(request, photos.media, shown, name, "result_not_found")
+            known = await _sent(request, photos.media, shown, name, RESULT)
     known.headers.update({**GUARDED, **_lifetime(shown)})
     return known
 
@@ -108,7 +110,7 @@ async def _thumbnail(request: Request, job: UUID, side: job_reads.Side) -> Respo
     shown = await _found(job_reads.thumbnail(photos.pool, job, side))
     known = not_modified(request, shown.stored.sha256.hex())
     if known is None:
-        known = await _sent(request, photos.media, shown, f"{job}.{side}.jpg", "result_not_found")
+        known = await _sent(request, photos.media, shown, f"{job}.{side}.jpg", RESULT)
     known.headers.update({**GUARDED, **_lifetime(shown)})
     return known
 
@@ -119,7 +121,7 @@ async def media(request: Request) -> Response:
     photos = services_of(request).photos
     shown = await _found(job_reads.temporary(photos.pool, wanted, client_of(request)))
     name = f"{wanted}.{EXTENSIONS.get(shown.stored.media_type, 'bin')}"
-    answer = await _sent(request, photos.media, shown, name, "media_not_found")
+    answer = await _sent(request, photos.media, shown, name, MEDIA)
     answer.headers.update({**GUARDED, "Cache-Control": "private, max-age=0"})
     return answer
 
@@ -145,11 +147,13 @@ async def _sent(
     """The bytes, or a range of them; 404 `missing` when the file is not there any more."""
     stored = _of_store(store, shown)
     try:
-        async with store.local(stored):
-            pass  # before a word is said of it
+        async with aclosing(store.stream(stored, 0, 0)) as beginning:
+            await anext(beginning)  # before a word is said of it
     except FileNotFoundError:
         _log.warning("media_missing", path=stored.path)
-        raise not_found(missing, "id", name.partition(".")[0]) from None
+        details = {"id" if missing == MEDIA else "job_id": name.partition(".")[0]}
+        text = "Its file is not there any more."
+        raise Problem(missing, text, details=details, headers=NOT_KEPT) from None
 
     def pieces(first: int, last: int) -> Iterator[Piece]:
         yield Span(key=stored.path, first=first, last=last)
