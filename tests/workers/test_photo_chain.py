@@ -109,6 +109,7 @@ async def rig(**answers: Sequence[Answer]) -> AsyncIterator[Rig]:
 
         around = Surroundings(
             http=http,
+            http_private=http,
             providers=fakes,
             open_key=open_key,
             rest_key=rest_key,

@@ -36,6 +36,7 @@ from makeready_workers.ending import OnEnd
 from makeready_workers.loop import Worker
 from makeready_workers.photo import Photo
 from makeready_workers.photo_results import Results
+from makeready_workers.posting import checked_socket
 from makeready_workers.providers import by_kind
 from makeready_workers.providers.base import ProviderFailed
 from makeready_workers.providers.chain import Chain, Made, OutOfTime, Surroundings
@@ -183,12 +184,14 @@ async def open_photos(
         )
         control = Control(settings, "makeready_worker")
         stack.push_async_callback(control.close)
-        http = await stack.enter_async_context(_http())
+        http = await stack.enter_async_context(_http(private=False))
+        http_private = await stack.enter_async_context(_http(private=True))
         group = await stack.enter_async_context(anyio.create_task_group())
         results = Results(pool, media, group)
         stack.push_async_callback(results.close)
         around = Surroundings(
             http=http,
+            http_private=http_private,
             providers=by_kind(),
             open_key=functools.partial(_opened, Sealer.of(settings.secrets_key)),
             rest_key=functools.partial(ingest.key_rests, pool),
@@ -210,10 +213,14 @@ async def open_photos(
 
 
 @asynccontextmanager
-async def _http() -> AsyncIterator[aiohttp.ClientSession]:
-    """One session for all providers: no cookie is kept, no proxy asked."""
+async def _http(*, private: bool) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for providers: no cookie is kept, no proxy asked, nothing unpacked."""
+    connector = aiohttp.TCPConnector(
+        limit=HTTP_CONNECTIONS, socket_factory=None if private else checked_socket
+    )
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=HTTP_CONNECTIONS),
+        connector=connector,
+        auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"Makeready/{__version__}"},
         trust_env=False,

@@ -84,6 +84,9 @@ class Surroundings:
     """What the chain works with."""
 
     http: aiohttp.ClientSession
+    """Connects to public addresses alone, as they are at the moment of connecting."""
+    http_private: aiohttp.ClientSession
+    """For providers that may lie in one's own network."""
     providers: Mapping[str, Provider]
     open_key: Callable[[str, SealedKey], Secret]
     """Raises SealingError."""
@@ -227,8 +230,10 @@ class _Asked:
     async def _try(
         self, provider: Provider, step: Step, task: Task, key: SealedKey | None, until: float
     ) -> Image:
+        around = self._around
+        is_private = bool(step.options.get("allows_private"))
         call = Call(
-            http=self._around.http,
+            http=around.http_private if is_private else around.http,
             options=step.options,
             key=self._opened(step, key),
             deadline=until,
