@@ -105,10 +105,11 @@ def sniff(head: bytes) -> str | None:
 
 def told_type(head: bytes) -> str | None:
     """For refusals: the type of what is not taken, if that is plain to see."""
-    if head[4:8] == b"ftyp":
+    found = sniff(head)
+    if found is None and head[4:8] == b"ftyp":
         return "image/avif" if _OTHER_BRANDS & set(_brands(head)) else "video/mp4"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((kind for magic, kind in _OTHERS if text.startswith(magic)), sniff(head))
+    return next((kind for magic, kind in _OTHERS if text.startswith(magic)), found)
 
 
 def look(file: IO[bytes], *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
