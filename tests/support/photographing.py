@@ -129,6 +129,11 @@ class Darkroom:
         await self.finish(claimed)
         return admitted.job_id
 
+    async def row(self, query: str, *values: Any) -> asyncpg.Record:
+        """The one row of a query."""
+        (row,) = await self.db.fetch(query, *values)
+        return row
+
     async def photo(self, job: UUID) -> asyncpg.Record:
         """Its row as it is now."""
         row = await self.db.fetchrow("select * from makeready.photos where id = $1", job)

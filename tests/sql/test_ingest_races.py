@@ -1,0 +1,277 @@
+"""Two who touch one photo at once: each pair stepped by hand, both ways, and many at random."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from makeready import ingest
+from makeready.errors import Busy, LeaseLost
+from makeready.ingest import Admitted
+from makeready.leases import Claimed
+from tests.sql.interleave import BOTH, Open, begin, step
+from tests.support.core import Core
+from tests.support.database import Connect
+from tests.support.photographing import SLOT, Darkroom
+
+STATES = {"timeout": "expired", "cancelled": "cancelled"}
+
+
+class Two:
+    """Two sessions of one process and who watches them."""
+
+    def __init__(self, first: Core, second: Core, watcher: asyncpg.Connection) -> None:
+        self.first, self.second, self.watcher = first, second, watcher
+        self.one, self.two = Darkroom(first.db), Darkroom(second.db)
+
+    async def begin(self) -> Open:
+        """Opens a transaction of the first one."""
+        return await begin(self.first)
+
+    async def step(self, call: Any) -> Any:
+        """Starts a call of the second one."""
+        return await step(self.watcher, self.second, call)
+
+
+@pytest.fixture
+async def two(connect: Connect) -> Two:
+    two = Two(Core(await connect()), Core(await connect()), await connect())
+    two.two.me = await two.one.waiter()
+    return two
+
+
+async def taken(dark: Darkroom) -> Claimed:
+    """A photo that is being processed."""
+    await dark.admit()
+    return await dark.one()
+
+
+async def once(dark: Darkroom, job: UUID, status: str) -> None:
+    """Its log has one end, and this one."""
+    ends = [line for line in await dark.log(job) if line in ("succeeded", "failed", "timeout")]
+    assert ends == [status]
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["timeout", "cancelled"])
+async def test_a_result_while_its_time_runs_out(two: Two, how: str, reason: str) -> None:
+    """ING-034: the end comes first; a result that waited for it is refused, or counts."""
+    claimed = await taken(two.one)
+    transaction = await two.begin()
+    await two.one.end(claimed.job.id, reason)  # type: ignore[arg-type]
+    late = await two.step(two.two.finish(claimed))
+    assert late.waits
+    await transaction.end(how)
+    if how == "rollback":
+        assert await late == "ok"
+        assert await two.one.state(claimed.job.id) == ("done", None)
+        await once(two.one, claimed.job.id, "succeeded")
+    else:
+        with pytest.raises(LeaseLost):
+            await late
+        assert await two.one.state(claimed.job.id) == (STATES[reason], reason)
+        await once(two.one, claimed.job.id, {"timeout": "timeout"}.get(reason, "failed"))
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["timeout", "cancelled"])
+async def test_time_runs_out_while_a_result_comes(two: Two, how: str, reason: str) -> None:
+    """ING-034: the result comes first; who would say timeout waits, and sends it."""
+    claimed = await taken(two.one)
+    transaction = await two.begin()
+    await two.one.finish(claimed)
+    late = await two.step(two.two.end(claimed.job.id, reason))  # type: ignore[arg-type]
+    assert late.waits
+    await transaction.end(how)
+    assert await late == ("done" if how == "commit" else STATES[reason])
+    ended = {"timeout": "timeout"}.get(reason, "failed")
+    await once(two.one, claimed.job.id, "succeeded" if how == "commit" else ended)
+
+
+@BOTH
+async def test_a_join_while_the_only_one_leaves(two: Two, how: str) -> None:
+    """ING-038, ING-083: who joins what is being cancelled gets a new photo."""
+    await two.one.slot(joins_resent=True)
+    first = await two.one.admit(content=b"same")
+    transaction = await two.begin()
+    await two.one.end(first.job_id, "cancelled")
+    joins = await two.step(two.two.admit(content=b"same"))
+    assert joins.waits
+    await transaction.end(how)
+    second: Admitted = await joins
+    if how == "commit":
+        assert second.verdict == "created"
+        assert second.job_id != first.job_id
+    else:
+        assert (second.job_id, second.verdict) == (first.job_id, "joined")
+
+
+@BOTH
+async def test_the_only_one_leaves_while_another_joins(two: Two, how: str) -> None:
+    """ING-038, ING-083: who has joined keeps it."""
+    await two.one.slot(joins_resent=True)
+    first = await two.one.admit(content=b"same")
+    transaction = await two.begin()
+    assert (await two.one.admit(content=b"same")).verdict == "joined"
+    leaves = await two.step(two.two.end(first.job_id, "cancelled"))
+    assert leaves.waits
+    await transaction.end(how)
+    assert await leaves == ("queued" if how == "commit" else "cancelled")
+
+
+@BOTH
+async def test_a_join_by_key_while_the_photo_ends(two: Two, how: str) -> None:
+    """ING-083: joined to what is over would be an answer that never comes."""
+    first = await two.one.admit(content=b"same", key="k")
+    transaction = await two.begin()
+    await two.one.end(first.job_id, "timeout")
+    joins = await two.step(two.two.admit(content=b"same", key="k"))
+    assert joins.waits
+    await transaction.end(how)
+    second: Admitted = await joins
+    assert (second.verdict == "created") == (how == "commit")
+    assert (second.job_id == first.job_id) == (how == "rollback")
+
+
+@BOTH
+async def test_two_resent_images_at_once_are_one_photo(two: Two, how: str) -> None:
+    """ING-083: nobody asks the provider twice."""
+    await two.one.slot(joins_resent=True)
+    transaction = await two.begin()
+    first = await two.one.admit(content=b"same")
+    joins = await two.step(two.two.admit(content=b"same"))
+    assert joins.waits
+    await transaction.end(how)
+    second: Admitted = await joins
+    assert (second.job_id == first.job_id) == (how == "commit")
+    assert second.verdict == {"commit": "joined", "rollback": "created"}[how]
+
+
+@BOTH
+async def test_two_answers_at_once_leave_nobody(two: Two, how: str) -> None:
+    """ING-038, ING-046: whoever comes last cleans up."""
+    await two.one.slot(joins_resent=True)
+    job = (await two.one.admit(content=b"same")).job_id
+    await two.one.admit(content=b"same")
+    transaction = await two.begin()
+    assert await ingest.answered(two.first.db, job, 499) == []
+    second = await two.step(ingest.answered(two.second.db, job, 499))
+    assert second.waits
+    await transaction.end(how)
+    assert len(await second) == (1 if how == "commit" else 0)
+    assert (await two.one.state(job))[0] == ("cancelled" if how == "commit" else "queued")
+
+
+@BOTH
+async def test_a_begin_while_its_photo_ends(two: Two, how: str) -> None:
+    """ING-032: nothing is asked of a provider for what is over."""
+    claimed = await taken(two.one)
+    transaction = await two.begin()
+    await two.one.end(claimed.job.id, "timeout")
+    begins = await two.step(two.two.begin(claimed))
+    assert begins.waits
+    await transaction.end(how)
+    if how == "rollback":
+        assert (await begins).is_awaited
+    else:
+        with pytest.raises(LeaseLost):
+            await begins
+        assert await two.one.log(claimed.job.id) == ["received", "timeout"]
+
+
+async def test_the_last_place_is_given_once(two: Two) -> None:
+    """ING-021: whoever waits at the gate counts who came before."""
+    await two.one.db.execute("update makeready.queues set max_open = 1 where queue = 'ingest'")
+    transaction = await two.begin()
+    await two.one.admit()
+    second = await two.step(two.two.admit())
+    assert second.waits
+    await transaction.end("commit")
+    with pytest.raises(Busy):
+        await second
+
+
+async def test_the_last_place_of_a_slot_is_given_once(two: Two) -> None:
+    """ING-022."""
+    await two.one.slot(max_open=1)
+    transaction = await two.begin()
+    await two.one.admit()
+    second = await two.step(two.two.admit())
+    assert second.waits
+    await transaction.end("commit")
+    with pytest.raises(Busy):
+        await second
+
+
+async def attack(dark: Darkroom, dice: random.Random, known: list[UUID]) -> None:
+    """Whatever may happen to photos, at random."""
+    try:
+        admitted = await dark.admit(content=bytes([dice.randrange(4)]))
+        known.append(admitted.job_id)
+    except Busy:
+        pass
+    job = dice.choice(known)
+    moves: list[Callable[[], Awaitable[Any]]] = [
+        lambda: dark.end(job, "timeout"),
+        lambda: dark.end(job, "cancelled"),
+        lambda: ingest.answered(dark.db, job, 200),
+    ]
+    for claimed in await dark.claim(2):
+        await dice.choice(moves)()
+        try:
+            if dice.random() < 0.8:
+                await dark.begin(claimed)
+                await dark.finish(claimed)
+            else:
+                await dark.fail(claimed)
+        except LeaseLost:
+            pass
+    await dice.choice(moves)()
+
+
+@pytest.mark.timeout(60)
+async def test_whatever_happens_each_photo_ends_once(dark_many: list[Darkroom]) -> None:
+    """ING-034, ING-057: state, log and job never contradict each other."""
+    known: list[UUID] = [(await dark_many[0].admit()).job_id]
+
+    async def play(dark: Darkroom, seed: int) -> None:
+        dice = random.Random(seed)
+        for _ in range(25):
+            await attack(dark, dice, known)
+
+    await asyncio.gather(*(play(dark, seed) for seed, dark in enumerate(dark_many)))
+    rows = await dark_many[0].db.fetch(
+        "select j.state, p.failure_reason, p.finished_at is not null as ended, p.result_path,"
+        " array(select status from makeready.processing_logs l where l.job_id = p.id"
+        "   and status in ('succeeded', 'failed', 'timeout')) as ends"
+        " from makeready.photos p join makeready.jobs j on j.id = p.id"
+    )
+    allowed = {
+        ("done", None, True, ("succeeded",)),
+        ("dead", "provider_error", True, ("failed",)),
+        ("expired", "timeout", True, ("timeout",)),
+        ("cancelled", "cancelled", True, ("failed",)),
+        ("queued", None, False, ()),
+        ("running", None, False, ()),
+    }
+    seen = {(row[0], row[1], row[2], tuple(row[4])) for row in rows}
+    assert seen <= allowed
+    assert {"done", "expired", "cancelled"} <= {row[0] for row in rows}
+    assert all((row["result_path"] is not None) == (row["state"] == "done") for row in rows)
+
+
+@pytest.fixture
+async def dark_many(connect: Connect) -> list[Darkroom]:
+    first = Darkroom(await connect())
+    await first.slot(SLOT, joins_resent=True)
+    await first.policy(replay_s=0)
+    many = [first, *[Darkroom(await connect()) for _ in range(7)]]
+    for dark in many:
+        dark.me = await first.waiter()
+    return many
