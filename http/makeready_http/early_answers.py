@@ -27,18 +27,22 @@ class EarlyAnswers:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIXES):
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, is_over=not _has_body(Headers(scope=scope)))
+        headers = Headers(scope=scope)
+        body = _Body(receive, is_over=not _has_body(headers), asks_first=_asks_first(headers))
         await self._app(scope, body.receive, body.answering(send))
 
 
 class _Body:
     """What is known of a body that somebody reads."""
 
-    def __init__(self, receive: Receive, *, is_over: bool) -> None:
+    def __init__(self, receive: Receive, *, is_over: bool, asks_first: bool) -> None:
         self._receive = receive
         self._is_over = is_over
+        self._is_unasked = asks_first
+        """The client waits to be asked for it, and nobody has."""
 
     async def receive(self) -> Message:
+        self._is_unasked = False
         message = await self._receive()
         self._is_over = not message.get("more_body", False)
         return message
@@ -60,6 +64,8 @@ class _Body:
         return answer
 
     async def _drain(self) -> None:
+        if self._is_unasked:
+            return
         left = DRAIN_BYTES
         with anyio.move_on_after(DRAIN_S):
             while left > 0 and not self._is_over:
@@ -68,3 +74,7 @@ class _Body:
 
 def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _asks_first(headers: Headers) -> bool:
+    return headers.get("expect", "").lower() == "100-continue"

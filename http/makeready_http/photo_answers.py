@@ -1,9 +1,4 @@
-"""Answers to booths: given early while a photo is still coming, or streamed from where it lies.
-
-A client that sends while it is refused reads the answer only when it is done or its connection
-breaks. So an early answer goes out whole, what still comes is thrown away for a moment, and then
-the connection is closed.
-"""
+"""Answers to booths: streamed from where the image lies, followed by what is due then."""
 
 from __future__ import annotations
 
@@ -17,67 +12,25 @@ from starlette.types import Message, Receive, Scope, Send
 
 from makeready.media import MediaStore, StoredMedia
 
-DRAIN_S = 2.0
-DRAIN_BYTES = 32 << 20
-
 
 class Body:
-    """What a client sends: how much of it was read, and whether the client is still there."""
+    """What a client sends, and whether the client is still there."""
 
     def __init__(self, request: Request) -> None:
         self._receive = request.receive
-        self._asks_first = request.headers.get("expect", "").lower() == "100-continue"
-        self._is_begun = self.is_whole = self.is_gone = False
+        self.is_gone = False
 
     async def __call__(self) -> Message:
         """The next message, as ASGI has them."""
-        self._is_begun = True
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.is_gone = True
-        elif not message.get("more_body", False):
-            self.is_whole = True
         return message
 
     async def until_gone(self) -> None:
         """Waits until the client is gone."""
         while not self.is_gone:
             await self()
-
-    async def drain(self) -> None:
-        """Throws away what still comes, up to 2 s or 32 MiB; nothing of what was not asked for."""
-        if self._asks_first and not self._is_begun:
-            return
-        left = DRAIN_BYTES
-        with anyio.move_on_after(DRAIN_S):
-            while left > 0 and not self.is_whole and not self.is_gone:
-                left -= len((await self()).get("body", b""))
-
-
-class EarlyAnswer(Response):
-    """An answer that may come before its request was read."""
-
-    def __init__(self, answer: Response, body: Body) -> None:
-        super().__init__(answer.body, answer.status_code)
-        self.raw_headers = answer.raw_headers
-        self._rest = body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it, and then reads what makes the client see it."""
-        if self._rest.is_whole:
-            await super().__call__(scope, receive, send)
-            return
-        self.headers["Connection"] = "close"
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": self.raw_headers,
-            }
-        )
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        await self._rest.drain()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class ImageAnswer(Response):

@@ -25,7 +25,7 @@ from makeready.media import StoredMedia
 from makeready.shapes import cut
 from makeready_http.clients import client_of
 from makeready_http.inputs import idempotency_key, parse_json
-from makeready_http.photo_answers import Body, EarlyAnswer, Followed
+from makeready_http.photo_answers import Body, Followed
 from makeready_http.photo_passwords import wrong_password
 from makeready_http.photo_services import Photos
 from makeready_http.photo_upload import ReceivedPhoto, received_photo
@@ -87,7 +87,7 @@ class Visit:
 
 
 async def answered(request: Request, errand: Errand) -> Response:
-    """The answer; one that comes before the body was read also lets the client see it."""
+    """The answer, whatever it is."""
     body, photos = Body(request), services_of(request).photos
     try:
         visit = Visit(
@@ -103,7 +103,7 @@ async def answered(request: Request, errand: Errand) -> Response:
         details = refusal.details if isinstance(refusal.details, dict) else {}
         slot, reason = cut(request.path_params["slot_id"]), details.get("reason")
         _log.info("ingest_refused", slot=slot, code=refusal.code, reason=reason)
-        found = EarlyAnswer(answer(refusal), body)
+        found = answer(refusal)
         if refusal.code != "queue_busy" or reason is None:
             return found
         return Followed(found, partial(_count, photos, slot, reason))
