@@ -50,7 +50,7 @@ begin
         select m.id, array[m.path]
           from makeready.media_objects m
           left join makeready.photos p on p.id = m.job_id
-         where m.kind in ('payload', 'prepared') and m.expires_at <= v_now and m.store = store_name and m.id <> all (but_not)
+         where m.kind in ('payload', 'prepared', 'template') and m.expires_at <= v_now and m.store = store_name and m.id <> all (but_not)
            and (p.id is null or p.answered_at is not null or p.expires_at < v_now - interval '1 hour'
                 or p.finished_at is not null and not makeready.ingest_is_awaited(p.waiters, v_now))
          order by m.expires_at limit max_rows;
@@ -82,7 +82,7 @@ begin
       update makeready.media_objects m set deleted_at = v_now
        where m.id = any (due_ids) and m.kind = 'temporary' and m.expires_at <= v_now and m.deleted_at is null;
     when 'payloads' then
-      delete from makeready.media_objects m where m.id = any (due_ids) and m.kind in ('payload', 'prepared') and m.expires_at <= v_now;
+      delete from makeready.media_objects m where m.id = any (due_ids) and m.kind in ('payload', 'prepared', 'template') and m.expires_at <= v_now;
     else
       perform makeready.refuse_media_scope(what);
   end case;

@@ -101,7 +101,7 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   perform makeready.throttle_take('public_media', client);
   v_now := makeready.now();
-  select * into v_media from makeready.media_objects m where m.id = media and m.kind <> 'payload';
+  select * into v_media from makeready.media_objects m where m.id = media and m.kind in ('prepared', 'temporary');
   -- The row of a prepared image goes with its file; its photo remembers that there was one.
   v_until := case when found then v_media.expires_at
                   else (select p.expires_at from makeready.photos p where p.public_id = media and p.expires_at <= v_now) end;

@@ -43,6 +43,7 @@ _PATH_SCHEMAS = {  # every other parameter of a path is an id
     "doc_id": TEXT,
     "slot_id": TEXT,
     "key": TEXT,
+    "provider_id": TEXT,
     "page": {"type": "integer", "minimum": 1, "maximum": 9999},
 }
 

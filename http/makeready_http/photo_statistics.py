@@ -39,9 +39,9 @@ from makeready_http.operations import (
     record,
 )
 from makeready_http.photo_results import TAG, iso, result_url
-from makeready_http.posm_parts import known_version
 from makeready_http.problems import invalid_request
 from makeready_http.services import Services, services_of
+from makeready_http.versions import known_version
 
 READ = "stats:read"
 SLOTS_WRITE = "slots:write"

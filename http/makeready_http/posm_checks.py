@@ -51,7 +51,6 @@ from makeready_http.posm_parts import (
     TAG,
     WRITE,
     finding_items,
-    known_version,
     refuse_errors,
     told,
     turn,
@@ -69,6 +68,7 @@ from makeready_http.posm_reading import (
 from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import Services, services_of
+from makeready_http.versions import known_version
 
 
 async def validate(request: Request) -> Response:

@@ -17,7 +17,7 @@ from makeready.stamping import Problem as Finding
 from makeready_http.inputs import path_uuid
 from makeready_http.languages import Language, language_of
 from makeready_http.operations import TEXT, TRUTH, WHOLE, Schema, array, record
-from makeready_http.problems import Problem, invalid_request, not_found, retry_after
+from makeready_http.problems import Problem, not_found, retry_after
 
 READ = "posm:read"
 WRITE = "posm:write"
@@ -31,7 +31,6 @@ _ALLOWED = {
     "template_not_pdf": [PDF],
     "asset_unsupported": ["font/ttf", "font/otf", PNG, "image/jpeg"],
 }
-_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
 
 FINDING = record(
     {
@@ -110,23 +109,6 @@ def refusal(request: Request, found: Iterable[Finding]) -> Problem:
             return Problem("payload_too_large", item["message"], details=details)
     message = items[0]["message"] if len(items) == 1 else f"{len(found)} findings."
     return Problem("validation_failed", message, details=items)
-
-
-def known_version(request: Request) -> int | None:
-    """The version of `If-Match`; None when the caller does not care."""
-    text = request.headers.get("if-match", "").strip()
-    if text in {"", "*"}:
-        return None
-    found = _VERSION.fullmatch(text)
-    if not found:
-        said = "If-Match takes the ETag of what was read."
-        raise invalid_request(said, field="If-Match", reason="format")
-    return int(found[1])
-
-
-def etag(version: int) -> dict[str, str]:
-    """The header that `If-Match` takes."""
-    return {"ETag": f'"{version}"'}
 
 
 IMAGE: Mapping[str, Schema] = {

@@ -27,9 +27,10 @@ from makeready_http.answers import Json
 from makeready_http.auth import acting
 from makeready_http.inputs import path_uuid
 from makeready_http.posm_items import template_item
-from makeready_http.posm_parts import PDF, etag, finding_items, refuse_errors, told
+from makeready_http.posm_parts import PDF, finding_items, refuse_errors, told
 from makeready_http.posm_words import in_words
 from makeready_http.services import Services, services_of
+from makeready_http.versions import etag
 
 ASSETS_MOST = 50
 DEPTH_MOST = 50

@@ -28,7 +28,6 @@ from makeready_http.posm_parts import (
     READ,
     TAG,
     WRITE,
-    known_version,
     path_page,
     told,
     turn,
@@ -42,6 +41,7 @@ from makeready_http.posm_reading import (
     stored_template,
 )
 from makeready_http.services import services_of
+from makeready_http.versions import known_version
 
 _log = structlog.get_logger(__name__)
 

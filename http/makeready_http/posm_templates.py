@@ -49,15 +49,7 @@ from makeready_http.posm_items import (
     listed_template,
     template_item,
 )
-from makeready_http.posm_parts import (
-    FINDING,
-    READ,
-    TAG,
-    WRITE,
-    etag,
-    finding_items,
-    known_version,
-)
+from makeready_http.posm_parts import FINDING, READ, TAG, WRITE, finding_items
 from makeready_http.posm_reading import (
     asked_template,
     changed_template,
@@ -71,6 +63,7 @@ from makeready_http.posm_words import in_words
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.upload import Limits, Upload, received
+from makeready_http.versions import etag, known_version
 
 FORM_BYTES = 64 << 10
 """What a form has around its files."""

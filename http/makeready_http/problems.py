@@ -57,8 +57,9 @@ STATUS_OF: Mapping[str, int] = {
     "media_not_found": 404,
     "table_not_found": 404,
     "user_not_found": 404,
-    # Beside the codes that all parts of the product share: things that only renders have.
+    # Beside the codes that all parts of the product share: things that only one of them has.
     "session_not_found": 404,
+    "provider_not_found": 404,
     "webhook_not_found": 404,
     "delivery_not_found": 404,
     "method_not_allowed": 405,

@@ -43,11 +43,12 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.posm_parts import READ, WRITE, etag, known_version
+from makeready_http.posm_parts import READ, WRITE
 from makeready_http.posm_words import in_words
 from makeready_http.problems import Problem
 from makeready_http.restaurants import TAG
 from makeready_http.services import services_of
+from makeready_http.versions import etag, known_version
 
 CSV_MAX_BYTES = 2 << 20
 _TABLE_FIELDS: Mapping[str, Schema] = {

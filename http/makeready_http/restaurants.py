@@ -39,8 +39,9 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.posm_parts import READ, WRITE, etag, known_version
+from makeready_http.posm_parts import READ, WRITE
 from makeready_http.services import services_of
+from makeready_http.versions import etag, known_version
 
 TAG = "restaurants"
 

@@ -62,6 +62,11 @@ class Provider:
         return KINDS[self.kind]
 
     @property
+    def takes_key(self) -> bool:
+        """Whether there is anything that a key would open."""
+        return self.kind != "local"
+
+    @property
     def is_configured(self) -> bool:
         """Whether it has what its kind needs: options, and a key."""
         has_key = bool(self.keys) or not self.speaks.needs_key

@@ -77,6 +77,8 @@ def test_what_makes_a_thing_takes_a_key() -> None:
         "post_me_tokens",  # its secret is told once, so nothing could be told again
         "post_admin_staff",  # a name is taken once
         "post_posm_assets",  # equal bytes are one asset
+        "post_api_template_media_register",  # a setting has one image
+        "post_api_media_register",  # gone within a minute
         "post_admin_config_key_draft",  # a second draft of the same is no harm, and can be told
     }
     lacking = {
