@@ -206,23 +206,18 @@ class _Asked:
     ) -> float:
         """Seconds until the next try; raises the error when there is to be none."""
         if error.key_is_bad and keys:
-            rests_s = error.retry_after_s
-            if rests_s is None:
-                rests_s = QUOTA_RESTS_S if error.reason == "quota" else REFUSED_RESTS_S
             self._around.in_background(
-                functools.partial(self._around.rest_key, keys[0].id, rests_s, str(error)[:200]),
+                functools.partial(
+                    self._around.rest_key, keys[0].id, _rest(error, step), str(error)[:200]
+                ),
                 "key_rest",
             )
             if len(keys) > 1:
                 keys.popleft()
                 return 0.0
-            if error.retry_after_s is None:
-                raise error
-        elif not error.may_retry:
+        if not error.may_retry:
             raise error
-        pause_s = error.retry_after_s
-        if pause_s is None:
-            pause_s = float(step.options.get("retry_pause_s", PAUSE_S))
+        pause_s = _pause(error, step)
         if _now() + pause_s + self._least_s > until:
             raise error
         return pause_s
@@ -301,6 +296,20 @@ async def _verified(image: Image) -> Image:
     except PictureUnfit as error:
         raise ProviderFailed("invalid_response", f"what it sent: {error}") from error
     return Image(content=image.content, media_type=facts.media_type)
+
+
+def _pause(error: ProviderFailed, step: Step) -> float:
+    """Seconds that it asks for, else those of its options."""
+    if error.retry_after_s is not None:
+        return error.retry_after_s
+    return float(step.options.get("retry_pause_s", PAUSE_S))
+
+
+def _rest(error: ProviderFailed, step: Step) -> float:
+    """For how long nobody uses a key: a moment when it was only asked too often."""
+    if error.may_retry or error.retry_after_s is not None:
+        return _pause(error, step)
+    return QUOTA_RESTS_S if error.reason == "quota" else REFUSED_RESTS_S
 
 
 def _share(steps: Sequence[Step], until: float) -> float:
