@@ -2,7 +2,7 @@
 
 A socket that is closed with something unread in it takes the answer with it, and many clients read
 none while they send. So the answer goes out, the connection is to be closed, and what still comes
-is thrown away for a while. Who asked first whether to send is told no, and sends nothing.
+is thrown away for a while. Who asked first whether to send is told no, and mostly sends nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PREFIXES = ("/ingest/", "/api/")
 DRAIN_S = 2.0
+UNASKED_S = 0.25
+"""For the first bytes of a client that asked whether to send, and may have sent all the same."""
 DRAIN_BYTES = 32 << 20
 
 
@@ -27,22 +29,21 @@ class EarlyAnswers:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIXES):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        body = _Body(receive, is_over=not _has_body(headers), asks_first=_asks_first(headers))
+        body = _Body(receive, Headers(scope=scope))
         await self._app(scope, body.receive, body.answering(send))
 
 
 class _Body:
     """What is known of a body that somebody reads."""
 
-    def __init__(self, receive: Receive, *, is_over: bool, asks_first: bool) -> None:
+    def __init__(self, receive: Receive, headers: Headers) -> None:
         self._receive = receive
-        self._is_over = is_over
-        self._is_unasked = asks_first
-        """The client waits to be asked for it, and nobody has."""
+        self._is_over = not _has_body(headers)
+        self._is_asking = headers.get("expect", "").lower() == "100-continue"
+        """The client waits to be told to send it, and nobody has."""
 
     async def receive(self) -> Message:
-        self._is_unasked = False
+        self._is_asking = False
         message = await self._receive()
         self._is_over = not message.get("more_body", False)
         return message
@@ -64,17 +65,14 @@ class _Body:
         return answer
 
     async def _drain(self) -> None:
-        if self._is_unasked:
-            return
         left = DRAIN_BYTES
-        with anyio.move_on_after(DRAIN_S):
+        with anyio.move_on_after(UNASKED_S if self._is_asking else DRAIN_S) as patience:
+            if self._is_asking:
+                left -= len((await self.receive()).get("body", b""))
+                patience.deadline += DRAIN_S
             while left > 0 and not self._is_over:
                 left -= len((await self.receive()).get("body", b""))
 
 
 def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-
-
-def _asks_first(headers: Headers) -> bool:
-    return headers.get("expect", "").lower() == "100-continue"

@@ -246,6 +246,26 @@ async def test_a_process_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
+def test_a_full_disk_is_as_it_was_after_an_upload(tmp_path: Path) -> None:
+    # A file system of 2 MiB, in a name space of our own.
+    script = 'mount -t tmpfs -o size=2m none "$1" && exec "$2" -c "$3" "$1"'
+    program = (
+        "import pathlib, sys; from makeready.media_folder import free_bytes, nameless\n"
+        "root = pathlib.Path(sys.argv[1]); before = free_bytes(root)\n"
+        "try:\n  with nameless(root) as file: file.write(bytes(5 << 20))\n"
+        "except OSError as error: print(error.errno)\n"
+        "assert free_bytes(root) == before and not list(root.iterdir())"
+    )
+    found = subprocess.run(
+        ["/usr/bin/env", "unshare", "--map-root-user", "--mount", "sh", "-c", script, "-",
+         str(tmp_path), sys.executable, program],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in found.stderr or "mount" in found.stderr:
+        pytest.skip("this machine does not let us mount")
+    assert (found.returncode, found.stdout.strip()) == (0, str(errno.ENOSPC)), found.stderr
+
+
 async def test_a_file_system_without_nameless_files_does_too(
     folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
