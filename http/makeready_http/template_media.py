@@ -43,9 +43,9 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.photo_answers import Body, image_answer
+from makeready_http.photo_answers import image_answer
 from makeready_http.photo_upload import ReceivedPhoto, received_photo
-from makeready_http.problems import Problem, invalid_request, not_found
+from makeready_http.problems import invalid_request, not_found
 from makeready_http.services import services_of
 from makeready_http.slot_items import READ, TAG, TEMPLATE_MEDIA, WRITE, media_item, public_link
 
@@ -171,19 +171,14 @@ async def _received(request: Request) -> AsyncIterator[ReceivedPhoto]:
         password_version=0,
         min_free_bytes=0,
     )
-    body = Body(request)
-    try:
-        async with received_photo(
-            Request(request.scope, body),
-            store=services_of(request).photos.media,
-            door=door,
-            check_password=None,
-            file_fields=("file",),
-        ) as photo:
-            yield photo
-    except Problem:
-        await body.drain()
-        raise
+    async with received_photo(
+        request,
+        store=services_of(request).photos.media,
+        door=door,
+        check_password=None,
+        file_fields=("file",),
+    ) as photo:
+        yield photo
 
 
 @asynccontextmanager
