@@ -17,7 +17,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from makeready import photo_providers, slots
+from makeready import job_reads, photo_providers, slots
 from makeready.errors import Rejected
 from makeready_http.answers import Json
 from makeready_http.auth import acting, current_staff
@@ -34,6 +34,7 @@ from makeready_http.operations import (
     read_query,
     record,
 )
+from makeready_http.photo_statistics import RESULT, result_item
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.slot_items import READ, SLOT, STEP, TAG, WRITE, asked_slot, slot_item
@@ -94,10 +95,14 @@ async def list_all(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    """One slot."""
+    """One slot, with its newest results."""
     await current_staff(request, READ)
-    found = await slots.read(services_of(request).photos.pool, asked_slot(request))
-    return Json(slot_item(request, found), headers=etag(found.version))
+    services, slot = services_of(request), asked_slot(request)
+    found = await slots.read(services.photos.pool, slot)
+    recent = await job_reads.recent(services.photos.pool, slot)
+    body = slot_item(request, found)
+    body["recent_results"] = [result_item(services, each) for each in recent]
+    return Json(body, headers=etag(found.version))
 
 
 async def change(request: Request) -> Response:
@@ -130,6 +135,7 @@ def _read_before(request: Request, stated: str | None) -> tuple[int | None, date
     return known_version(request), None if stated is None else datetime.fromisoformat(stated)
 
 
+_WITH_RESULTS = record({**SLOT["properties"], "recent_results": array(RESULT)})
 _META: dict[str, Any] = record({"total": WHOLE})
 OPERATIONS = (
     admin_operation(
@@ -153,8 +159,8 @@ OPERATIONS = (
         endpoint=show,
         tag=TAG,
         needs=READ,
-        summary="shows a slot",
-        answers={200: Answer(description="It.", schema=SLOT, headers=("ETag",))},
+        summary="shows a slot with its newest results",
+        answers={200: Answer(description="It.", schema=_WITH_RESULTS, headers=("ETag",))},
         errors=("slot_not_found",),
     ),
     admin_operation(

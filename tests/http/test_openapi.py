@@ -7,7 +7,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
@@ -17,11 +19,14 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from makeready.config import Settings
+from makeready.media_folder import open_folder
 from makeready_http.app import OPERATIONS
 from makeready_http.openapi import openapi
 from makeready_http.operations import Operation
+from tests.support.album import Album
 from tests.support.card_office import done, pressed, restaurant, shown, template
 from tests.support.generating import Cardroom
+from tests.support.photo_office import picture, register
 from tests.support.rendering import Press
 from tests.support.service import Member, Person, Service
 
@@ -48,12 +53,16 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def things(anna: Person, administrator: Member, press: Press, cardroom: Cardroom) -> Things:
+def things(
+    anna: Person, administrator: Member, press: Press, cardroom: Cardroom, settings: Settings
+) -> Things:
     """Makes what an operation may be about; the ids of that."""
 
     async def make(operation: Operation) -> dict[str, str]:
         if operation.path.startswith(("/posm", "/restaurants")):
             return await _things_of_cards(administrator, cardroom)
+        if operation.path.startswith(("/api", "/public", "/ingest")):
+            return await _things_of_booths(administrator, press.db, settings)
         return await _things(anna, press)
 
     return make
@@ -152,6 +161,24 @@ async def _things_of_cards(staff: Member, cardroom: Cardroom) -> dict[str, str]:
         "generation_id": made,
         "table": table,
         "uuid": table,
+    }
+
+
+async def _things_of_booths(
+    staff: Member, db: asyncpg.Connection, settings: Settings
+) -> dict[str, str]:
+    """The same of photos: one that is done, an image of its slot, and one that is served."""
+    media = await open_folder(settings.data_dir / "media")
+    album, job = Album(db, media.name), uuid4()
+    path = f"results/{job}.jpg"
+    await album.photo(job=job, stored=await media.write(path, picture(), "image/jpeg"))
+    shown = await media.write(f"temporary/{job}.jpg", picture(), "image/jpeg")
+    return {
+        "slot_id": "slot-001",
+        "provider_id": "gemini",
+        "template_id": (await register(staff)).json()["id"],
+        "job_id": str(job),
+        "id": str(await album.media("temporary", stored=shown)),
     }
 
 
