@@ -28,14 +28,14 @@ LOWER_QUALITY = (85, 75)  # before it is made smaller
 SMALLER = 0.75
 TRIES = 10
 THUMBNAIL_SIDE = 320
+ROOM = 1.3  # how much larger than wanted a picture is read, so that it can be drawn well
 THUMBNAIL_QUALITY = 82
 PAPER = (255, 255, 255)  # under what is transparent where nothing may be
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
-_TYPES = {"JPEG": JPEG, "PNG": PNG, "WEBP": WEBP}
+_TYPES = {"JPEG": JPEG, "MPO": JPEG, "PNG": PNG, "WEBP": WEBP}
 _ORIENTATION = 274
 _TAIL = 1 << 16
-_FAULTS = (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, EOFError)
 
 pillow_heif.register_heif_opener()
 
@@ -70,35 +70,32 @@ def prepare(
         fit = _as_it_is(file, image, media_types, max_bytes, max_side)
         if fit is not None:
             return fit
-        drawn = drawn_within(image, max_side)
+        drawn = _drawn_within(image, max_side)
     return _encoded(drawn, media_types, max_bytes, quality)
 
 
 def thumbnail(file: IO[bytes]) -> bytes:
     """A small JPEG of a picture; raises PictureUnfit."""
     with _opened(file) as image:
-        drawn = flat(drawn_within(image, THUMBNAIL_SIDE))
+        drawn = flat(_drawn_within(image, THUMBNAIL_SIDE))
     return encoded(drawn, JPEG, THUMBNAIL_QUALITY)
 
 
 def read(content: bytes, max_side: int = MAX_SIDE) -> Image.Image:
     """A picture decoded: upright, sRGB, RGB or RGBA, within a square; raises PictureUnfit."""
     with _opened(io.BytesIO(content)) as image:
-        return drawn_within(image, max_side)
+        return _drawn_within(image, max_side)
 
 
-def drawn_within(image: Image.Image, max_side: int) -> Image.Image:
-    """An opened picture as `read` gives it; a JPEG is decoded no larger than twice the square."""
-    try:
-        if max(image.size) > max_side:
-            # Draft mode for JPEG, and the rest in two steps, the first by whole numbers.
-            image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        drawn = ImageOps.exif_transpose(image)
-        drawn = _in_srgb(_plain_mode(drawn), image.info.get("icc_profile"))
-        if drawn is image:
-            drawn = image.copy()
-    except _FAULTS as error:
-        raise PictureUnfit(f"it cannot be decoded: {type(error).__name__}") from error
+def _drawn_within(image: Image.Image, max_side: int) -> Image.Image:
+    """An opened picture as `read` gives it; a large JPEG is decoded at a part of its size."""
+    if max(image.size) > max_side:
+        # A JPEG is decoded at a half, a quarter or an eighth of its size, if that is enough.
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=ROOM)
+    drawn = ImageOps.exif_transpose(image)
+    drawn = _in_srgb(_plain_mode(drawn), image.info.get("icc_profile"))
+    if drawn is image:
+        drawn = image.copy()
     drawn.info.clear()
     return drawn
 
@@ -162,12 +159,17 @@ def _opened(file: IO[bytes]) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(file, formats=_FORMATS)
-    except (*_FAULTS, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise PictureUnfit(f"it is no picture: {type(error).__name__}") from error
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise PictureUnfit(f"{image.width} × {image.height} pixels")
-        yield image
+        try:
+            yield image
+        except PictureUnfit:
+            raise
+        except Exception as error:  # what a decoder stumbles over may be anything
+            raise PictureUnfit(f"it cannot be decoded: {type(error).__name__}") from error
 
 
 def _as_it_is(

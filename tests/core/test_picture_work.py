@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -116,18 +118,41 @@ def test_heic_becomes_jpeg_where_a_provider_cannot_take_it() -> None:
     assert sorted((found.width, found.height)) == [64, 96]
 
 
+def test_a_photo_of_several_pictures_is_its_first_one() -> None:
+    out = io.BytesIO()
+    quarters().save(out, "MPO", save_all=True, append_images=[quarters((48, 32))])
+    content = out.getvalue()
+    assert picture_work.verified(content).media_type == "image/jpeg"
+    found = prepared(content)
+    assert len(found.content) < len(content) / 1.5
+    assert opened(found.content).format == "JPEG"
+
+
+def test_bytes_that_were_changed_on_the_way_are_read_or_refused_in_words() -> None:
+    chance = random.Random(17)
+    kinds = [saved(turned(6), kind, exif=told_place(6)) for kind in ("JPEG", "PNG", "WEBP")]
+    kinds.append(saved(quarters(), "PNG", icc_profile=swapping_profile()))
+    for _ in range(60):
+        content = bytearray(chance.choice(kinds))
+        for _ in range(chance.choice((1, 3, 20))):
+            content[chance.randrange(min(len(content), 500))] = chance.randrange(256)
+        for work in (prepared, picture_work.verified, picture_work.read):
+            with suppress(PictureUnfit):
+                work(bytes(content))
+
+
 def test_a_photo_is_drawn_smaller_until_it_fits() -> None:
     """ING-010: the provider's limit holds for what is sent to it."""
-    noise = Image.effect_noise((900, 600), 90).convert("RGB")
+    noise = Image.effect_noise((360, 240), 90).convert("RGB")
     content = saved(noise, quality=95)
     most = len(content) // 6
     found = prepared(content, max_bytes=most)
     assert len(found.content) <= most
     assert found.width / found.height == pytest.approx(1.5, rel=0.01)
-    assert prepared(content, max_side=300).width == 300
+    assert prepared(content, max_side=100).width == 100
     assert len(prepared(saved(noise, "PNG"), max_bytes=most).content) <= most
     with pytest.raises(PictureUnfit, match="does not fit"):
-        prepared(content, max_bytes=100)
+        prepared(content, max_bytes=50)
 
 
 def test_what_is_transparent_stays_so_or_stands_on_white() -> None:

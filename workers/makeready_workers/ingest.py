@@ -49,10 +49,6 @@ RESERVE_PART = 0.02  # of the time left, for storing what a provider brings
 RESERVE_S = 0.25
 HTTP_CONNECTIONS = 64
 
-_FAILURES: Mapping[Stop, JobFailed] = MappingProxyType(
-    {Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "the service was stopped")}
-)
-
 _log = structlog.get_logger(__name__)
 
 
@@ -73,6 +69,14 @@ class PhotoFailed(JobFailed):
 def _too_late(text: str, facts: Mapping[str, Any] = MappingProxyType({})) -> JobFailed:
     """The photo ends as a timeout: put off until after its deadline, a job expires."""
     return PhotoFailed("snooze", "sync_timeout", text, facts, retry_after=3600)
+
+
+_FAILURES: Mapping[Stop, JobFailed] = MappingProxyType(
+    {
+        Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "the service was stopped"),
+        Stop.LIMIT: _too_late("its files took too long"),  # the chain ends before that
+    }
+)
 
 
 class PhotoHandler:
@@ -108,6 +112,7 @@ class PhotoHandler:
                     pool=self._pool,
                     media=self._media,
                     public_url=self._public_url,
+                    forget=self._results.forget,
                 )
                 made = await self._made(photo, lease, tally)
                 stored = await self._results.store(photo, made.image)

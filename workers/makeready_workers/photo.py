@@ -6,12 +6,13 @@ What is prepared is prepared once for all providers that take the same.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO
 
 import asyncpg
 
 from makeready import ingest, picture_work
+from makeready.errors import LeaseLost
 from makeready.ingest import Begun, Step
 from makeready.jobs import Lease
 from makeready.media import MediaStore
@@ -44,6 +45,7 @@ class Photo:
         pool: asyncpg.Pool,
         media: MediaStore,
         public_url: str | None,
+        forget: Callable[[str], None],
     ) -> None:
         self.lease = lease
         self.begun = begun
@@ -51,6 +53,7 @@ class Photo:
         self._pool = pool
         self._media = media
         self._public_url = public_url
+        self._forget = forget
         self._images: dict[tuple[object, ...], Image] = {}
         self._templates: dict[str, Image] | None = None
 
@@ -71,8 +74,15 @@ class Photo:
             raise ProviderFailed("rejected", text)
         image = await self._image(step)
         path = f"payloads/{self.lease.job_id}/prepared.{EXTENSIONS[image.media_type]}"
-        stored = await self._media.write(path, image.content, image.media_type)
-        await ingest.offer(self._pool, self.lease.job_id, self.lease.token, stored)
+        try:
+            stored = await self._media.write(path, image.content, image.media_type)
+            await ingest.offer(self._pool, self.lease.job_id, self.lease.token, stored)
+        except BaseException as error:
+            self._forget(path)  # nobody else would know of it
+            if isinstance(error, LeaseLost) or not isinstance(error, Exception):
+                raise
+            text = f"the photo could not be published for it: {type(error).__name__}"
+            raise ProviderFailed("upstream", text) from error
         return f"{self._public_url.rstrip('/')}/public/media/{self.begun.public_id}"
 
     async def _image(self, step: Step) -> Image:

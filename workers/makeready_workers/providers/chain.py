@@ -23,6 +23,7 @@ import anyio
 import structlog
 
 from makeready import picture_work
+from makeready.errors import LeaseLost
 from makeready.ingest import SealedKey, Step
 from makeready.photo_kinds import KINDS
 from makeready.picture_work import PictureUnfit
@@ -240,7 +241,10 @@ class _Asked:
                 async with asyncio.timeout_at(until):
                     image = await provider.process(task, call)
                 image = await _verified(image)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except TimeoutError as error:
+                text = "it was not done in time"
+                raise ProviderFailed("upstream", text, may_retry=True) from error
+            except (aiohttp.ClientError, OSError) as error:
                 text = f"the connection to it failed: {type(error).__name__}"
                 raise ProviderFailed("upstream", text, may_retry=True) from error
         except ProviderFailed as error:
@@ -250,7 +254,7 @@ class _Asked:
                 self._withdraw(provider, call)
                 error.may_retry = False
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLost):
             begun.cut_off()
             if _reference(call):
                 self._withdraw(provider, call)
