@@ -92,10 +92,14 @@ async def test_each_way_to_fail_has_its_meaning(openai: Desk, way: int) -> None:
 
 async def test_pauses_in_milliseconds_come_before_those_in_seconds(openai: Desk) -> None:
     openai.server.will(
-        say({}, 429, Retry_After="20", retry_after_ms="1500"), refuse(429, retry_s=20)
+        say({}, 429, Retry_After="20", retry_after_ms="1500"),
+        refuse(429, retry_s=20),
+        refuse(503, retry_s=0.5),
+        say({}, 503, Retry_After="soon"),
+        say({}, 503, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
     )
-    assert (await openai.failure()).retry_after_s == 1.5
-    assert (await openai.failure()).retry_after_s == 20
+    for seconds in (1.5, 20, 0.5, None, 0):
+        assert (await openai.failure()).retry_after_s == seconds
 
 
 async def test_nothing_is_waited_for_beyond_the_deadline(openai: Desk) -> None:

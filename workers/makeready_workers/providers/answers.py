@@ -27,6 +27,7 @@ _TEXT = re.compile(rb"data:|[A-Za-z0-9+/_-]{64}")
 _DATA = re.compile(rb"data:[a-z]{1,20}/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://\S+", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 
 
@@ -189,9 +190,10 @@ def _meaning(status: int) -> tuple[Reason, bool, bool]:
 
 def pause_of(answer: Answer) -> float | None:
     """Seconds that the headers ask to wait; None: they say nothing."""
-    text = answer.headers.get("retry-after-ms", "").strip()
-    if text.replace(".", "", 1).isdigit():
-        return float(text) / 1000
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        text = answer.headers.get(name, "").strip()
+        if _NUMBER.fullmatch(text):
+            return float(text) / unit
     return retry_after(answer.headers.get("retry-after"))
 
 
@@ -199,10 +201,8 @@ def told(call: Call, said: Any) -> str:
     """Words of the other side for the log: short, no key, no link, no data."""
     if not isinstance(said, str):
         return ""
-    text = said[: 4 * SAID_LENGTH]
-    if call.key is not None and call.key:
-        text = text.replace(call.key.reveal(), "***")
-    text = _LONG.sub("…", _LINK.sub("(link)", text))
+    text = said.replace(call.key.reveal(), "***") if call.key else said
+    text = _LONG.sub("…", _LINK.sub("(link)", text[: 4 * SAID_LENGTH]))
     return " ".join(text.split())[:SAID_LENGTH]
 
 
