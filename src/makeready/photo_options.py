@@ -44,6 +44,10 @@ POLLED: Schema = {
     **REMOTE,
     "poll_interval_s": {"type": "number", "minimum": 0.01, "maximum": 10},
     "max_polls": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "requires_public_media": {
+        "type": "boolean",
+        "description": "It is given links to photos: its slots take JPEG, PNG and WebP alone.",
+    },
     "download_hosts": {
         "type": "array",
         "items": _HOST,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +147,24 @@ def test_every_step_of_a_filter_is_in_its_schema() -> None:
     assert step["properties"]["operation"]["enum"] == list(FILTER_STEPS)
     needed = {name for names in FILTER_STEPS.values() for name in names}
     assert needed | {"operation"} == set(step["properties"])
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
+
+
+def test_the_page_names_every_kind_operation_and_option() -> None:
+    text = PAGE.read_text("utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    examples = [json.loads(each) for each in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+    described = {name for each in examples for name in each}
+    assert named >= KINDS.keys()
+    for kind in KINDS.values():
+        assert named >= kind.operations.keys()
+        assert named | described | {"method"} >= kind.options_schema["properties"].keys()
+
+
+def test_the_examples_on_the_page_are_options() -> None:
+    examples = re.findall(r"```json\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        assert options_problems("webhook", json.loads(example)) == []
