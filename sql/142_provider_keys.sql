@@ -243,6 +243,31 @@ as $$
 $$;
 comment on function makeready.provider_keys_sealed() is 'All keys as they are kept, to see whether a master key opens them, and to seal them anew.';
 
+create or replace function makeready.provider_steps()
+  returns jsonb
+  language sql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+  with used as (
+    select s.provider_id as id from makeready.slots s where s.is_enabled
+    union
+    select f.step ->> 'provider_id' from makeready.slots s cross join jsonb_array_elements(s.fallbacks) f (step) where s.is_enabled
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+           'provider', p.id, 'kind', p.kind, 'options', p.options, 'max_parallel', p.max_parallel, 'operation', '', 'settings', '{}'::jsonb,
+           'keys', (select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'nonce', encode(k.nonce, 'hex'), 'sealed', encode(k.sealed, 'hex'))
+                                              order by k.rests_until nulls first, k.created_at, k.id), '[]')
+                      from makeready.provider_keys k where k.provider_id = p.id))
+           order by p.id), '[]')
+    from makeready.providers p join used u on u.id = p.id
+   where p.is_enabled
+$$;
+comment on function makeready.provider_steps() is
+  'Providers that an enabled slot may ask, as ingest_begin gives them, with all their keys: to see whether they are there.';
+grant execute on function makeready.provider_steps() to makeready_worker;
+
 grant execute on function makeready.provider_list(text), makeready.provider_put(text, jsonb, integer, text), makeready.provider_delete(text, integer, text),
   makeready.provider_keys_drop(text, uuid[], text)
 to makeready_http, makeready_ops;

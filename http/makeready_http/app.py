@@ -34,6 +34,7 @@ from makeready_http import (
     library,
     metrics,
     people,
+    photo_health,
     photo_jobs,
     photo_results,
     photo_settings,
@@ -75,6 +76,7 @@ class State(TypedDict):
 
 OPERATIONS: tuple[Operation, ...] = (
     *health.OPERATIONS,
+    *photo_health.OPERATIONS,
     *sign_in.OPERATIONS,
     *people.OPERATIONS,
     *sessions.OPERATIONS,
@@ -143,6 +145,7 @@ def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = N
     app.router.redirect_slashes = False  # a path is a route or it is not
     app.state.operations = OPERATIONS
     app.state.readiness = health.Readiness()
+    app.state.photo_health = photo_health.PhotoHealth()
     app.state.statistics = photo_statistics.StatisticsCaches()
     return app
 

@@ -8,7 +8,7 @@ nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from typing import Protocol, TypeAlias
@@ -46,6 +46,9 @@ class PhotoWorkers(Protocol):
 
     async def wait_registered(self) -> None:
         """Returns when the database knows this worker."""
+
+    async def ping(self) -> Mapping[str, str]:
+        """What each provider that slots use says of itself now: `ok`, or why not."""
 
     def kick(self) -> bool:
         """A photo was let in: claim it now. False: all tasks are busy, others may take it."""
@@ -125,6 +128,12 @@ class Photos:
         if self._cleanup is None:
             raise not_yet()
         return self._cleanup
+
+    async def ping(self) -> Mapping[str, str]:
+        """Providers that slots use: `ok`, or why not; `queue_unavailable` without workers."""
+        if self._workers is None:
+            raise not_yet()
+        return await self._workers.ping()
 
     async def wait_ready(self, timeout_s: float) -> bool:
         """Waits until the database is there and knows the workers; False: it takes longer."""

@@ -21,12 +21,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from makeready import job_reads, statistics
-from makeready.job_reads import RecentResult
-from makeready.statistics import Counts, Period, Range, Statistics, Totals, Unit
+from makeready.statistics import Range, Statistics, Unit
 from makeready_http.answers import Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.operations import (
-    ID,
     TEXT,
     TIME,
     WHOLE,
@@ -38,16 +36,27 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.photo_results import TAG, iso, result_url
+from makeready_http.photo_figures import (
+    COUNT,
+    PERIOD,
+    RANGE,
+    RESULT,
+    TOTALS,
+    global_item,
+    period_item,
+    range_item,
+    result_item,
+    totals_item,
+)
+from makeready_http.photo_results import TAG, iso
 from makeready_http.problems import invalid_request
-from makeready_http.services import Services, services_of
+from makeready_http.services import services_of
 from makeready_http.versions import known_version
 
 READ = "stats:read"
 SLOTS_WRITE = "slots:write"
 SLOT_RANGE = timedelta(days=31)
 GLOBAL_RANGE = timedelta(days=90)
-ZONE = "UTC"
 
 _MOMENT = {
     **TEXT,
@@ -109,9 +118,9 @@ async def global_statistics(request: Request) -> Response:
     first = (asked["page"] - 1) * asked["page_size"]
     return Json(
         {
-            "range": _range_item(span),
-            "summary": _global_item(found.totals),
-            "data": [_period_item(each) for each in periods[first : first + asked["page_size"]]],
+            "range": range_item(span),
+            "summary": global_item(found.totals),
+            "data": [period_item(each) for each in periods[first : first + asked["page_size"]]],
             "meta": {
                 "page": asked["page"],
                 "page_size": asked["page_size"],
@@ -137,13 +146,13 @@ async def slot_statistics(request: Request) -> Response:
     return Json(
         {
             "slot_id": slot,
-            "range": _range_item(span),
+            "range": range_item(span),
             "summary": {
                 "title": found.slot_name,
-                **_totals_item(found.totals),
+                **totals_item(found.totals),
                 "last_reset_at": iso(found.last_reset_at) if found.last_reset_at else None,
             },
-            "metrics": [_period_item(each) for each in found.periods],
+            "metrics": [period_item(each) for each in found.periods],
         }
     )
 
@@ -165,20 +174,6 @@ async def reset_stats(request: Request) -> Response:
         await statistics.reset(connection, slot, version=version)
     _log.info("slot_stats_reset", slot=slot)
     return Response(status_code=204)
-
-
-def result_item(services: Services, found: RecentResult) -> dict[str, Any]:
-    """A result as lists of a slot show it."""
-    thumbnail = result_url(services, found.job_id, "/thumbnail") if found.has_thumbnail else None
-    return {
-        "job_id": found.job_id,
-        "thumbnail_url": thumbnail,
-        "download_url": result_url(services, found.job_id),
-        "completed_at": iso(found.completed_at),
-        "result_expires_at": iso(found.result_expires_at),
-        "mime": found.media_type,
-        "size_bytes": found.size_bytes,
-    }
 
 
 def _caches(request: Request) -> StatisticsCaches:
@@ -229,115 +224,6 @@ def _moment(text: str | None, name: str, *, is_end: bool = False) -> datetime | 
     )
 
 
-def _range_item(span: Range) -> dict[str, Any]:
-    return {
-        "from": iso(span.start),
-        "to": iso(span.end),
-        "group_by": span.unit,
-        "time_zone": ZONE,
-    }
-
-
-def _counts_item(counts: Counts) -> dict[str, int]:
-    return {
-        "success": counts.success,
-        "timeouts": counts.timeouts,
-        "provider_errors": counts.provider_errors,
-        "cancelled": counts.cancelled,
-        "errors": counts.errors,
-        "ingest_count": counts.ingest_count,
-    }
-
-
-def _period_item(period: Period) -> dict[str, Any]:
-    return {
-        "period_start": iso(period.period_start),
-        "period_end": iso(period.period_end),
-        **_counts_item(period),
-    }
-
-
-def _totals_item(totals: Totals) -> dict[str, Any]:
-    return {
-        **_counts_item(totals),
-        "avg_response_ms": totals.response_mean_ms,
-        "p50_response_ms": totals.response_p50_ms,
-        "p95_response_ms": totals.response_p95_ms,
-        "p50_provider_ms": totals.provider_p50_ms,
-        "p95_provider_ms": totals.provider_p95_ms,
-        "total_cost": float(totals.cost),
-        "log_begins_at": iso(totals.log_begins) if totals.log_begins else None,
-        "service_level": {
-            "requests": totals.requests,
-            "in_time_share": _rounded(totals.in_time_share),
-            "in_time_target": statistics.IN_TIME_TARGET,
-            "timeout_share": _rounded(totals.late_share),
-            "timeout_target": statistics.LATE_TARGET,
-            "busy_share": _rounded(totals.busy_share),
-            "availability": _rounded(totals.availability),
-            "availability_target": statistics.AVAILABILITY_TARGET,
-        },
-    }
-
-
-def _global_item(totals: Totals) -> dict[str, Any]:
-    rate = 100 * totals.errors / totals.ingest_count if totals.ingest_count else 0.0
-    return {
-        "total_runs": totals.ingest_count,
-        **_totals_item(totals),
-        "error_rate_percent": round(rate, 2),
-    }
-
-
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 6)
-
-
-_COUNT: Schema = {**WHOLE, "minimum": 0}
-_COUNTS: Mapping[str, Schema] = dict.fromkeys(
-    ("success", "timeouts", "provider_errors", "cancelled", "errors", "ingest_count"), _COUNT
-)
-_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_TOTALS: Mapping[str, Schema] = {
-    **_COUNTS,
-    **dict.fromkeys(
-        (
-            "avg_response_ms",
-            "p50_response_ms",
-            "p95_response_ms",
-            "p50_provider_ms",
-            "p95_provider_ms",
-        ),
-        nullable(_COUNT),
-    ),
-    "total_cost": {"type": "number", "minimum": 0},
-    "log_begins_at": nullable(TIME),
-    "service_level": record(
-        {
-            "requests": _COUNT,
-            "in_time_share": nullable(_SHARE),
-            "in_time_target": _SHARE,
-            "timeout_share": nullable(_SHARE),
-            "timeout_target": _SHARE,
-            "busy_share": nullable(_SHARE),
-            "availability": nullable(_SHARE),
-            "availability_target": _SHARE,
-        }
-    ),
-}
-_PERIOD = record({"period_start": TIME, "period_end": TIME, **_COUNTS})
-_RANGE = record({"from": TIME, "to": TIME, "group_by": TEXT, "time_zone": {"const": ZONE}})
-RESULT = record(
-    {
-        "job_id": ID,
-        "thumbnail_url": nullable(TEXT),
-        "download_url": TEXT,
-        "completed_at": TIME,
-        "result_expires_at": TIME,
-        "mime": TEXT,
-        "size_bytes": WHOLE,
-    }
-)
 _ABOUT = (
     " Counted from the processing log, to the event; empty periods are there. Service levels"
     " count photos that ended and requests that were refused with 429 or 503; log_begins_at is"
@@ -358,15 +244,15 @@ OPERATIONS = (
                 description="The range in all, and a page of its periods.",
                 schema=record(
                     {
-                        "range": _RANGE,
+                        "range": RANGE,
                         "summary": record(
                             {
-                                "total_runs": _COUNT,
-                                **_TOTALS,
+                                "total_runs": COUNT,
+                                **TOTALS,
                                 "error_rate_percent": {"type": "number", "minimum": 0},
                             }
                         ),
-                        "data": array(_PERIOD),
+                        "data": array(PERIOD),
                         "meta": record({"page": WHOLE, "page_size": WHOLE, "total": WHOLE}),
                     }
                 ),
@@ -390,11 +276,11 @@ OPERATIONS = (
                 schema=record(
                     {
                         "slot_id": TEXT,
-                        "range": _RANGE,
+                        "range": RANGE,
                         "summary": record(
-                            {"title": nullable(TEXT), **_TOTALS, "last_reset_at": nullable(TIME)}
+                            {"title": nullable(TEXT), **TOTALS, "last_reset_at": nullable(TIME)}
                         ),
-                        "metrics": array(_PERIOD),
+                        "metrics": array(PERIOD),
                     }
                 ),
             )

@@ -34,7 +34,7 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.photo_statistics import RESULT, result_item
+from makeready_http.photo_figures import RESULT, result_item
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.slot_items import READ, SLOT, STEP, TAG, WRITE, asked_slot, slot_item

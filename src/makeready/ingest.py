@@ -250,6 +250,12 @@ async def pictured(
     return bool(kept_them)
 
 
+async def steps_in_use(db: Executor) -> Sequence[Step]:
+    """Each provider that an enabled slot may ask, without operation and settings."""
+    text = await db.fetchval("select makeready.provider_steps()::text")
+    return [_step(each) for each in json_value(text)]
+
+
 async def key_rests(db: Executor, key: UUID, seconds: float, why: str) -> None:
     """A provider refused a key, or its quota is used up: others are taken for so long."""
     await db.fetchval("select makeready.provider_key_rests($1, $2, $3)", key, seconds, why)

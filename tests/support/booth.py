@@ -210,6 +210,14 @@ async def post(url: str, body: bytes | None = None, **head: Any) -> Answer:
 Script = Callable[[Begun], Awaitable[bytes]]
 
 
+class StudioWorker(Worker):
+    """A worker without providers."""
+
+    async def ping(self) -> Mapping[str, str]:
+        """There are none."""
+        return {}
+
+
 @dataclass
 class Studio:
     """Workers that do with a photo what the test says; unless it does, they give it back."""
@@ -221,19 +229,19 @@ class Studio:
     """Those that were stopped from outside."""
     at_once: int = 0
     most_at_once: int = 0
-    worker: Worker | None = None
+    worker: StudioWorker | None = None
 
     @asynccontextmanager
     async def open(
         self, settings: Settings, media: MediaStore, listener: Listener | None, on_end: OnEnd
-    ) -> AsyncIterator[Worker]:
+    ) -> AsyncIterator[StudioWorker]:
         """As the service wants them opened."""
         name = f"{settings.instance} studio {secrets.token_hex(4)}"
         settings = replace(settings, tasks=4, instance=name, drain_grace_s=0)
         async with pool_opened(settings, "makeready_worker", size=6) as pool:
             control = Control(settings, "makeready_worker")
             try:
-                self.worker = Worker(
+                self.worker = StudioWorker(
                     settings,
                     pool,
                     [_Handler(self, pool, media)],

@@ -37,6 +37,7 @@ from makeready_workers.loop import Worker
 from makeready_workers.photo import Photo
 from makeready_workers.photo_results import Results
 from makeready_workers.posting import checked_socket
+from makeready_workers.provider_pings import ProviderPings
 from makeready_workers.providers import by_kind
 from makeready_workers.providers.base import ProviderFailed
 from makeready_workers.providers.chain import Chain, Made, OutOfTime, Surroundings
@@ -165,10 +166,22 @@ class PhotoHandler:
         return commit
 
 
+class PhotoWorker(Worker):
+    """The tasks of a process that process photos, and what they know of providers."""
+
+    def __init__(self, *arguments: Any, pings: ProviderPings, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pings = pings
+
+    async def ping(self) -> Mapping[str, str]:
+        """What each provider that slots use says of itself now: `ok`, or why not."""
+        return await self._pings()
+
+
 @asynccontextmanager
 async def open_photos(
     settings: Settings, media: MediaStore, listener: Listener | None, on_end: OnEnd
-) -> AsyncIterator[Worker]:
+) -> AsyncIterator[PhotoWorker]:
     """The workers of a process; `run` works until `stop`, then running photos are cancelled.
 
     `settings` name the database of photos. `listener` is the process's own and hears the same
@@ -203,7 +216,7 @@ async def open_photos(
             in_background=results.in_background,
         )
         handler = PhotoHandler(pool, media, Chain(around), results, settings.public_url)
-        worker = Worker(
+        worker = PhotoWorker(
             settings,
             pool,
             [handler],
@@ -212,6 +225,7 @@ async def open_photos(
             host=media.host,
             failures=_FAILURES,
             on_end=on_end,
+            pings=ProviderPings(pool, http, around.providers, around.open_key),
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
         yield worker
