@@ -21,10 +21,11 @@ from starlette.responses import Response
 from makeready import ingest
 from makeready.db import is_transient
 from makeready.ingest import QUEUE, Admitted
+from makeready.jobs import Json
 from makeready.media import StoredMedia
 from makeready.shapes import cut
 from makeready_http.clients import client_of
-from makeready_http.inputs import idempotency_key, parse_json
+from makeready_http.inputs import idempotency_key
 from makeready_http.photo_answers import Body, Followed
 from makeready_http.photo_passwords import wrong_password
 from makeready_http.photo_services import Photos
@@ -44,16 +45,14 @@ from makeready_http.problems import (
     Problem,
     Refusal,
     answer,
-    invalid_request,
     note_refusal,
     refusal_of,
     retry_after,
 )
 from makeready_http.services import services_of
 
-OVERRIDES = "slot_payload"
-
-Tell: TypeAlias = Callable[[Photos, StoredMedia, Wait], Awaitable[Response]]
+Tell: TypeAlias = "Callable[[Visit, StoredMedia, Wait], Awaitable[Response]]"
+ReadSettings: TypeAlias = "Callable[[Visit, Mapping[str, str]], Awaitable[Json | None]]"
 _log = structlog.get_logger(__name__)
 
 
@@ -63,10 +62,11 @@ class Errand:
 
     source: str
     file_fields: tuple[str, ...]
-    needs_password: bool
-    """Else the route knows who it is, and the form may hold settings to try."""
     tell: Tell
     """Makes the answer with a result."""
+    settings: ReadSettings | None = None
+    """For staff, who is known without a password: reads what is tried in place of the slot's
+    own settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ async def _processed(visit: Visit) -> Response:
     may_repeat = visit.key is not None
     door = await ingest.door(photos.pool, visit.slot, client, may_repeat=may_repeat)
     check = None
-    if errand.needs_password:
+    if errand.settings is None:
         if door.password_hash is None:
             raise wrong_password()
         check = partial(photos.password.check, photos.pool, door, client)
@@ -181,7 +181,8 @@ async def _published(
     visit: Visit, photo: ReceivedPhoto, waiter: UUID, job: UUID, path: str
 ) -> tuple[StoredMedia, float, Admitted]:
     """The stored photo, when its admission was asked for, and what became of that."""
-    photos, overrides = visit.photos, _overrides(visit.errand, photo)
+    photos, settings = visit.photos, visit.errand.settings
+    overrides = None if settings is None else await settings(visit, photo.fields)
     payload = await photos.media.publish(
         photo.file,
         path,
@@ -237,7 +238,7 @@ async def _waited(visit: Visit, wait: Wait, payload: StoredMedia | None) -> Resp
 
 async def _told(visit: Visit, wait: Wait, stored: StoredMedia) -> Response:
     try:
-        return await visit.errand.tell(visit.photos, stored, wait)
+        return await visit.errand.tell(visit, stored, wait)
     except OSError as error:
         raise files_away(wait.job) from error
 
@@ -256,19 +257,6 @@ def _refuse_while_leaving(photos: Photos) -> None:
             details={"reason": "draining"},
             headers=retry_after(),
         )
-
-
-def _overrides(errand: Errand, photo: ReceivedPhoto) -> Mapping[str, Any] | None:
-    """What staff tries in place of the slot's settings."""
-    text = photo.fields.get(OVERRIDES) if not errand.needs_password else None
-    if text is None or not text.strip():
-        return None
-    try:
-        return parse_json(text.encode())
-    except Problem:
-        raise invalid_request(
-            f"{OVERRIDES} is no JSON object.", field=OVERRIDES, reason="json"
-        ) from None
 
 
 def _facts(photo: ReceivedPhoto) -> dict[str, Any]:

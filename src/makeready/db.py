@@ -53,7 +53,7 @@ Executor: TypeAlias = "asyncpg.Pool | asyncpg.Connection | asyncpg.pool.PoolConn
 
 CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 30.0  # the server ends a statement of the pool
-ANSWER_TIMEOUT_S = 35.0  # a socket that died without a word; above the server's own limit
+ANSWER_LATE_S = 5.0  # after the server's own limit: the socket died without a word
 LOCK_TIMEOUT_S = 2.0  # behind a forgotten psql session, fail loudly
 IDLE_IN_TRANSACTION_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
@@ -126,7 +126,7 @@ async def open_pool(
             min_size=0,  # a floor would be restored by a task that complains all through an outage
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=ANSWER_TIMEOUT_S,
+            command_timeout=statement_timeout_s + ANSWER_LATE_S,
             max_inactive_connection_lifetime=300,
             max_queries=50_000,
             connection_class=asyncpg.Connection,

@@ -129,17 +129,17 @@ async def test_staff_tries_a_slot_without_its_password(
     assert found == {
         "status": "succeeded",
         "job_id": job,
-        "public_result_url": f"/public/results/{job}",
+        "public_result_url": f"http://booth.example/public/results/{job}",
     }
     source = await db.fetchval("select source from makeready.photos where id = $1", job)
     assert source == "ui_test"
-    assert (await service.client.get(found["public_result_url"])).content == photo()
+    assert (await service.client.get(f"/public/results/{job}")).content == photo()
 
 
 async def test_staff_tries_other_settings_than_the_slots(
     service: Service, db: asyncpg.Connection, operator: Member
 ) -> None:
-    payload = {"operation_id": "filter", "settings_json": {"filter": "grey"}}
+    payload = {"operation_id": "filter", "settings_json": {"steps": [{"operation": "grayscale"}]}}
     body = form(
         password=None, fields={"slot_payload": json.dumps(payload)}, file_field="test_image"
     )
@@ -151,7 +151,7 @@ async def test_staff_tries_other_settings_than_the_slots(
     assert json.loads(await db.fetchval(chain, answer.headers["x-job-id"])) == {
         "provider_id": "local",
         "operation_id": "filter",
-        "settings": {"filter": "grey"},
+        "settings": {"steps": [{"operation": "grayscale"}]},
     }
 
 
@@ -160,6 +160,13 @@ async def test_a_try_is_refused_as_a_photo_would_be(service: Service, operator: 
     body = form(password=None, fields={"slot_payload": "[1]"}, file_field="test_image")
     answer = await post(service.url, body, path=TRY, headers=headers)
     assert (answer.status, answer.error["details"]["field"]) == (400, "slot_payload")
+    payload = {"operation_id": "filter", "settings_json": {"steps": [{"operation": "grey"}]}}
+    fields = {"slot_payload": json.dumps(payload)}
+    wrong = form(password=None, fields=fields, file_field="test_image")
+    answer = await post(service.url, wrong, path=TRY, headers=headers)
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    (problem,) = answer.error["details"]
+    assert problem["path"].startswith("settings_json.steps")
     answer = await post(service.url, form(b"no image"), path=TRY, headers=headers)
     assert answer.status == 400  # its file has another name
     nowhere = "/api/slots/slot-077/test-run"

@@ -69,10 +69,13 @@ def pack_body(*docs: str, language: str = "ru") -> dict[str, Any]:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None
+    settings: Settings,
+    *,
+    photo_workers: OpenPhotoWorkers | None = None,
+    grace_s: float = 2,
 ) -> AsyncIterator[Service]:
     """Starts the service as `makeready http` does; ends it when the block ends."""
-    settings = replace(settings, http_host="127.0.0.1", http_port=0, drain_grace_s=2)
+    settings = replace(settings, http_host="127.0.0.1", http_port=0, drain_grace_s=grace_s)
     server = Server(settings, photo_workers=photo_workers)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server._serve(None))

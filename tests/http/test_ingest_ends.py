@@ -1,0 +1,169 @@
+"""How waits end otherwise: the process stops, the database goes, another process works."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from makeready.config import Settings
+from tests.support.booth import Answer, Studio, form, line_to, opened, photo, post, waits_for
+from tests.support.proxy import proxied
+from tests.support.service import Service, serving
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture(autouse=True)
+async def _open(db: asyncpg.Connection) -> None:
+    await opened(db)
+
+
+def left(settings: Settings) -> list[Path]:
+    """Payloads that are still there."""
+    return list((settings.media_folder / "payloads").glob("*/*"))
+
+
+async def test_a_process_that_ends_lets_its_photos_end(settings: Settings, studio: Studio) -> None:
+    ready = asyncio.Event()
+    studio.script = waits_for(ready)
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(
+            serving(settings, photo_workers=studio.open, grace_s=20)
+        )
+        asked = [asyncio.create_task(post(service.url, form(photo(50 + n)))) for n in range(6)]
+        await until(lambda: len(studio.begun) == 4)  # two wait for a worker
+        async with line_to(service.url) as late:
+            await late.head(len(form()))  # let in before, its photo comes too late
+            ending = asyncio.create_task(stack.aclose())
+            await until(lambda: _refuses(service))
+            await late.send(form())
+            answer = await late.answer()
+        ready.set()
+        await ending
+
+    assert (answer.status, answer.code) == (503, "queue_unavailable")
+    assert [(await task).status for task in asked] == [200] * 6
+    assert not left(settings)
+
+
+async def _refuses(service: Service) -> bool:
+    """Whether no new connection is taken."""
+    try:
+        async with line_to(service.url):
+            return False
+    except ConnectionError:
+        return True
+
+
+async def test_what_is_not_ready_when_the_grace_is_over_is_cancelled_ing_036(
+    settings: Settings, db: asyncpg.Connection, studio: Studio
+) -> None:
+    studio.script = waits_for(asyncio.Event())
+    async with serving(settings, photo_workers=studio.open, grace_s=0.2) as service:
+        asked = [asyncio.create_task(post(service.url, form(photo(50 + n)))) for n in range(6)]
+        await until(lambda: len(studio.begun) == 4)
+    answers = [await task for task in asked]
+
+    assert {(answer.status, answer.code) for answer in answers} == {(503, "job_cancelled")}
+    for answer in answers:
+        assert answer.error["details"] == {"job_id": answer.headers["x-job-id"]}
+        assert answer.headers["cache-control"] == "no-store"
+    assert len(studio.stopped) == 4  # the calls of the provider were cancelled
+    reasons = "select array_agg(distinct failure_reason) from makeready.photos"
+    assert await db.fetchval(reasons) == ["cancelled"]
+    assert not left(settings)
+
+
+async def test_another_process_may_do_the_work_ing_037(settings: Settings, studio: Studio) -> None:
+    ready, neighbour = asyncio.Event(), Studio()
+    studio.script = waits_for(ready)
+    async with (
+        serving(settings, photo_workers=studio.open) as service,
+        serving(replace(settings, instance="neighbour"), photo_workers=neighbour.open),
+    ):
+        busy: list[asyncio.Task[Answer]] = []
+
+        def are_begun() -> bool:
+            return len(studio.begun) + len(neighbour.begun) == len(busy)
+
+        while len(studio.begun) < 4:
+            busy.append(asyncio.create_task(post(service.url, form(photo(50 + len(busy))))))
+            await until(are_begun)
+        answer = await post(service.url)
+
+        assert answer.status == 200
+        assert UUID(answer.headers["x-job-id"]) in neighbour.begun
+        ready.set()
+        assert {(await task).status for task in busy} == {200}
+
+
+async def test_a_database_that_is_silent_at_the_deadline_is_503_in_time(
+    settings: Settings, db: asyncpg.Connection, studio: Studio
+) -> None:
+    await opened(db, window_s=1)
+    studio.script = waits_for(asyncio.Event())
+    assert settings.database_url is not None
+    with proxied(settings.database_url) as proxy:
+        far = replace(settings, database_url=proxy.dsn)
+        async with serving(far, photo_workers=studio.open, grace_s=0.1) as service:
+            asked = asyncio.create_task(post(service.url))
+            await until(lambda: studio.begun)
+            proxy.silence()
+            answer = await asked
+            proxy.cut()
+            proxy.restore_connectivity()
+
+    assert (answer.status, answer.code) == (503, "queue_unavailable")
+    assert answer.error["details"] == {"job_id": answer.headers["x-job-id"]}
+    assert not left(settings)  # whatever the database says
+
+
+async def test_connections_that_break_while_photos_wait_cost_none(
+    settings: Settings, studio: Studio
+) -> None:
+    ready = asyncio.Event()
+    studio.script = waits_for(ready)
+    assert settings.database_url is not None
+    with proxied(settings.database_url) as proxy:
+        far = replace(settings, database_url=proxy.dsn)
+        async with serving(far, photo_workers=studio.open) as service:
+            asked = asyncio.create_task(post(service.url))
+            await until(lambda: studio.begun)
+            proxy.cut()
+            ready.set()
+            assert (await asked).status == 200
+
+
+async def test_the_workers_of_the_service_are_its_own_and_four_ing_027_ing_078(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    """The queue, its workers and the log are those that the service is run with."""
+    with capture_logs() as logs:
+        async with serving(settings) as service:
+            answer = await post(service.url)
+            tasks = "select tasks from makeready.workers where 'ingest' = any (queues)"
+            assert await db.fetchval(tasks) == 4
+
+    assert (answer.status, answer.body) == (200, photo())
+    (started,) = [line for line in logs if line["event"] == "ingest_workers_started"]
+    assert started["tasks"] == 4
+    events = "select array_agg(status order by id) from makeready.processing_logs"
+    assert await db.fetchval(events) == [
+        "received",
+        "dispatched",
+        "provider_responded",
+        "succeeded",
+    ]
+    told = "select distinct job_id::text from makeready.processing_logs"
+    assert await db.fetchval(told) == answer.headers["x-job-id"]
