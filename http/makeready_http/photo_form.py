@@ -131,10 +131,10 @@ class PhotoForm:
             raise _broken("a part has no name")
         name = _text(options[b"name"])[:NAME_LENGTH]
         declared = self._headers.get(b"content-type", b"").decode("latin-1")
-        declared = declared.partition(";")[0].strip().lower()
+        declared = declared.partition(";")[0].strip().lower()[:NAME_LENGTH]
         # Some libraries forget the file's name; then its type tells it from a text.
-        is_file = b"filename" in options or (declared and not declared.startswith("text/"))
-        if not is_file:
+        is_typed = declared and not declared.startswith("text/")
+        if b"filename" not in options and not (is_typed and name in self._file_fields):
             self._open_field(name)
         elif name in self._file_fields and self.media_type is None:
             self._open_file(_text(options.get(b"filename", b"")), declared)

@@ -258,4 +258,4 @@ def _no_room() -> Problem:
 
 def _declared_length(request: Request) -> int:
     stated = request.headers.get("content-length", "")
-    return int(stated) if stated.isdigit() else 0
+    return int(stated) if stated.isdecimal() else 0

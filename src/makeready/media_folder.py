@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -34,6 +34,7 @@ _LASTING = ("templates/",)
 
 _GOOD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 _NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
@@ -243,7 +244,16 @@ def nameless(folder: Path) -> IO[bytes]:
             if error.errno not in _NO_NAMELESS:
                 raise
     folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.NamedTemporaryFile(dir=folder, suffix=".part")
+    return io.BufferedRandom(_Part(folder / f"{secrets.token_hex(8)}.part", "x+"))
+
+
+class _Part(io.FileIO):
+    """A file that loses its name when it is closed, if it still has that one."""
+
+    def close(self) -> None:
+        if not self.closed:
+            Path(str(self.name)).unlink(missing_ok=True)
+        super().close()
 
 
 def free_bytes(folder: Path) -> int:
@@ -254,8 +264,13 @@ def free_bytes(folder: Path) -> int:
 
 def _link(file: IO[bytes], path: Path) -> None:
     """Gives a file of `nameless` a name; raises FileExistsError."""
-    if isinstance(file.name, str):
-        os.link(file.name, path)
+    if not isinstance(file.name, int):
+        try:
+            os.link(file.name, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            Path(file.name).replace(path)
         return
     # With a folder's descriptor Python calls linkat, which alone follows the link in /proc.
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -275,22 +290,24 @@ def _sync_folder(folder: Path) -> None:
 
 def _opened(root: Path) -> FolderStore:
     root = root.absolute()
-    (root / SPOOL).mkdir(parents=True, exist_ok=True, mode=0o750)
-    identity = _identity(root)
+    root.mkdir(parents=True, exist_ok=True, mode=0o750)
+    (root / SPOOL).mkdir(exist_ok=True, mode=0o750)
+    probe = root / SPOOL / f"{secrets.token_hex(8)}.part"
     with nameless(root / SPOOL) as file:
-        file.write(b"?")  # whoever cannot write here shall hear of it now
-    return FolderStore(root, identity)
+        _link(file, probe)  # whoever cannot write here shall hear of it now
+    probe.unlink()
+    return FolderStore(root, _identity(root))
 
 
 def _identity(root: Path) -> str:
     """The folder's id; of several processes that make one at the same moment the first wins."""
     file = root / ID_FILE
     if not file.exists():
-        aside = root / SPOOL / f"{secrets.token_hex(8)}.id"
-        aside.write_text(secrets.token_hex(8) + "\n")
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, file)
-        aside.unlink()
+        with nameless(root / SPOOL) as made:
+            made.write(secrets.token_hex(8).encode() + b"\n")
+            made.flush()
+            with contextlib.suppress(FileExistsError):
+                _link(made, file)
     text = file.read_text().strip()
     if not _ID.fullmatch(text):
         raise OSError(errno.EINVAL, "is no id of a media store; restore or delete it", str(file))

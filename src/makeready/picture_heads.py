@@ -17,7 +17,7 @@ EXIF_BYTES = 64 << 10
 _ORIENTATION = 274
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG's markers of a frame."""
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """JPEG's markers that nothing belongs to."""
 
 
@@ -122,9 +122,7 @@ def _segments(file: IO[bytes]) -> Iterator[tuple[int, int]]:
     for _ in range(STEPS):
         file.seek(at)
         mark, code, length = struct.unpack(">BBH", exactly(file, 4))
-        if mark != 0xFF or code == 0:
-            raise BadPicture("no marker where one must be")
-        if code == 0xFF:  # a filler: several may stand before a marker
+        if mark != 0xFF or code == 0xFF:  # some cameras fill up, decoders pass over that
             at += 1
         elif code in _BARE:
             at += 2

@@ -266,17 +266,26 @@ def test_a_full_disk_is_as_it_was_after_an_upload(tmp_path: Path) -> None:
     assert (found.returncode, found.stdout.strip()) == (0, str(errno.ENOSPC)), found.stderr
 
 
+@pytest.mark.parametrize("has_links", [True, False])
 async def test_a_file_system_without_nameless_files_does_too(
-    folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
 ) -> None:
-    opened = os.open
+    opened, linked = os.open, os.link
 
-    def refusing(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+    def without_nameless(path: Any, flags: int, *rest: Any, **more: Any) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             raise OSError(errno.EOPNOTSUPP, "not here")
         return opened(path, flags, *rest, **more)
 
-    monkeypatch.setattr(os, "open", refusing)
+    def link(*arguments: Any, **more: Any) -> None:
+        if not has_links:
+            raise OSError(errno.EPERM, "not here")
+        linked(*arguments, **more)
+
+    monkeypatch.setattr(os, "open", without_nameless)
+    monkeypatch.setattr(os, "link", link)
+    folder = await open_folder(tmp_path / "media")
+    assert (await open_folder(tmp_path / "media")).name == folder.name
     async with folder.spool() as file:
         file.write(b"not kept")
     stored = await published(folder, "payloads/1/IMG.JPG")

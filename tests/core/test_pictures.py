@@ -137,6 +137,15 @@ def test_the_picture_that_is_meant_to_be_shown_is_measured() -> None:
     assert (looked(out.getvalue()).width, looked(out.getvalue()).height) == (128, 64)
 
 
+def test_what_fills_up_a_header_is_passed_over() -> None:
+    whole = photo(orientation=6)
+    filled = whole[:20] + b"\0\0\xff\xff" + whole[20:]
+
+    assert looked(filled) == looked(whole)
+    with Image.open(io.BytesIO(filled)) as image:
+        assert image.size == (64, 48)
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG that unfolds to so many pixels, in some hundred bytes."""
 

@@ -25,7 +25,7 @@ OTHER = b"GIF89a" + bytes(100)
 NAMES = (*FILE_FIELDS, "password", "hash", "time", "selfie", "имя", 'a "b"')
 
 quickly = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -244,6 +244,9 @@ def test_a_file_without_a_name_is_known_by_its_type() -> None:
     found = read(form(nameless)).form
 
     assert (found.media_type, found.name) == ("image/jpeg", "upload.bin")
+    text = file(b"{}", name="overrides", media_type="application/json")
+    typed = text.replace(b'; filename="IMG_0003.JPG"', b"")
+    assert read(form(typed, file(photo()))).form.fields == {"overrides": "{}"}
 
 
 def test_ing_009_a_file_over_the_limit_is_refused_where_it_passes_it() -> None:
