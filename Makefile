@@ -11,7 +11,7 @@ LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up doctor psql lint fmt test test-sql test-core test-workers test-http \
-        test-chaos test-mutation smoke-render smoke-posm bench docs pictures lock clean
+        test-chaos test-mutation smoke-render smoke-posm smoke-ingest bench docs pictures lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | \
@@ -20,7 +20,7 @@ help:  ## this list
 setup:  ## install what is missing; the other targets do it by themselves
 	@bin/setup
 
-demo: setup  ## packs of documents and table cards on a system of its own, all checked; files in var/demo
+demo: setup  ## documents, table cards, photos on a system of its own, all checked; files in var/demo
 	@$(VENV) -m makeready demo
 
 up: setup  ## serve on http://127.0.0.1:8000 until Ctrl-C; data in var/
@@ -66,6 +66,9 @@ smoke-render: setup  ## documents end to end, on the service at BASE_URL= or on 
 
 smoke-posm: setup  ## cards for the tables of a restaurant end to end, as above; every code is read
 	@$(VENV) -m makeready smoke posm $(if $(BASE_URL),--base-url $(BASE_URL))
+
+smoke-ingest: setup  ## photos as a booth posts them, and what must be refused, as above
+	@$(VENV) -m makeready smoke ingest $(if $(BASE_URL),--base-url $(BASE_URL))
 
 bench: setup  ## measure, beside other job systems; a table, and JSON in var/bench (ARGS="--help")
 	@$(VENV) -m tests.bench $(ARGS)

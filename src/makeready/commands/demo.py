@@ -1,4 +1,4 @@
-"""Shows the queues on a system of its own: two hiring packs, and cards for a restaurant's tables.
+"""Shows the queues on a system of its own: two hiring packs, cards for tables, photos of a booth.
 
 It starts Postgres, S3, the HTTP service and a worker on free ports, under var/demo; works through
 HTTP as any client would; opens every PDF again and reads
@@ -17,6 +17,7 @@ from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import as_staff, as_user, on_own_system, remove_whole
 from makeready.commands.machine import data_folder
 from makeready.commands.packs import Printed, made_table, print_packs
+from makeready.commands.photos import PhotosMade, make_photos, photos_table, set_up_frame
 from makeready.commands.service import Client
 from makeready.commands.table_cards import CardsMade, cards_table, make_cards
 from makeready.config import Settings
@@ -51,9 +52,13 @@ def _shown(settings: Settings, folder: Path, started: float, *, keep: bool) -> i
             sys.stdout.write("\r\033[K")
         print(f"[{time.perf_counter() - started:5.1f} s] {text}", flush=True)
 
-    async def work(client: Client, own: Settings) -> tuple[Printed, CardsMade]:
+    async def work(client: Client, own: Settings) -> tuple[Printed, CardsMade, PhotosMade]:
         printed = await print_packs(await as_user(client, own, "demo"), folder, say)
-        return printed, await make_cards(await as_staff(client, own, "demo"), folder, say)
+        staff = await as_staff(client, own, "demo")
+        cards = await make_cards(staff, folder, say)
+        await set_up_frame(staff, say)
+        password = own.ingest_password.reveal() if own.ingest_password else ""
+        return printed, cards, await make_photos(client, password, folder, say)
 
     made = on_own_system(settings, folder, work, say, keep=keep)
     if made is None:
@@ -62,6 +67,8 @@ def _shown(settings: Settings, folder: Path, started: float, *, keep: bool) -> i
     return 0
 
 
-def _report(packs: Printed, cards: CardsMade, folder: Path, seconds: float) -> None:
-    print(f"\n{made_table(packs)}\n\n{cards_table(cards)}")
+def _report(
+    packs: Printed, cards: CardsMade, photos: PhotosMade, folder: Path, seconds: float
+) -> None:
+    print(f"\n{made_table(packs)}\n\n{cards_table(cards)}\n\n{photos_table(photos)}")
     print(f"They lie in {folder}, with the logs http.log and work.log. {seconds:.1f} s in all.")

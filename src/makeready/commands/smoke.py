@@ -2,9 +2,10 @@
 
 render: the way of a new user, by code, offer, test file, session; then packs in two languages.
 posm: as an operator: a restaurant, a template, a generation of cards, all downloads.
+ingest: as a photo booth: photos, and requests that must be refused.
 With --base-url it is a service that runs: a token is given (TOKEN), or made in the configured
-database where no code can be had. Without, it is a fresh system of its own, which is gone
-afterwards. Prints `[smoke] OK`.
+database where no code can be had; the password of booths is INGEST_PASSWORD, and the slot is left
+as it is. Without, it is a fresh system of its own, which is gone afterwards. Prints `[smoke] OK`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import argparse
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +24,8 @@ from makeready.commands.isolated import as_staff, as_user, on_own_system
 from makeready.commands.machine import running
 from makeready.commands.options import option
 from makeready.commands.packs import made_table, print_packs
-from makeready.commands.service import Client, new_session, wait_ready
+from makeready.commands.photos import SLOT, make_photos, photos_table, set_up_frame
+from makeready.commands.service import Client, ServiceError, new_session, wait_ready
 from makeready.commands.table_cards import cards_table, make_cards
 from makeready.commands.walk import has_codes, walk
 from makeready.config import Settings
@@ -31,9 +34,12 @@ from makeready.log import configure_logging
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("queue", choices=["render", "posm"], help="which queue to go through")
+    parser.add_argument(
+        "queue", choices=["render", "posm", "ingest"], help="which queue to go through"
+    )
     parser.add_argument("--base-url", type=option(_url), metavar="URL", help="a service that runs")
     parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
+    parser.add_argument("--slot", default=SLOT, help="ingest: the slot to post to (%(default)s)")
 
 
 def _url(text: str) -> str:
@@ -50,7 +56,7 @@ def _url(text: str) -> str:
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """0 when everything came back and is what it should be."""
     configure_logging(settings.log_format, "warning")
-    through = _WAYS[options.queue]
+    through = _way(options)
     with tempfile.TemporaryDirectory(prefix="makeready-smoke-") as name:
         folder = Path(name)
         if options.base_url:
@@ -90,9 +96,24 @@ async def _posm(client: Client, settings: Settings, folder: Path) -> str:
     return cards_table(await make_cards(client, folder, _say))
 
 
+async def _ingest(client: Client, settings: Settings, folder: Path, slot: str | None) -> str:
+    """Posts to the slot, whatever it does; without one to a slot that is set up for it."""
+    if settings.ingest_password is None:
+        raise ServiceError("set INGEST_PASSWORD to the password of the booths")
+    if slot is None:
+        await set_up_frame(await as_staff(client, settings, "smoke"), _say)
+    password = settings.ingest_password.reveal()
+    return photos_table(await make_photos(client, password, folder, _say, slot=slot or SLOT))
+
+
 def _say(text: str) -> None:
     print(f"[smoke] {text}", flush=True)
 
 
 _Way = Callable[[Client, Settings, Path], Awaitable[str]]
-_WAYS: Mapping[str, _Way] = {"render": _render, "posm": _posm}
+
+
+def _way(options: argparse.Namespace) -> _Way:
+    if options.queue == "ingest":
+        return partial(_ingest, slot=options.slot if options.base_url else None)
+    return {"render": _render, "posm": _posm}[str(options.queue)]
