@@ -31,8 +31,10 @@ from tests.bench.rows import (
     faults,
     idle,
     latency,
+    photos,
     render,
     snapshot,
+    uploads,
 )
 
 VAR = Path(__file__).resolve().parents[2] / "var" / "bench"
@@ -46,6 +48,8 @@ ROWS: tuple[Row, ...] = (
     *idle.ROWS,
     *render.ROWS,
     *cards.ROWS,
+    *photos.ROWS,
+    *uploads.ROWS,
 )
 ROUNDS = 3
 BUSY_SHARE = 0.5  # of the cores, before the run has begun

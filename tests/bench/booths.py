@@ -96,8 +96,7 @@ async def queue_up(url: str, whole: bytes, *, booths: int, photos: int) -> list[
     async def work() -> None:
         booth = Booth(url)
         try:
-            for _ in left:
-                found.append(await booth.post(whole))
+            found.extend([await booth.post(whole) for _ in left])
         finally:
             await booth.close()
 

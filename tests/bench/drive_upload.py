@@ -21,8 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from makeready.config import Settings
-from makeready.media_opening import open_media
+from makeready.media_folder import open_folder
 from makeready_http.protocol import BoundedProtocol
 from tests.bench.large_uploads import received
 
@@ -36,8 +35,7 @@ def app_of(way: str, folder: Path) -> Starlette:
     """The service that takes it in this way."""
 
     async def ours(request: Request) -> Response:
-        async with open_media(Settings(media_root=folder), None) as media:
-            size = await received(request, media)
+        size = await received(request, await open_folder(folder))
         return PlainTextResponse(str(size))
 
     async def form(request: Request) -> Response:

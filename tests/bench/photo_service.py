@@ -1,4 +1,4 @@
-"""The HTTP service with its four photo workers, as a process, before a provider that is a process."""
+"""The HTTP service with its four photo workers, and a provider: a process each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from makeready.embedded.processes import free_ports
 from tests.bench.bench import Bench
 
 DRIVE_PROVIDER = Path(__file__).with_name("drive_provider.py")
-PASSWORD = "booth-of-the-benchmark"  # noqa: S105 -- of a service that lives for a minute
+PASSWORD = "booth-of-the-benchmark"
 SLOT = "slot-001"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -122,7 +122,7 @@ async def _process(
     stdout: int | None = None,
 ) -> AsyncIterator[subprocess.Popen[str]]:
     with (folder / "log.txt").open("a") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220 -- started once, before anything is measured
+        process = subprocess.Popen(
             [sys.executable, *words],
             stdin=subprocess.PIPE,
             stdout=stdout if stdout is not None else log,

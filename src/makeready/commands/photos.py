@@ -46,7 +46,7 @@ async def set_up_frame(client: Client, say: Say) -> None:
     form.add_field("file", overlay, filename="frame.png", content_type="image/png")
     for name, value in {
         "slot_id": SLOT,
-        "setting_key": "overlay",
+        "setting_key": "frame",
         "label": "Ёлки",
         "replace": "true",
     }.items():
@@ -57,7 +57,7 @@ async def set_up_frame(client: Client, say: Say) -> None:
         "name": "Ёлки",
         "provider_id": "local",
         "operation_id": "frame",
-        "settings_json": {},
+        "settings_json": {"layer": "overlay", "quality": 92},
         "updated_at": slot["updated_at"],
     }
     await client.put(f"/api/slots/{SLOT}", wanted)

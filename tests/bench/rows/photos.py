@@ -115,7 +115,7 @@ async def overload(bench: Bench) -> Sequence[Line]:
 async def _crowd(bench: Bench, *, refuses_late: bool) -> Counter[int]:
     """The answers of twenty minutes, scaled; booths come as they like (Poisson)."""
     sigma = math.log(P95_S / MEDIAN_S) / 1.645
-    chance = random.Random(23)  # noqa: S311 -- the same crowd each time
+    chance = random.Random(23)
     moments, at = [], 0.0
     while at < bench.scaled(int(CROWD_S), 120):
         moments.append(at / SCALE)
