@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -58,6 +59,7 @@ async def main(way: str, folder: Path) -> None:
     """Serves until standard input ends."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()
         port = listening.getsockname()[1]
         config = uvicorn.Config(
             app_of(way, folder), http=BoundedProtocol, ws="none", log_config=None, access_log=False
@@ -72,5 +74,5 @@ async def main(way: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(sys.argv[1], Path(sys.argv[2])))
