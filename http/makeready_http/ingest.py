@@ -71,7 +71,7 @@ OPERATIONS = (
                 description="The image.",
                 media_type=IMAGES[0],
                 other_types=IMAGES[1:],
-                headers=("X-Job-Id",),
+                headers=("X-Job-Id", "Server-Timing"),
             )
         },
         errors=("invalid_credentials", *REFUSALS),

@@ -32,6 +32,7 @@ _HEADERS = {
     "Retry-After": "Seconds to wait before the next try.",
     "Allow": "The methods that there are.",
     "X-Job-Id": "The job.",
+    "Server-Timing": "Where the time went, by part, in milliseconds.",
     "X-File-Id": "The file.",
     "Accept-Ranges": "`bytes`: a download may be resumed with Range and If-Range.",
     "Content-Disposition": "What a download is called.",

@@ -29,6 +29,7 @@ from makeready_http.inputs import idempotency_key
 from makeready_http.photo_answers import Body, Followed
 from makeready_http.photo_passwords import wrong_password
 from makeready_http.photo_services import Photos
+from makeready_http.photo_timing import Timing
 from makeready_http.photo_upload import ReceivedPhoto, received_photo
 from makeready_http.photo_waits import (
     CLIENT_GONE,
@@ -79,6 +80,7 @@ class Visit:
     body: Body
     key: str | None
     """The client's Idempotency-Key."""
+    timing: Timing
 
     @property
     def slot(self) -> str:
@@ -96,6 +98,7 @@ async def answered(request: Request, errand: Errand) -> Response:
             photos=photos,
             body=body,
             key=idempotency_key(request),
+            timing=Timing(),
         )
         return await _processed(visit)
     except Exception as error:  # noqa: BLE001 -- the table of errors knows all of them
@@ -135,9 +138,11 @@ async def _processed(visit: Visit) -> Response:
             check_password=check,
             file_fields=errand.file_fields,
         ) as photo:
+            visit.timing.mark("upload")
             waits.enter_context(photos.awaited())
             _refuse_while_leaving(photos)
             wait, payload = await _let_in(visit, photo, waits)
+            visit.timing.mark("admit")
         return await _waited(visit, wait, payload)
 
 
@@ -221,8 +226,12 @@ async def _waited(visit: Visit, wait: Wait, payload: StoredMedia | None) -> Resp
     photos = visit.photos
     found: Response
     try:
-        stored = refuse_unless_done(wait, await ended(photos, wait, visit.body))
+        outcome = await ended(photos, wait, visit.body)
+        stored = refuse_unless_done(wait, outcome)
+        visit.timing.waited(outcome.result or {})
         found = await _told(visit, wait, stored)
+        visit.timing.mark("answer")
+        found.headers["Server-Timing"] = visit.timing.header
     except ClientGone:
         found = Response(status_code=CLIENT_GONE)
     except Exception as error:  # noqa: BLE001 -- as above

@@ -99,10 +99,10 @@ class PhotoHandler:
         self._results = results
         self._public_url = link
 
-    async def run(self, _: Job, lease: HeldLease) -> Done:
+    async def run(self, job: Job, lease: HeldLease) -> Done:
         """Processes one photo; raises JobFailed as told in `_failure`."""
-        begun = await self._begin(lease)
         tally = Tally()
+        begun = await self._begin(lease)
         async with AsyncExitStack() as files:
             try:
                 file = await files.enter_async_context(self._media.local(begun.payload))
@@ -122,6 +122,7 @@ class PhotoHandler:
             finally:
                 self._results.count(tally)
             kept = files.pop_all()
+        tally.stored(queued_s=(job.started_at - job.created_at).total_seconds())
         return Done(commit=self._commit(photo, made, stored, tally, kept))
 
     async def _begin(self, lease: HeldLease) -> Begun:

@@ -55,10 +55,12 @@ class Asked:
 
 
 class Tally:
-    """All tries for one photo."""
+    """All tries for one photo, and where its time went; made when the photo was claimed."""
 
     def __init__(self) -> None:
         self._tries: list[Asked] = []
+        self._began = _now()
+        self._spans: dict[str, float] = {}
 
     def begun(self, step: Step, notes: dict[str, Any]) -> Asked:
         """A try begins; the driver writes into `notes` as it learns."""
@@ -72,10 +74,24 @@ class Tally:
         self._tries.append(asked)
         return asked
 
+    def stored(self, *, queued_s: float) -> None:
+        """The image is stored: from here on only its end has to be written."""
+        asked = brought = self._began  # of an echo nobody is asked
+        if self._tries:
+            asked, last = self._tries[0].started, self._tries[-1]
+            brought = last.started + (last.ms or 0) / 1000
+        self._spans = {
+            "queue_ms": queued_s * 1000,
+            "prepare_ms": (asked - self._began) * 1000,
+            "provider_ms": (brought - asked) * 1000,
+            "store_ms": (_now() - brought) * 1000,
+        }
+
     def facts(self, step: Step | None = None) -> dict[str, Any]:
         """For the end of the photo; `step`: whose image it is."""
         last = self._tries[-1] if self._tries else None
-        found: dict[str, Any] = {"attempts": len(self._tries)}
+        spans = {name: round(ms, 2) for name, ms in self._spans.items()}
+        found: dict[str, Any] = {"attempts": len(self._tries), **spans}
         if step is not None:
             found |= {"provider": step.provider, "operation": step.operation}
         elif last is not None:
