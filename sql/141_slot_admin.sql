@@ -159,8 +159,8 @@ begin
     update makeready.slots s
        set name = btrim(v_facts ->> 'name'), provider_id = v_facts ->> 'provider_id', operation_id = v_facts ->> 'operation_id',
            settings_json = v_facts -> 'settings_json', fallbacks = v_facts -> 'fallbacks', is_enabled = (v_facts ->> 'is_enabled')::boolean,
-           max_bytes = (v_facts ->> 'max_bytes')::bigint, max_pixels = (v_facts ->> 'max_pixels')::integer,
-           max_open = (v_facts ->> 'max_open')::integer, joins_resent = (v_facts ->> 'joins_resent')::boolean, version = s.version + 1,
+           max_bytes = (v_facts ->> 'max_bytes')::numeric::bigint, max_pixels = (v_facts ->> 'max_pixels')::numeric::integer,
+           max_open = (v_facts ->> 'max_open')::numeric::integer, joins_resent = (v_facts ->> 'joins_resent')::boolean, version = s.version + 1,
            updated_at = greatest(makeready.now(), s.updated_at + interval '1 microsecond'), updated_by = makeready.acting_as()
      where s.id = wanted_slot
     returning s.version, s.updated_at;

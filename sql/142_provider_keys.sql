@@ -110,13 +110,13 @@ begin
   v_facts := makeready.provider_facts(v_row) || changes;
   perform makeready.provider_check(v_facts);
   update makeready.providers v
-     set title = btrim(v_facts ->> 'name'), options = v_facts -> 'options', max_parallel = (v_facts ->> 'max_parallel')::integer,
+     set title = btrim(v_facts ->> 'name'), options = v_facts -> 'options', max_parallel = (v_facts ->> 'max_parallel')::numeric::integer,
          is_enabled = (v_facts ->> 'is_enabled')::boolean, version = case v_verdict when 'created' then 1 else v.version + 1 end,
          updated_at = makeready.now(), updated_by = makeready.acting_as()
    where v.id = provider
   returning v.version into v_row.version;
-  if v_row.max_parallel is distinct from (v_facts ->> 'max_parallel')::integer then
-    perform makeready.lane_set('ingest', provider, (v_facts ->> 'max_parallel')::integer, because);
+  if v_row.max_parallel is distinct from (v_facts ->> 'max_parallel')::numeric::integer then
+    perform makeready.lane_set('ingest', provider, (v_facts ->> 'max_parallel')::numeric::integer, because);
   end if;
   perform makeready.audit('provider_put', provider, case v_verdict when 'changed' then makeready.provider_facts(v_row) end, v_facts, because);
   return query select v_verdict, v_row.version;

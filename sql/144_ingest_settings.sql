@@ -89,7 +89,7 @@ begin
   end if;
   if changes ? 'max_in_flight' then
     perform makeready.ingest_settle('ingest_max_in_flight');
-    perform makeready.queue_set('ingest', 'max_open', (v_facts ->> 'max_in_flight')::integer::text, because);
+    perform makeready.queue_set('ingest', 'max_open', (v_facts ->> 'max_in_flight')::numeric::integer::text, because);
   end if;
   return makeready.ingest_policy_write(v_before, v_facts, because);
 end
@@ -109,9 +109,9 @@ declare
 begin
   update makeready.ingest_policy p
      set sync_response_s = (new_facts ->> 'sync_response_s')::float8, refuses_late = (new_facts ->> 'refuses_late')::boolean,
-         is_durable = (new_facts ->> 'is_durable')::boolean, result_retention_hours = (new_facts ->> 'result_retention_hours')::integer,
-         replay_s = (new_facts ->> 'replay_s')::integer, keep_days = (new_facts ->> 'keep_days')::integer,
-         min_free_bytes = (new_facts ->> 'min_free_bytes')::bigint, version = p.version + 1, updated_at = makeready.now(),
+         is_durable = (new_facts ->> 'is_durable')::boolean, result_retention_hours = (new_facts ->> 'result_retention_hours')::numeric::integer,
+         replay_s = (new_facts ->> 'replay_s')::numeric::integer, keep_days = (new_facts ->> 'keep_days')::numeric::integer,
+         min_free_bytes = (new_facts ->> 'min_free_bytes')::numeric::bigint, version = p.version + 1, updated_at = makeready.now(),
          updated_by = makeready.acting_as()
   returning p.version into v_version;
   perform makeready.audit('ingest_settings_put', 'ingest', old_facts, new_facts, because);

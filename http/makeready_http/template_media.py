@@ -221,9 +221,9 @@ def _switch(photo: ReceivedPhoto, name: str) -> bool:
 
 
 def _job(photo: ReceivedPhoto) -> UUID | None:
-    text = photo.fields.get("job_id", "")
+    text = photo.fields.get("job_id")
     try:
-        return UUID(text) if text else None
+        return None if text is None else UUID(text)
     except ValueError:
         raise invalid_request("job_id is no id.", field="job_id", reason="format") from None
 

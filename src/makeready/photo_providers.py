@@ -156,16 +156,16 @@ async def keys_shut(db: Executor, sealer: Sealer) -> list[str]:
     return sorted(shut)
 
 
-async def keys_reseal(db: Executor, sealer: Sealer) -> int:
-    """Seals all keys anew under the first master key; how many. SealingError: one is shut."""
-    done = 0
+async def keys_renew(db: Executor, sealer: Sealer) -> int:
+    """Seals keys anew that lie under another master key than the first; how many there were."""
+    count = 0
     for row in await db.fetch("select * from makeready.provider_keys_sealed()"):
         about = about_key(row["provider"], row["key_id"])
-        text = sealer.open(row["seal_nonce"], row["seal_text"], about).reveal()
-        nonce, sealed = sealer.seal(text, about)
-        call = "select makeready.provider_key_reseal($1, $2, $3, $4)"
-        done += bool(await db.fetchval(call, row["key_id"], row["row_version"], nonce, sealed))
-    return done
+        found = sealer.renewed(row["seal_nonce"], row["seal_text"], about)
+        if found is not None:
+            call = "select makeready.provider_key_reseal($1, $2, $3, $4)"
+            count += bool(await db.fetchval(call, row["key_id"], row["row_version"], *found))
+    return count
 
 
 def _provider(row: asyncpg.Record) -> Provider:

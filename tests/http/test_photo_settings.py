@@ -73,7 +73,7 @@ async def test_ing_066_one_window_moves_with_what_hangs_on_it(
     assert found["ingest"] == {"sync_response_timeout_sec": 55.5, "ingest_ttl_sec": 55.5}
     assert found["media_cache"] == {"processed_media_ttl_hours": 72, "public_link_ttl_sec": 55.5}
 
-    more = await put(administrator, PATH, {"media_cache": {"processed_media_ttl_hours": 24}})
+    more = await put(administrator, PATH, {"media_cache": {"processed_media_ttl_hours": 24.0}})
     assert more.json()["media_cache"]["processed_media_ttl_hours"] == 24
     assert more.json()["ingest"]["sync_response_timeout_sec"] == 55.5
     row = await db.fetchrow("select * from makeready.audit_log order by id desc limit 1")
@@ -245,7 +245,9 @@ async def test_keys_are_sealed_anew_under_another_master_key(db: asyncpg.Connect
 
     both = Sealer.of(Secret(f"{new.reveal()},{old.reveal()}"))
     assert await photo_providers.keys_shut(db, both) == []
-    assert await photo_providers.keys_reseal(db, both) == 2
+    assert await photo_providers.keys_renew(db, both) == 2
+    assert await photo_providers.keys_renew(db, both) == 0
+    assert await photo_providers.keys_renew(db, Sealer.of(old)) == 0
     assert await photo_providers.keys_shut(db, Sealer.of(new)) == []
     assert await photo_providers.keys_shut(db, Sealer.of(old)) == ["fal", "gemini"]
 

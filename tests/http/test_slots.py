@@ -176,6 +176,14 @@ async def test_fallbacks_are_looked_at_the_same_way(
     assert (await operator.get(SLOT)).json()["fallbacks"] == [step]
 
 
+async def test_a_whole_number_may_have_a_point(operator: Member) -> None:
+    """JSON has one kind of number."""
+    numbers = {"max_bytes": 2e6, "max_pixels": 2000000.0, "max_open": 3.0}
+    assert (await put_slot(operator, **numbers)).status_code == 200
+    found = (await operator.get(SLOT)).json()
+    assert {name: found[name] for name in numbers} == numbers
+
+
 async def test_what_no_slot_can_be_is_422(operator: Member) -> None:
     odd: list[dict[str, Any]] = [
         {"name": ""},
@@ -252,11 +260,14 @@ async def test_a_provider_is_changed(administrator: Member, db: asyncpg.Connecti
     assert problems(private) == [("bad_format", "options.base_url")]
     kind = await put(administrator, path, {"kind": "webhook"})
     assert (kind.status_code, error_code(kind)) == (409, "conflict")
-    assert (await put(administrator, path, {"max_parallel": -1})).status_code == 422
+    for odd_number in (-1, 1.5, 1001, 1e300, "2"):
+        answer = await put(administrator, path, {"max_parallel": odd_number})
+        assert [path for _, path in problems(answer)] == ["max_parallel"]
     unknown = await put(administrator, "/api/providers/nobody", {"name": "x"})
     assert (unknown.status_code, error_code(unknown)) == (404, "provider_not_found")
     (found,) = await db.fetch("select * from makeready.provider_list('gemini')")
     assert found["row_version"] == 2
+    assert (await put(administrator, path, {"max_parallel": 3.0})).json()["max_parallel"] == 3
 
 
 async def test_a_webhook_provider_is_made_used_and_deleted(

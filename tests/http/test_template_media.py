@@ -192,7 +192,7 @@ async def test_an_image_is_served_for_as_long_as_a_booth_waits(
 
 
 async def test_an_image_may_be_about_a_photo_that_is_there(operator: Member, root: Path) -> None:
-    for job in ("no id", str(uuid4())):
+    for job in ("no id", "", str(uuid4())):
         answer = await registered(operator, job_id=job)
         assert (answer.status_code, error_code(answer)) == (400, "invalid_request")
         assert answer.json()["error"]["details"]["field"] == "job_id"

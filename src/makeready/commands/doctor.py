@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
-from makeready.commands import card_checks, checks, document_checks
+from makeready.commands import card_checks, checks, document_checks, photo_checks
 from makeready.commands.checks import Finding, good
 from makeready.commands.machine import machine, running
 from makeready.commands.migrate import brought_up
@@ -91,6 +91,11 @@ async def _look(settings: Settings) -> list[Finding]:
         ]
         types = document_checks.check_types
         steps.append((document_checks.WHAT, lambda: types(settings), document_checks.MEND))
+        photos = photo_checks.check_photos
+        steps.append((photo_checks.WHAT, lambda: photos(settings), photo_checks.MEND))
+        if settings.s3_endpoint is not None or settings.media_store == "folder":
+            files = photo_checks.check_files
+            steps.append((photo_checks.FILES, lambda: files(settings), photo_checks.FILES_MEND))
         steps.append(("engines", lambda: checks.check_engines(settings), checks.ENGINES_MEND))
     findings: list[Finding] = []
     for what, check, mend in steps:

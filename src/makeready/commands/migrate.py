@@ -11,15 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+import structlog
 
-from makeready import photo_policy, posm_templates, render
+from makeready import photo_policy, photo_providers, posm_templates, render
 from makeready.commands.faults import database_told, told_of
 from makeready.commands.machine import machine
 from makeready.config import Settings
+from makeready.log import configure_logging
 from makeready.schema import SchemaState, inspect, migrate
+from makeready.sealing import Sealer
 
 CONNECT_TIMEOUT_S = 10.0
 PHOTOS_SETTING = "PHOTOCHANGER_DATABASE_URL"
+
+_log = structlog.get_logger(__name__)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Applies what is missing, or says what it would be."""
+    configure_logging(settings.log_format, settings.log_level)
     with machine(settings, storage=False) as found:
         url = found.listener_url or ""
         with database_told(found, direct=True):
@@ -56,12 +62,12 @@ async def brought_up(url: str, settings: Settings) -> list[str]:
         if settings.posm_link_template is not None:
             await posm_templates.link_seed(connection, settings.posm_link_template)
         if apart is None:
-            await photo_policy.seed(connection, settings)
+            await _seed_photos(connection, settings)
     if apart is not None:
         with told_of(PHOTOS_SETTING):
             applied += [f"{name} (photos)" for name in await migrate(apart)]
             async with connected(apart) as connection:
-                await photo_policy.seed(connection, settings)
+                await _seed_photos(connection, settings)
     return applied
 
 
@@ -85,6 +91,16 @@ async def connected(url: str | None) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def _seed_photos(connection: asyncpg.Connection, settings: Settings) -> None:
+    """What settings seed of photos; keys of providers move under the first master key."""
+    taken = await photo_policy.seed(connection, settings)
+    if taken:
+        _log.info("ingest_seeded", settings=taken)
+    renewed = await photo_providers.keys_renew(connection, Sealer.of(settings.secrets_key))
+    if renewed:
+        _log.info("provider_keys_renewed", keys=renewed)
 
 
 async def _checked(url: str, settings: Settings) -> int:
