@@ -404,7 +404,7 @@ $$;
 comment on function makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text) is
   'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
 
-create or replace function makeready.ingest_refused(slot_key text, why_refused text)
+create or replace function makeready.ingest_refused(slot_keys text[], reasons text[], in_minutes timestamptz[], counts integer[])
   returns void
   language sql
   volatile
@@ -413,12 +413,15 @@ create or replace function makeready.ingest_refused(slot_key text, why_refused t
 as $$
   select makeready.ingest_async();
   insert into makeready.ingest_refusals as r (slot_id, reason, minute, refused)
-  select s.id, why_refused, date_trunc('minute', makeready.now()), 1 from makeready.slots s where s.id = slot_key
-  on conflict on constraint ingest_refusals_pk do update set refused = r.refused + 1
+  select s.id, f.why, date_trunc('minute', f.at), sum(f.n)
+    from unnest(slot_keys, reasons, in_minutes, counts) f (slot_key, why, at, n) join makeready.slots s on s.id = f.slot_key
+   group by 1, 2, 3 order by 1, 2, 3      -- two callers wait for each other, not in a circle
+  on conflict on constraint ingest_refusals_pk do update set refused = r.refused + excluded.refused
 $$;
-comment on function makeready.ingest_refused(text, text) is 'Counts a photo that was answered 429, by limit or deadline. Bare, after the answer.';
+comment on function makeready.ingest_refused(text[], text[], timestamptz[], integer[]) is
+  'Counts requests that were refused before there was a photo, by slot, reason and minute: 429 by limit, slot_limit or deadline; 503 and 500 as unavailable. Slots that there are not are left out.';
 
 grant execute on function makeready.ingest_door(text, text, boolean), makeready.ingest_password_tried(text, text),
   makeready.ingest_password_right(text, text), makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text),
-  makeready.ingest_refused(text, text) to makeready_http;
+  makeready.ingest_refused(text[], text[], timestamptz[], integer[]) to makeready_http;
 grant execute on function makeready.ingest_outlook(text, text, timestamptz), makeready.ingest_pace(text, timestamptz) to makeready_ops;

@@ -106,18 +106,9 @@ async def answered(request: Request, errand: Errand) -> Response:
         details = refusal.details if isinstance(refusal.details, dict) else {}
         slot, reason = cut(request.path_params["slot_id"]), details.get("reason")
         _log.info("ingest_refused", slot=slot, code=refusal.code, reason=reason)
-        found = answer(refusal)
-        if refusal.code != "queue_busy" or reason is None:
-            return found
-        return Followed(found, partial(_count, photos, slot, reason))
-
-
-async def _count(photos: Photos, slot: str, reason: str) -> None:
-    try:
-        with anyio.fail_after(END_TIMEOUT_S):
-            await ingest.refused(photos.pool, slot, reason)
-    except Exception as error:  # noqa: BLE001 -- the answer is out
-        _log.info("ingest_refusal_uncounted", error=type(error).__name__)
+        if "job_id" not in request.scope["state"]:  # else the photo's own end is counted
+            photos.refusals.note(request.path_params["slot_id"], refusal.code, reason)
+        return answer(refusal)
 
 
 async def _processed(visit: Visit) -> Response:

@@ -28,6 +28,7 @@ from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
 from makeready_http.photo_passwords import BoothPassword
+from makeready_http.photo_refusals import Refusals
 from makeready_http.starting import not_yet, until_done
 
 POOL_SIZE = 8
@@ -81,6 +82,7 @@ class Photos:
         self.settings = settings_of_photos(settings)
         """Those of the service, with the database of photos."""
         self.password = BoothPassword(password_limiter)
+        self.refusals = Refusals()
         self._is_apart = self.settings is not settings
         if self._is_apart:
             listener = Listener(self.settings, "makeready_http") if settings.listen else None
@@ -186,6 +188,7 @@ class Photos:
             await until_done(self._connect, "photos")
             tasks.start_soon(self.waiting.run)
             tasks.start_soon(self.cleanup.run)
+            tasks.start_soon(self.refusals.run, self.pool)
             if self._is_apart:
                 control = Control(self.settings, "makeready_http", part="upkeep")
                 tasks.start_soon(Upkeep(self.pool, control).run)
@@ -198,6 +201,7 @@ class Photos:
         """Gives the connections back, within seconds."""
         await self._control.close()
         if self._pool is not None:
+            await self.refusals.write(self._pool)
             await close_pool(self._pool)
 
     async def _connect(self) -> None:

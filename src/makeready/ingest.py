@@ -93,6 +93,16 @@ class Begun:
     """Of the media object under which a provider can fetch the prepared image."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Requests that were refused before there was a photo."""
+
+    slot: str
+    reason: str
+    """limit, slot_limit, deadline; or unavailable: 503, or 500."""
+    minute: datetime
+
+
 async def door(db: Executor, slot: str, client: str, *, may_repeat: bool = False) -> Door:
     """What holds for a request; NotFound (slot_not_found), Busy (full, locked out), Closed.
 
@@ -233,9 +243,15 @@ async def forget(db: Executor, deleted: Sequence[StoredMedia]) -> None:
         await db.fetchval("select makeready.media_forget($1, $2)", store, paths)
 
 
-async def refused(db: Executor, slot: str, reason: str) -> None:
-    """Counts a photo that was answered 429: the `reason` of Busy."""
-    await db.fetchval("select makeready.ingest_refused($1, $2)", slot, reason)
+async def refused(db: Executor, counts: Mapping[Refused, int]) -> None:
+    """Counts requests that had no photo, by slot, reason and minute. Not durable."""
+    await db.execute(
+        "select makeready.ingest_refused($1, $2, $3, $4)",
+        [each.slot for each in counts],
+        [each.reason for each in counts],
+        [each.minute for each in counts],
+        list(counts.values()),
+    )
 
 
 async def pictured(

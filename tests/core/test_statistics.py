@@ -311,9 +311,9 @@ async def test_ing_060_the_cache_holds_until_something_ends_or_it_is_old(album: 
     assert [await asked(), await asked()] == [3, 3]
     await statistics.reset(album.db, "slot-001")
     assert [await asked(), await asked()] == [4, 4]
-    await album.db.execute("select makeready.ingest_refused('slot-001', 'limit')")
+    await album.refused()
     assert [await asked(), await asked()] == [5, 5]
-    await album.db.execute("select makeready.ingest_refused('slot-001', 'limit')")
+    await album.refused()
     assert await asked() == 6
     time[0] = 60.0
     assert [await asked(), await asked()] == [7, 7]

@@ -178,7 +178,7 @@ async def test_ing_072_service_levels_are_shown_beside_their_targets(
 ) -> None:
     for outcome, status in (("success", 200), ("success", 200), ("timeout", 504)):
         await album.photo(outcome=outcome, answered=status, took=3)
-    await album.db.execute("select makeready.ingest_refused('slot-001', 'limit')")
+    await album.refused()
     level = (await asked(viewer, "/api/stats/global"))["summary"]["service_level"]
     assert level == {
         "requests": 4,

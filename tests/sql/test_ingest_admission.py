@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -292,9 +293,15 @@ async def test_the_same_call_again_finds_its_photo(dark: Darkroom) -> None:
 
 async def test_refusals_are_counted_by_slot_and_minute(dark: Darkroom) -> None:
     """ING-076: counting the load is one thing, what is answered another."""
-    for reason in ("limit", "limit", "deadline"):
-        await ingest.refused(dark.db, SLOT, reason)
-    await ingest.refused(dark.db, "slot-099", "limit")
+    minute = datetime(2026, 11, 22, 18, tzinfo=UTC)
+    for slot, reason, count in (
+        (SLOT, "limit", 1),
+        (SLOT, "limit", 1),
+        (SLOT, "deadline", 1),
+        ("slot-099", "limit", 1),
+    ):
+        what = ingest.Refused(slot=slot, reason=reason, minute=minute)
+        await ingest.refused(dark.db, {what: count})
     rows = await dark.db.fetch(
         "select slot_id, reason, sum(refused) from makeready.ingest_refusals group by 1, 2"
     )

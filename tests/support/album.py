@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from makeready import ingest
 from makeready.media import StoredMedia, kept
 
 WINDOW = timedelta(seconds=48)
@@ -97,6 +98,11 @@ class Album:
                 "occurred_at": at,
             },
         )
+
+    async def refused(self, slot: str = "slot-001", reason: str = "limit") -> None:
+        """One that was not let in."""
+        what = ingest.Refused(slot=slot, reason=reason, minute=await self.now())
+        await ingest.refused(self.db, {what: 1})
 
     async def media(
         self,
