@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,17 +29,24 @@ import structlog
 from makeready.config import Secret, Settings
 from makeready.embedded.objectstore import EmbeddedObjectStore
 from tests.support.clock import Clock
-from tests.support.cluster import KIND, TEMPLATE, Cluster, running_cluster
+from tests.support.cluster import KIND, Cluster, running_cluster
 from tests.support.core import Core
-from tests.support.database import Connect
+from tests.support.database import Connect, cloned
 from tests.support.objectstore import S3, running_store
+from tests.support.order import spread
 
 LISTEN = os.environ.get("MAKEREADY_TEST_LISTEN", "1") != "0"
+END_OF_ONE = "-----END CERTIFICATE-----\n"
 _NUMBERS = itertools.count(1)
 
 
 def pytest_report_header() -> str:
     return f"makeready: PostgreSQL {KIND}, LISTEN {'on' if LISTEN else 'off'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = spread(items)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +57,18 @@ def _logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:], root.level = handlers, level
     structlog.configure(**config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For clients of plain S3: each would read all of the machine's, which takes 50 ms."""
+    whole = files("botocore").joinpath("cacert.pem").read_text("utf-8")
+    bundle = tmp_path_factory.mktemp("certificates") / "one.pem"
+    bundle.write_text(whole[: whole.index(END_OF_ONE) + len(END_OF_ONE)], "utf-8")
+    bundle.parent.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_CA_BUNDLE", str(bundle))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +86,8 @@ async def admin(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def dsn(cluster: Cluster, admin: asyncpg.Connection) -> AsyncIterator[str]:
-    name = f"test_{next(_NUMBERS)}"
-    await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
-    yield cluster.dsn(name)
-    await admin.execute(f"drop database {name} with (force)")
+    async with cloned(cluster, admin) as made:
+        yield made
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from makeready.cards.press import Press
 from makeready.cards.verify import Verifier
 from tests.support.card_checks import FACTS
 from tests.support.card_templates import heavy, light, rows, turned
+
+pytestmark = pytest.mark.slow
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "table-card.json"
 VALUES = ["{table.url}", "HTTPS://A.RU/{table.uuid|b32}", "https://a.ru/{table.uuid|b58}?t=1"]

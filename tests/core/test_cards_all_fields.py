@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -16,13 +17,11 @@ from tests.support.card_fonts import opentype, truetype
 from tests.support.card_templates import light, rows, turned
 
 LETTERS = "Стол №0123456789ЗалЛетнявранд\u00a0"
-FONTS = [truetype(LETTERS), opentype("".join(sorted(set(LETTERS))))]
 PICTURES = [
     saved(Image.new("RGB", (100, 80), (180, 20, 30)), "PNG"),
     saved(Image.new("RGBA", (60, 120), (10, 90, 200, 128)), "PNG"),
     saved(Image.new("CMYK", (50, 50), (20, 200, 0, 10)), "JPEG"),
 ]
-ASSETS = {asset(each): each for each in FONTS + PICTURES}
 INKS: list[Any] = [
     "black",
     {"cmyk": [1, 0.8, 0, 0.5]},
@@ -30,6 +29,11 @@ INKS: list[Any] = [
     {"rgb": "#402010"},
     {"spot": {"name": "PANTONE 281 C", "cmyk": [1, 0.8, 0, 0.4], "tint": 1}},
 ]
+
+
+@functools.cache
+def fonts() -> tuple[bytes, ...]:
+    return truetype(LETTERS), opentype("".join(sorted(set(LETTERS))))
 
 
 def code(chance: random.Random) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def code(chance: random.Random) -> dict[str, Any]:
 
 
 def words(chance: random.Random, number: int) -> dict[str, Any]:
-    own = chance.choice([None, *FONTS])
+    own = chance.choice([None, *fonts()])
     plain = {"font": "noto-sans", "case": chance.choice(["upper", "lower"])}
     return {
         "id": f"text{number}",
@@ -99,10 +103,11 @@ def test_what_the_checks_let_through_is_found_on_the_card(seed: int) -> None:
         "asset": asset(chance.choice(PICTURES)),
         "fit": chance.choice(["contain", "cover", "stretch"]),
     }
+    assets = {asset(each): each for each in (*fonts(), *PICTURES)}
     fields = [code(chance), words(chance, 0), words(chance, 1), picture]
     pdf = (light, turned)[seed % 2]()
     press = Press.open(
-        Order(pdf=pdf, settings={"schema": 1, "fields": fields}, rows=rows(3), assets=ASSETS)
+        Order(pdf=pdf, settings={"schema": 1, "fields": fields}, rows=rows(3), assets=assets)
     )
     verifier = Verifier(press)
 

@@ -19,6 +19,8 @@ from makeready.embedded.processes import free_ports, is_alive
 from tests.support.objectstore import S3
 from tests.support.waiting import until, until_sync
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -25,6 +25,7 @@ from tests.support.waiting import until_sync
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
     pytest.mark.timeout(150),
 ]

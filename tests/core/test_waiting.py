@@ -22,6 +22,8 @@ from tests.support.core import Core
 from tests.support.proxy import proxied
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 
 @asynccontextmanager
 async def waiting_room(settings: Settings) -> AsyncIterator[Waiting]:

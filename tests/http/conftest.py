@@ -1,5 +1,6 @@
 """Fixtures of the HTTP tests: the service over a real socket, two users, a worker without browser.
 
+dsn             as everywhere, but this release has already entered its document types
 service         the running service, of the test's own database and bucket
 anna            a user; owns what the test makes
 boris           another user
@@ -19,14 +20,33 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
+from makeready import render
 from makeready.config import Settings
 from makeready.storage import Storage, open_storage
+from tests.support.cluster import Cluster
+from tests.support.database import cloned, template
 from tests.support.generating import Cardroom
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
 from tests.support.service import Member, Person, Service, member, person, serving
 
 MakeMember = Callable[..., Awaitable[Member]]
+
+
+@pytest.fixture(scope="session")
+async def http_template(cluster: Cluster, admin: asyncpg.Connection) -> str:
+    async def fill(connection: asyncpg.Connection) -> None:
+        await render.sync_types(connection, render.shipped_types())
+
+    return await template(cluster, admin, "http", fill)
+
+
+@pytest.fixture
+async def dsn(
+    cluster: Cluster, admin: asyncpg.Connection, http_template: str
+) -> AsyncIterator[str]:
+    async with cloned(cluster, admin, http_template) as made:
+        yield made
 
 
 @pytest.fixture

@@ -281,6 +281,7 @@ async def test_roles_decide_who_may_rnd_045(
         assert (refused.status_code, error_code(refused)) == (403, "forbidden")
 
 
+@pytest.mark.notified
 async def test_a_trial_waits_and_tells_how_it_ended_rnd_045(
     administrator: Member, press: Press
 ) -> None:

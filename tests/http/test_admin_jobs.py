@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from uuid import uuid4
 
@@ -31,17 +32,17 @@ async def _failed(anna: Person, press: Press, *docs: str) -> tuple[str, list[str
     return pack, [str(each.job.id) for each in claimed]
 
 
-@pytest.mark.parametrize("operation", STAFF_ROUTES, ids=lambda operation: operation.name)
 async def test_staff_routes_are_for_staff_with_the_permission(
-    service: Service, anna: Person, operation: object
+    service: Service, anna: Person
 ) -> None:
-    assert hasattr(operation, "method")
-    path = operation.path  # type: ignore[attr-defined]
-    for name in ("job_id", "pack_id", "file_id", "alert_id", "user_id", "staff_id", "doc_id"):
-        path = path.replace(f"{{{name}}}", MISSING)
-    for client in (service.client, anna.client):
-        answer = await client.request(operation.method, path)
-        assert error_code(answer) == "unauthorized", f"{operation.method} {path}"
+    assert len(STAFF_ROUTES) > 50
+    told = {}
+    for operation in STAFF_ROUTES:
+        path = re.sub(r"\{\w+_id\}", MISSING, operation.path)
+        for client in (service.client, anna.client):
+            answer = await client.request(operation.method, path)
+            told[client, operation.name] = error_code(answer)
+    assert {name: code for name, code in told.items() if code != "unauthorized"} == {}
 
 
 async def test_list_is_filtered_and_paged_rnd_045(
@@ -130,6 +131,7 @@ async def test_a_failed_job_is_requeued_by_a_new_one_and_audited(
     assert line["client_address"] == "127.0.0.1"
 
 
+@pytest.mark.notified
 async def test_prefer_wait_answers_when_what_staff_asked_for_has_ended(
     anna: Person, press: Press, administrator: Member, db: asyncpg.Connection
 ) -> None:
@@ -154,6 +156,7 @@ async def test_prefer_wait_answers_when_what_staff_asked_for_has_ended(
     assert [each["status"] for each in answer.json()["documents"]] == ["ready"]
 
 
+@pytest.mark.notified
 async def test_prefer_wait_tells_staff_why_a_render_of_nobody_failed(
     press: Press, administrator: Member, db: asyncpg.Connection
 ) -> None:

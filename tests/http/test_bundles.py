@@ -21,6 +21,8 @@ from tests.support.rendering import Press
 from tests.support.service import Person, error_code, fetch
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 WAIT = {"Prefer": "wait=30"}
 
 

@@ -16,6 +16,9 @@ from makeready.config import Settings
 from makeready.documents import shipped
 from makeready.validation import find_problems
 from tests.http.conftest import MakeMember
+from tests.support.cluster import Cluster
+from tests.support.database import cloned
+from tests.support.objectstore import S3
 from tests.support.service import Member, Person, error_code, person, serving
 
 
@@ -46,6 +49,19 @@ async def test_users_learn_what_there_is_and_what_data_it_takes(anna: Person) ->
         assert find_problems(shown["schema"], shown["sample"]) == []
     made = await anna.post("/packs", json={"documents": {name: shown["sample"]}})
     assert made.status_code == 201
+
+
+async def test_a_service_that_starts_enters_the_documents_it_ships(
+    s3: S3, settings: Settings, cluster: Cluster, admin: asyncpg.Connection
+) -> None:
+    assert s3.bucket == settings.s3_bucket
+    async with cloned(cluster, admin) as dsn:
+        db = await asyncpg.connect(dsn)
+        assert not await db.fetchval("select exists (select from makeready.document_types)")
+        fresh = replace(settings, database_url=dsn)
+        async with serving(fresh) as service, person(service, db, "Анна") as user:
+            assert (await listed(user)).keys() == shipped.registry().keys()
+        await db.close()
 
 
 @pytest.mark.parametrize("path", ["/documents/nothing", "/documents/html", "/documents/A"])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from makeready.config import Settings
@@ -22,6 +23,8 @@ from tests.support.in_process import working
 from tests.support.paper import PaperEngine
 from tests.support.service import Person
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.notified
 
 Line = Mapping[str, Any]
 

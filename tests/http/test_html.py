@@ -61,6 +61,7 @@ async def keys(storage: Storage) -> list[str]:
     return [facts.key async for facts in storage.listing()]
 
 
+@pytest.mark.notified
 async def test_who_waits_gets_the_pdf_itself_rnd_021(
     anna: Person, boris: Person, settings: Settings
 ) -> None:
@@ -83,6 +84,7 @@ async def test_who_waits_gets_the_pdf_itself_rnd_021(
             assert (await boris.get(path)).status_code == 404
 
 
+@pytest.mark.notified
 async def test_relative_addresses_find_their_assets_rnd_019(
     anna: Person, settings: Settings
 ) -> None:
@@ -117,6 +119,7 @@ async def test_relative_addresses_find_their_assets_rnd_019(
             assert len(pdf[0].get_drawings()) == 2
 
 
+@pytest.mark.notified
 async def test_what_is_missing_is_a_warning_unless_it_is_to_be_strict(
     anna: Person, settings: Settings
 ) -> None:
@@ -143,6 +146,7 @@ async def test_what_is_missing_is_a_warning_unless_it_is_to_be_strict(
         assert (await anna.get(f"/render/jobs/{job}")).json()["status"] == "failed"
 
 
+@pytest.mark.notified
 async def test_a_page_of_pictures_alone_is_printed_too(anna: Person, settings: Settings) -> None:
     async with printing(settings):
         answer = await anna.post(
@@ -153,6 +157,7 @@ async def test_a_page_of_pictures_alone_is_printed_too(anna: Person, settings: S
         assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.notified
 async def test_options_are_carried_out_after_printing_or_the_document_fails_for_good(
     anna: Person, settings: Settings
 ) -> None:
@@ -175,6 +180,7 @@ async def test_options_are_carried_out_after_printing_or_the_document_fails_for_
         assert "no PDF/A-2b: a page of" in answer.json()["error"]["message"]
 
 
+@pytest.mark.notified
 async def test_html_is_printed_again_from_its_kept_sources(
     anna: Person, settings: Settings
 ) -> None:

@@ -158,6 +158,7 @@ async def test_a_second_head_that_does_not_end_is_closed_in_time(
         assert await line.is_closed()
 
 
+@pytest.mark.notified
 @pytest.mark.usefixtures("hasty")
 async def test_the_next_head_may_wait_while_a_request_is_served(
     service: Service, anna: Person

@@ -42,6 +42,7 @@ async def text_of_job(person: Person, storage: Storage, db: asyncpg.Connection, 
     return text_of(await storage.get(key))
 
 
+@pytest.mark.notified
 async def test_sections_and_markdown_are_printed_as_text_rnd_020_rnd_023(
     anna: Person, settings: Settings, storage: Storage, db: asyncpg.Connection
 ) -> None:

@@ -295,6 +295,7 @@ async def test_psm_016_tables_settings_and_pdf_are_frozen(
     assert (await shown(operator, before["id"]))["status"] == "done"
 
 
+@pytest.mark.notified
 async def test_who_waits_is_answered_when_the_generation_has_ended(
     operator: Member, cardroom: Cardroom
 ) -> None:

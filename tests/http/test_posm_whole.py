@@ -40,6 +40,7 @@ async def seated(operator: Member) -> tuple[str, list[dict[str, Any]]]:
     return where, (await operator.get(f"/restaurants/{where}/tables")).json()["tables"]
 
 
+@pytest.mark.notified
 async def test_psm_036_what_was_previewed_is_what_is_made(
     operator: Member, viewer: Member, workshop: Workshop
 ) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from makeready.storage import Storage
 from tests.support.rendering import Press
 from tests.support.service import Person, error_code
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.notified
 
 
 async def test_prefer_wait_answers_when_the_document_is_ready(

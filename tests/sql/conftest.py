@@ -10,7 +10,6 @@ dsn       as everywhere, but cloned from a template that has those queues
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,9 +17,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.support.cluster import TEMPLATE, Cluster
+from tests.support.cluster import Cluster
 from tests.support.core import QUEUES_SQL, Core
-from tests.support.database import Connect
+from tests.support.database import Connect, cloned, template
 from tests.support.generating import Cardroom
 from tests.support.rendering import Press
 
@@ -29,31 +28,24 @@ Heard = Callable[[], Awaitable[list[str]]]
 
 MUTANT = os.environ.get("MAKEREADY_TEST_MUTANT", "")
 """A file with a damaged function that every database of the run gets: see tests/mutation."""
-CORE_TEMPLATE = f"{TEMPLATE}_core"
-_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 async def core_template(cluster: Cluster, admin: asyncpg.Connection) -> str:
-    await admin.execute(f"create database {CORE_TEMPLATE} template {TEMPLATE}")
-    connection = await asyncpg.connect(cluster.dsn(CORE_TEMPLATE))
-    try:
+    async def fill(connection: asyncpg.Connection) -> None:
         await connection.execute(QUEUES_SQL.read_text("utf-8"))
         if MUTANT:
             await connection.execute(Path(MUTANT).read_text("utf-8"))
-    finally:
-        await connection.close()
-    return CORE_TEMPLATE
+
+    return await template(cluster, admin, "core", fill)
 
 
 @pytest.fixture
 async def dsn(
     cluster: Cluster, admin: asyncpg.Connection, core_template: str
 ) -> AsyncIterator[str]:
-    name = f"sql_{next(_NUMBERS)}"
-    await admin.execute(f"create database {name} template {core_template} strategy file_copy")
-    yield cluster.dsn(name)
-    await admin.execute(f"drop database {name} with (force)")
+    async with cloned(cluster, admin, core_template) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.mutation.__main__ import judge
 from tests.mutation.guard import definition, guards
 from tests.sql.conftest import MUTANT
 
+pytestmark = pytest.mark.once
 ALL = {f"{guard.function}: {guard.what}": guard for guard in guards()}
 SAMPLE = (
     "claim: the gate is locked before running jobs are counted",

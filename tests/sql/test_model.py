@@ -285,6 +285,7 @@ def apart() -> Iterator[Run]:
     loop.close()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if EXAMPLES else 60)
 def test_the_core_agrees_with_the_model(dsn: str, apart: Run) -> None:

@@ -228,6 +228,7 @@ def apart() -> Iterator[Run]:
     loop.close()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if EXAMPLES else 90)
 def test_generations_agree_with_the_model(dsn: str, apart: Run) -> None:

@@ -56,6 +56,7 @@ select makeready.chore_run(chore) from makeready.chores where random() < 0.3
 CALLS = [line for line in ANYTHING.splitlines() if line]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 async def test_a_storm_of_everything_never_deadlocks(core: Core, session: Session) -> None:
     """A4: lock order. Every refusal of the core is allowed, 40P01 and broken rules are not."""

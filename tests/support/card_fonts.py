@@ -17,10 +17,7 @@ LETTERS = "Стол №0123456789ЙёЗал" + "Table gjp-"
 @functools.cache
 def truetype(chars: str = LETTERS, *, fs_type: int = 0, name: str = "Probe-Regular") -> bytes:
     """A TrueType file."""
-    font = TTFont(io.BytesIO(pymupdf_fonts.myfont("notos")), recalcTimestamp=False)
-    cutter = Subsetter(Options(recalc_timestamp=False))
-    cutter.populate(text=chars)
-    cutter.subset(font)
+    font = TTFont(io.BytesIO(_cut(chars)), recalcTimestamp=False)
     font["OS/2"].fsType = fs_type
     font["name"].setName(name, 6, 3, 1, 0x409)
     return _saved(font)
@@ -51,6 +48,16 @@ def opentype(chars: str = LETTERS, *, twins: str = "") -> bytes:
     builder.setupNameTable({"familyName": "Probe", "styleName": "Bold", "psName": "Probe-Bold"})
     builder.setupPost()
     return _saved(builder.font)
+
+
+@functools.cache
+def _cut(chars: str) -> bytes:
+    """It takes a second: once for all that differ in a few words."""
+    font = TTFont(io.BytesIO(pymupdf_fonts.myfont("notos")), recalcTimestamp=False)
+    cutter = Subsetter(Options(recalc_timestamp=False))
+    cutter.populate(text=chars)
+    cutter.subset(font)
+    return _saved(font)
 
 
 def _saved(font: TTFont) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -14,41 +13,35 @@ from makeready.schema import migrate
 from tests.support.clock import Clock
 from tests.support.cluster import TEMPLATE, Cluster
 from tests.support.core import QUEUES_SQL
+from tests.support.database import cloned, template
 from tests.support.drill import SQL
 from tests.support.objectstore import S3
 from tests.support.posting import Post, posting
 from tests.support.receiver import Receiver, receiving
 from tests.support.room import Room, furnished
 
-WORK_TEMPLATE = f"{TEMPLATE}_work"
-_NUMBERS = itertools.count(1)
+TICKED = "update makeready.reaper set ran_at = now(), trusts_after = now()"
+"""Else a clone looks as if nobody had ticked since the template was made: an outage."""
 
 
 @pytest.fixture(scope="session")
 async def work_template(cluster: Cluster, admin: asyncpg.Connection) -> str:
-    await admin.execute(f"create database {WORK_TEMPLATE} template {TEMPLATE}")
-    dsn = cluster.dsn(WORK_TEMPLATE)
-    await migrate(dsn, extra=[SQL])
-    connection = await asyncpg.connect(dsn)
-    try:
+    async def fill(connection: asyncpg.Connection) -> None:
+        await migrate(cluster.dsn(f"{TEMPLATE}_work"), extra=[SQL])
         await connection.execute(QUEUES_SQL.read_text("utf-8"))
-    finally:
-        await connection.close()
-    return WORK_TEMPLATE
+
+    return await template(cluster, admin, "work", fill)
 
 
 @pytest.fixture
 async def dsn(
     cluster: Cluster, admin: asyncpg.Connection, work_template: str
 ) -> AsyncIterator[str]:
-    name = f"work_{next(_NUMBERS)}"
-    await admin.execute(f"create database {name} template {work_template} strategy file_copy")
-    connection = await asyncpg.connect(cluster.dsn(name))
-    # A clone looks as if nobody had ticked since the template was made: an outage, to the reaper.
-    await connection.execute("update makeready.reaper set ran_at = now(), trusts_after = now()")
-    await connection.close()
-    yield cluster.dsn(name)
-    await admin.execute(f"drop database {name} with (force)")
+    async with cloned(cluster, admin, work_template) as made:
+        connection = await asyncpg.connect(made)
+        await connection.execute(TICKED)
+        await connection.close()
+        yield made
 
 
 @pytest.fixture

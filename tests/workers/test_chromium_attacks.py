@@ -26,6 +26,8 @@ from makeready_workers.chromium.jail import Jail, ladder
 from tests.support.chromium import BOTH, LOOSE, SCRIPTS, SETTINGS, running_engine, show
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SECRET = "не для печати 7391"
 LATE_S = 0.4  # how long a connection may take to show
 

@@ -9,6 +9,7 @@ import dataclasses
 import time
 
 import asyncpg
+import pytest
 from structlog.testing import capture_logs
 
 from makeready.config import Secret, Settings
@@ -75,6 +76,7 @@ async def test_without_an_address_an_alert_is_recorded_and_that_is_all_rnd_044(
     assert (await alerts(db))[0]["sent_at"] is None
 
 
+@pytest.mark.notified
 async def test_a_failed_render_is_told_to_operators_and_to_its_user(
     db: asyncpg.Connection, settings: Settings, receiver: Receiver
 ) -> None:

@@ -147,6 +147,7 @@ async def test_a_machine_without_chromium_says_what_to_install(tmp_path: Path) -
             pass
 
 
+@pytest.mark.notified
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_a_choice_is_in_force_at_the_next_job_of_a_running_worker(

@@ -18,6 +18,8 @@ from tests.support.core import Core, plain, seconds
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 
 async def test_a_job_runs_and_its_result_is_kept(
     settings: Settings, core: Core, db: asyncpg.Connection

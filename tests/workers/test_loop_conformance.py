@@ -28,6 +28,8 @@ from tests.support.database import Connect
 from tests.support.in_process import Scripted, Shop, working
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 NOTE_ENDS = """
 create table public.ends (job uuid not null, state text not null);
 create function public.note_end() returns trigger language plpgsql as

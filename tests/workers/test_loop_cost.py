@@ -17,7 +17,7 @@ from tests.support.core import Core
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import POLL_S, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.notified, pytest.mark.slow]
 
 
 async def test_an_idle_process_asks_no_more_than_three_times_a_second(

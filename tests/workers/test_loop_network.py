@@ -18,7 +18,7 @@ from tests.support.in_process import Scripted, working
 from tests.support.proxy import proxied
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.notified, pytest.mark.slow, pytest.mark.timeout(60)]
 
 CLAIM_WAITS = """
 select count(*) from pg_stat_activity

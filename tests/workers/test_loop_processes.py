@@ -39,6 +39,7 @@ async def _until_state(core: Core, job: UUID, state: str) -> None:
     await until(reached, timeout_s=25, what=f"state {state}")
 
 
+@pytest.mark.notified
 async def test_the_jobs_of_a_killed_process_run_elsewhere_within_seconds(
     dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, settings: Settings
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_job_that_outlasts_the_grace_is_given_back_uncounted(
     assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
 
 
+@pytest.mark.notified
 async def test_a_second_signal_exits_at_once(
     dsn: str, core: Core, db: asyncpg.Connection, tmp_path: Path, settings: Settings
 ) -> None:

@@ -16,6 +16,8 @@ from tests.support.core import Core, plain
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 
 @pytest.mark.parametrize(
     ("failure", "code"),

@@ -22,6 +22,8 @@ from tests.support.database import Connect
 from tests.support.in_process import Scripted, working
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 
 async def _sleeps(_: Job, __: HeldLease) -> Done:
     await asyncio.sleep(60)

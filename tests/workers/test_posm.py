@@ -98,6 +98,7 @@ async def test_templates_of_several_pages_and_megabytes_are_stamped_too(shop: Wo
     assert min(first.byte_count, second.byte_count) > len(heavy())
 
 
+@pytest.mark.notified
 async def test_a_press_is_answered_at_once_and_made_in_the_background_psm_010_psm_017(
     shop: Workshop, settings: Settings
 ) -> None:
@@ -234,6 +235,7 @@ async def test_progress_renews_the_attempt(shop: Workshop) -> None:
     assert '"done": 6' in progress
 
 
+@pytest.mark.notified
 async def test_cancelling_ends_the_stamping_and_nothing_more_is_stored(
     shop: Workshop, settings: Settings, stamped: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def served_by(shop: Workshop, storage: Any) -> Any:
     return storage
 
 
+@pytest.mark.notified
 async def test_a_card_that_cannot_be_is_an_error_that_names_its_table_psm_023(
     shop: Workshop, settings: Settings
 ) -> None:

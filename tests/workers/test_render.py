@@ -187,6 +187,7 @@ async def test_whatever_goes_wrong_in_the_warm_up_ends_no_worker(room: Room) -> 
     ]
 
 
+@pytest.mark.notified
 @pytest.mark.slow
 @pytest.mark.timeout(90)
 async def test_a_pack_is_rendered_by_a_browser_and_published_rnd_019_rnd_024(

@@ -28,6 +28,8 @@ from tests.support.designs import templated
 from tests.support.in_process import working
 from tests.support.service import Member, Person, member, person, serving
 
+pytestmark = pytest.mark.notified
+
 PAGE = Path(__file__).parents[2] / "docs" / "document-types.md"
 CONFIG = "/admin/config/parcel_label"
 WAIT = {"Prefer": "wait=30"}
