@@ -60,8 +60,9 @@ async def test_the_deadline_is_written_once(dark: Darkroom, clock: Clock) -> Non
     assert claimed.limit_s <= 48
     assert (await dark.photo(admitted.job_id))["expires_at"] == photo["expires_at"]
     await clock.advance(48)
-    with pytest.raises(LeaseLost):
-        await dark.finish(claimed)
+    for late in (dark.begin, dark.finish):
+        with pytest.raises(LeaseLost):
+            await late(claimed)
 
 
 async def test_an_unknown_or_disabled_slot_is_not_found(dark: Darkroom) -> None:
@@ -70,10 +71,23 @@ async def test_an_unknown_or_disabled_slot_is_not_found(dark: Darkroom) -> None:
     assert [row[0] for row in slots] == [f"slot-{number:03}" for number in range(1, 16)]
     await dark.slot("slot-002", is_enabled=False)
     for slot in ("slot-016", "slot-000", "slot-002", "'; --"):
-        for call in (ingest.door(dark.db, slot, "::1"), dark.admit(slot)):
-            with pytest.raises(NotFound) as refusal:
-                await call
-            assert refusal.value.details == {"code": "slot_not_found", "slot_id": slot}
+        with pytest.raises(NotFound) as refusal:
+            await ingest.door(dark.db, slot, "::1")
+        assert refusal.value.details == {"code": "slot_not_found", "slot_id": slot}
+        with pytest.raises(NotFound):
+            await dark.admit(slot)
+
+
+async def test_a_provider_that_was_disabled_is_not_asked(dark: Darkroom) -> None:
+    """Nor is one whose keys another lease would get."""
+    fallbacks = '[{"provider_id": "openai", "operation_id": "edit"}]'
+    await dark.slot(provider_id="gemini", operation_id="edit", fallbacks=fallbacks)
+    await dark.admit()
+    claimed = await dark.one()
+    await dark.db.execute("update makeready.providers set is_enabled = false where id = 'gemini'")
+    assert [step.provider for step in (await dark.begin(claimed)).chain] == ["openai"]
+    with pytest.raises(LeaseLost):
+        await ingest.begin(dark.db, claimed.job.id, uuid4())
 
 
 async def test_a_stranger_lets_nothing_in(dark: Darkroom) -> None:
