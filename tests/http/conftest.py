@@ -10,12 +10,14 @@ operator        one with the role operator
 viewer          one with the role viewer
 press           a worker's view of the database: claims and publishes
 cardroom        the same of table cards, whose links then lead somewhere
+intake          the receiver of photos alone; proves that every request leaves nothing behind
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -26,9 +28,11 @@ from makeready.storage import Storage, open_storage
 from tests.support.cluster import Cluster
 from tests.support.database import cloned, template
 from tests.support.generating import Cardroom
+from tests.support.intake import Intake, taking_in
 from tests.support.objectstore import S3
 from tests.support.rendering import Press
 from tests.support.service import Member, Person, Service, member, person, serving
+from tests.support.waiting import until
 
 MakeMember = Callable[..., Awaitable[Member]]
 
@@ -111,3 +115,11 @@ async def storage(settings: Settings, s3: S3) -> AsyncIterator[Storage]:
     async with open_storage(settings) as opened:
         yield opened
         await opened.delete([facts.key async for facts in opened.listing()])
+
+
+@pytest.fixture
+async def intake(tmp_path: Path) -> AsyncIterator[Intake]:
+    async with taking_in(tmp_path / "media") as running:
+        yield running
+        assert running.left() == []
+        await until(lambda: running.open_files() == 0, what="the end of all uploads")

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as fresh
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from makeready_http.middleware import RequestScope
 from makeready_http.photo_upload import received_photo
 from makeready_http.problems import Problem
 from makeready_http.protocol import BoundedProtocol
-from tests.support.pictures import BOUNDARY
+from tests.support.pictures import BOUNDARY, field
 from tests.support.waiting import until
 
 PASSWORD = "correct horse"
 PATH = "/ingest/slot-001"
+RIGHT, WRONG = field("password", PASSWORD), field("password", "wrong")
 DOOR = Door(
     slot="slot-001",
     max_bytes=2 << 30,
@@ -50,9 +52,9 @@ class Intake:
     store: MediaStore
     port: int = 0
     door: Door = DOOR
-    tried: list[str] = field(default_factory=list)
+    tried: list[str] = fresh(default_factory=list)
     """Passwords."""
-    taken: list[bytes] = field(default_factory=list)
+    taken: list[bytes] = fresh(default_factory=list)
     """Photos that came whole."""
 
     def limit(self, **changes: Any) -> None:
