@@ -22,11 +22,13 @@ WINDOW = 1 << 16  # a text that is longer than two of these has one without a qu
 PIECE = 1 << 16  # a quarter of a millisecond to decode
 REST_MAX_BYTES = 1 << 20
 SAID_LENGTH = 300
+NESTED = 8  # how deep an image may lie in what a model has put out
 
 _TEXT = re.compile(rb"data:|[A-Za-z0-9+/_-]{64}")
 _DATA = re.compile(rb"data:[a-z]{1,20}/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://\S+", re.IGNORECASE)
+_REFERENCE = re.compile(r"[A-Za-z0-9_-][\x21-\x7e]{0,199}")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 
@@ -142,14 +144,15 @@ def image_of(content: bytes) -> Image:
 
 def first_link(value: Any) -> str | None:
     """The first link or data URI in what a model has put out: a text, a list, an object."""
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, list):
-        return first_link(value[0]) if value else None
-    if isinstance(value, Mapping):
-        names = (name for name in ("url", "image", "images", "output") if value.get(name))
-        return next((found for name in names if (found := first_link(value[name]))), None)
-    return None
+    for _ in range(NESTED):
+        if isinstance(value, Mapping):
+            names = ("url", "image", "images", "output")
+            value = next((value[name] for name in names if value.get(name)), None)
+        elif isinstance(value, list):
+            value = value[0] if value else None
+        else:
+            break
+    return value if value and isinstance(value, str) else None
 
 
 def broken(text: str, *, may_retry: bool = False) -> ProviderFailed:
@@ -203,7 +206,17 @@ def told(call: Call, said: Any) -> str:
         return ""
     text = said.replace(call.key.reveal(), "***") if call.key else said
     text = _LONG.sub("…", _LINK.sub("(link)", text[: 4 * SAID_LENGTH]))
+    # Neither PostgreSQL nor UTF-8 takes all that JSON can hold: NUL, halves of a surrogate pair.
+    text = "".join(each if each.isprintable() else " " for each in text)
     return " ".join(text.split())[:SAID_LENGTH]
+
+
+def reference_of(found: Any) -> str:
+    """What the other side calls an order; raises when that cannot be noted and asked for."""
+    text = str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+    if not _REFERENCE.fullmatch(text):
+        raise broken("it did not say what it calls the order")
+    return text
 
 
 def readable(answer: Answer) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from makeready_workers.providers.answers import (
     failure,
     first_link,
     readable,
+    reference_of,
     told,
 )
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
@@ -94,7 +95,8 @@ def _own(call: Call, link: Any) -> str:
 
 def _path(call: Call, cancel: str) -> str:
     """What a request is called: its address below that of the API."""
-    return cancel.removeprefix(f"{base_url(call, BASE_URL)}/").removesuffix("/cancel")[:200]
+    below = cancel.removeprefix(f"{base_url(call, BASE_URL)}/").removesuffix("/cancel")
+    return reference_of(below.partition("?")[0])
 
 
 async def _asked(call: Call, status_url: str) -> Answer | None:

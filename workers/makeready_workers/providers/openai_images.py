@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from makeready_workers.providers.answers import Document, failure, readable
+from makeready_workers.providers.answers import Document, failure, readable, told
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
 from makeready_workers.providers.bodies import Body, multipart_body
 from makeready_workers.providers.wire import Answer, authorization, base_url, exchange
@@ -40,8 +40,8 @@ class OpenAIImages:
             body=_body(task, model),
         )
         call.notes["http_status"] = answer.status
-        if reference := answer.headers.get("x-request-id"):
-            call.notes["request_id"] = reference[:100]
+        if name := told(call, answer.headers.get("x-request-id")):
+            call.notes["request_id"] = name
         if answer.status != 200:
             raise _failure(call, answer)
         document = Document(answer)

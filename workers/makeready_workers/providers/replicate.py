@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from makeready_workers.providers.answers import (
     Document,
-    broken,
     failure,
     first_link,
     readable,
+    reference_of,
     told,
 )
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
@@ -36,7 +36,6 @@ PHOTO_FIELD = "image"
 POLL_S = 1.0
 WAIT_MAX_S = 60
 CANCEL_MIN_S = 5  # it takes no earlier deadline
-_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _RESETS = re.compile(r"\bin ~?(\d{1,4}) ?s")
 _REFUSED = re.compile(r"nsfw|sensitive|flagged|safety|E005", re.IGNORECASE)
 
@@ -59,9 +58,7 @@ class Replicate:
         if answer.status not in (200, 201, 202):
             raise _failure(call, answer)
         first = Document(answer)
-        name = str(first.value.get("id", ""))
-        if not _ID.fullmatch(name):
-            raise broken("it did not say which prediction it is")
+        name = reference_of(first.value.get("id"))
         call.notes["provider_reference"] = name
         done = first if _has_ended(first) else None
         if done is None:
@@ -110,7 +107,7 @@ def _deadlines(call: Call) -> dict[str, str]:
 
 
 async def _asked(call: Call, name: str) -> Document | None:
-    answer = await _exchange(call, "GET", f"predictions/{name}")
+    answer = await _exchange(call, "GET", f"predictions/{quote(name, safe='')}")
     if answer.status != 200:
         raise _failure(call, answer)
     found = Document(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from makeready_workers.providers.answers import Document, broken, failure, first_link, told
+from makeready_workers.providers.answers import Document, failure, first_link, reference_of, told
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
 from makeready_workers.providers.bodies import form_body
 from makeready_workers.providers.fetching import fetched
@@ -24,13 +24,11 @@ class Turbotext:
         """See `Provider.process`."""
         method = task.operation
         created = await _said(call, method, await _fields(task, call))
-        queue = created.value.get("queueid")
-        if not isinstance(queue, int | str) or not str(queue).isalnum():
-            raise broken("it did not say in which queue the photo is")
-        call.notes["provider_reference"] = str(queue)[:100]
+        queue = reference_of(created.value.get("queueid"))
+        call.notes["provider_reference"] = queue
 
         async def ask() -> Document | None:
-            found = await _said(call, method, {"do": "get_result", "queueid": str(queue)})
+            found = await _said(call, method, {"do": "get_result", "queueid": queue})
             return None if found.value.get("action") == "reconnect" else found
 
         every_s = float(call.options.get("poll_interval_s", POLL_S))

@@ -15,10 +15,10 @@ from makeready.jobs import Json
 from makeready_workers.providers.answers import (
     Document,
     at,
-    broken,
     failure,
     image_of,
     readable,
+    reference_of,
     told,
 )
 from makeready_workers.providers.base import Call, Image, ProviderFailed, Task
@@ -59,11 +59,9 @@ class Webhook:
 
     async def _polled(self, call: Call, words: Mapping[str, str], first: Document) -> Image:
         poll = call.options["poll"]
-        reference = first.at(poll["reference"])
-        if not isinstance(reference, str | int) or not str(reference):
-            raise broken("it did not say what it calls the job")
-        call.notes["provider_reference"] = str(reference)[:200]
-        words = {**words, "reference": str(reference)}
+        reference = reference_of(first.at(poll["reference"]))
+        call.notes["provider_reference"] = reference
+        words = {**words, "reference": reference}
         headers = _headers(call.options, words)
 
         async def ask() -> Answer | None:
