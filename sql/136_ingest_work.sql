@@ -65,9 +65,10 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object(
            'provider', p.id, 'kind', p.kind, 'options', p.options, 'max_parallel', p.max_parallel,
            'operation', s.step ->> 'operation_id', 'settings', coalesce(s.step -> 'settings', '{}'),
-           'keys', (select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'nonce', encode(k.nonce, 'hex'), 'sealed', encode(k.sealed, 'hex'))
+           'keys', (select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'nonce', encode(k.nonce, 'hex'), 'sealed', encode(k.sealed, 'hex'),
+                                                                 'rests_s', greatest(0, extract(epoch from k.rests_until - v_now)))
                                               order by k.rests_until nulls first, k.created_at, k.id), '[]')
-                      from makeready.provider_keys k where k.provider_id = p.id and (k.rests_until is null or k.rests_until <= v_now)))
+                      from makeready.provider_keys k where k.provider_id = p.id and (k.rests_until is null or k.rests_until < v_photo.expires_at)))
            order by s.place), '[]')
     into v_chain
     from jsonb_array_elements(v_photo.chain) with ordinality s (step, place)
@@ -81,7 +82,7 @@ begin
 end
 $$;
 comment on function makeready.ingest_begin(uuid, uuid) is
-  'What a claimed photo''s worker needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys}], payload, templates, seconds_left, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that do not rest. MR001: the lease is lost. Does not wait for the disk.';
+  'What a claimed photo''s worker needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys: [{id, nonce, sealed, rests_s}]}], payload, templates, seconds_left, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that may be used before the deadline, in rests_s seconds. MR001: the lease is lost. Does not wait for the disk.';
 
 create or replace function makeready.ingest_offer(job uuid, token uuid, stored jsonb)
   returns void

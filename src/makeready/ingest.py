@@ -63,7 +63,7 @@ class Step:
     options: Json
     """Of the provider: base_url, limits, prices, retry rules."""
     keys: tuple[SealedKey, ...]
-    """Those that may be used now, the one that has rested longest first."""
+    """Those that may be used before the deadline, the one that has rested longest first."""
     max_parallel: int | None = None
     """Photos that may be with it at a time."""
 
@@ -75,6 +75,8 @@ class SealedKey:
     id: UUID
     nonce: bytes
     sealed: bytes
+    rests_s: float = 0.0
+    """Seconds in which it is not to be used yet: it was asked too often a moment ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,7 @@ def _step(found: Mapping[str, Any]) -> Step:
                 id=UUID(key["id"]),
                 nonce=bytes.fromhex(key["nonce"]),
                 sealed=bytes.fromhex(key["sealed"]),
+                rests_s=key.get("rests_s", 0.0),
             )
             for key in found["keys"]
         ),

@@ -32,8 +32,13 @@ async def test_a_key_rests_and_others_are_taken(dark: Darkroom, clock: Clock) ->
     await clock.advance(6)  # the shorter rest does not end the longer one
     await dark.admit()
     (step,) = (await dark.begin(await dark.one())).chain
+    assert [key.id for key in step.keys] == [second.id, first.id]
+    assert 5 < step.keys[1].rests_s <= 14
+    await ingest.key_rests(dark.db, first.id, 60, "quota")  # longer than the booth waits
+    await dark.admit()
+    (step,) = (await dark.begin(await dark.one())).chain
     assert step.keys == (second,)
-    await clock.advance(15)
+    await clock.advance(61)
     await dark.admit()
     (step,) = (await dark.begin(await dark.one())).chain
     assert step.keys == (second, first)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ from makeready_workers.providers.base import (
     ProviderFailed,
     Task,
 )
+from makeready_workers.providers.keys import Keys, pause_after, rest_after
 from makeready_workers.providers.tally import Tally
 
 ATTEMPTS = 5
-PAUSE_S = 3.0
 LEAST_S = 1.0  # no try begins with less time before it, or with less than the share of its window
 LEAST_SHARE = 0.05
 OWN_SHARE = 2  # of a provider's time to 1 for each one behind it
@@ -50,8 +50,6 @@ LOCAL_S = 1.5  # what is kept for one that works here, at most a tenth of what i
 LOCAL_PART = 0.1
 POLL_S = 2.0  # polls end up to one interval before their time
 SLACK_S = 0.05
-QUOTA_RESTS_S = 60.0
-REFUSED_RESTS_S = 600.0
 CANCEL_S = 2.0
 
 _log = structlog.get_logger(__name__)
@@ -183,45 +181,53 @@ class _Asked:
         provider = self._around.providers.get(step.kind)
         if provider is None:
             raise ProviderFailed("rejected", f"there is no program for the kind {step.kind}")
-        keys = deque(step.keys)
-        if not keys and KINDS[step.kind].needs_key:
+        keys = Keys(step.keys)
+        if not step.keys and KINDS[step.kind].needs_key:
             raise ProviderFailed("quota", "it has no key that may be used now")
         task = await self._source.task(step)
-        tries = 0
+        most = int(step.options.get("max_attempts", ATTEMPTS)) + max(0, len(step.keys) - 1)
+        failed: ProviderFailed | None = None
+        pause_s = 0.0
         while True:
-            tries += 1
-            if until - _now() < self._least_s:
-                self.is_spent = True
-                raise ProviderFailed("upstream", "there was no time to ask it")
+            key, rests_s = keys.next()
+            await self._wait(max(pause_s, rests_s), until, failed)
             try:
-                return await self._try(provider, step, task, keys[0] if keys else None, until)
+                return await self._try(provider, step, task, key, until)
             except ProviderFailed as error:
-                had = len(keys)
-                pause_s = self._pause(error, step, keys, until)
-                if tries >= int(step.options.get("max_attempts", ATTEMPTS)) and len(keys) == had:
+                pause_s = self._pause(error, step, key, keys)
+                most -= 1
+                if most <= 0:
                     raise
-            await anyio.sleep(pause_s)
+                failed = error
+
+    async def _wait(self, pause_s: float, until: float, failed: ProviderFailed | None) -> None:
+        """Waits before a try; raises why there is none when its time would be too short."""
+        if _now() + pause_s + self._least_s <= until:
+            if pause_s:
+                await anyio.sleep(pause_s)
+            return
+        if failed is None and pause_s:
+            failed = ProviderFailed("quota", "its keys rest until it is too late")
+        if failed is None:
+            self.is_spent = True
+            failed = ProviderFailed("upstream", "there was no time to ask it")
+        raise failed
 
     def _pause(
-        self, error: ProviderFailed, step: Step, keys: deque[SealedKey], until: float
+        self, error: ProviderFailed, step: Step, key: SealedKey | None, keys: Keys
     ) -> float:
-        """Seconds until the next try; raises the error when there is to be none."""
-        if error.key_is_bad and keys:
-            self._around.in_background(
-                functools.partial(
-                    self._around.rest_key, keys[0].id, _rest(error, step), str(error)[:200]
-                ),
-                "key_rest",
-            )
-            if len(keys) > 1:
-                keys.popleft()
-                return 0.0
-        if not error.may_retry:
+        """Seconds that the provider is left alone; raises the error when nothing would help."""
+        if key is None or not error.key_is_bad:
+            if not error.may_retry:
+                raise error
+            return pause_after(error, step)
+        rests_s = rest_after(error, step)
+        rest = functools.partial(self._around.rest_key, key.id, rests_s, str(error)[:200])
+        self._around.in_background(rest, "key_rest")
+        keys.rest(key, rests_s if error.may_retry else math.inf)
+        if keys.next()[1] == math.inf:
             raise error
-        pause_s = _pause(error, step)
-        if _now() + pause_s + self._least_s > until:
-            raise error
-        return pause_s
+        return 0.0  # the key rests, the provider does not
 
     async def _try(
         self, provider: Provider, step: Step, task: Task, key: SealedKey | None, until: float
@@ -300,20 +306,6 @@ async def _verified(image: Image) -> Image:
     except PictureUnfit as error:
         raise ProviderFailed("invalid_response", f"what it sent: {error}") from error
     return Image(content=image.content, media_type=facts.media_type)
-
-
-def _pause(error: ProviderFailed, step: Step) -> float:
-    """Seconds that it asks for, else those of its options."""
-    if error.retry_after_s is not None:
-        return error.retry_after_s
-    return float(step.options.get("retry_pause_s", PAUSE_S))
-
-
-def _rest(error: ProviderFailed, step: Step) -> float:
-    """For how long nobody uses a key: a moment when it was only asked too often."""
-    if error.may_retry or error.retry_after_s is not None:
-        return _pause(error, step)
-    return QUOTA_RESTS_S if error.reason == "quota" else REFUSED_RESTS_S
 
 
 def _share(steps: Sequence[Step], until: float) -> float:
