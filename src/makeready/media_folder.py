@@ -13,10 +13,10 @@ import io
 import os
 import re
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import IO
@@ -29,6 +29,8 @@ ID_FILE = "store-id"
 SPOOL = ".spool"
 """Below it lies what has no name yet, or is being written; never listed."""
 LISTED_AT_ONCE = 500
+STRAY_S = 24 * 3600.0
+"""No upload takes as long."""
 _LASTING = ("templates/",)
 """What nobody can send again: it is on the disk before it counts as stored."""
 
@@ -228,9 +230,9 @@ async def open_folder(root: Path) -> FolderStore:
     return await to_thread.run_sync(_opened, root)
 
 
-async def made_folder(folder: Path) -> Path:
-    """The folder, made if it is not there."""
-    await to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True, mode=0o750))
+async def made_spool(folder: Path) -> Path:
+    """The folder for uploads, made if it is not there."""
+    await to_thread.run_sync(_make_spool, folder)
     return folder
 
 
@@ -290,13 +292,25 @@ def _sync_folder(folder: Path) -> None:
 
 def _opened(root: Path) -> FolderStore:
     root = root.absolute()
-    root.mkdir(parents=True, exist_ok=True, mode=0o750)
-    (root / SPOOL).mkdir(exist_ok=True, mode=0o750)
+    _make_spool(root / SPOOL)
     probe = root / SPOOL / f"{secrets.token_hex(8)}.part"
     with nameless(root / SPOOL) as file:
         _link(file, probe)  # whoever cannot write here shall hear of it now
     probe.unlink()
     return FolderStore(root, _identity(root))
+
+
+def _make_spool(folder: Path) -> None:
+    """Makes it, and deletes what processes have left there that were killed.
+
+    They can only where the file system knows no files without names.
+    """
+    for each in (folder.parent, folder):
+        each.mkdir(parents=True, exist_ok=True, mode=0o750)
+    for stray in folder.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - stray.stat().st_mtime > STRAY_S:
+                stray.unlink()
 
 
 def _identity(root: Path) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from makeready.config import Settings
 from makeready.media import MediaStore
 from makeready.media_bucket import BucketStore
-from makeready.media_folder import SPOOL, made_folder, open_folder
+from makeready.media_folder import SPOOL, made_spool, open_folder
 from makeready.storage import Storage
 
 
@@ -17,6 +17,6 @@ async def open_media(settings: Settings, storage: Storage) -> AsyncIterator[Medi
     """The store; raises OSError when the folder cannot be used. Nothing is sent to the bucket."""
     root = settings.media_root or settings.data_dir / "media"
     if settings.media_store == "bucket":
-        yield BucketStore(storage, await made_folder(root / SPOOL))
+        yield BucketStore(storage, await made_spool(root / SPOOL))
     else:
         yield await open_folder(root)

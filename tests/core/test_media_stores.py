@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -294,6 +295,18 @@ async def test_a_file_system_without_nameless_files_does_too(
     assert stored.path == again.path
     assert await folder.read(again) == b"other"
     assert left_in(tmp_path) == ["media/payloads/1/IMG.JPG"]
+
+
+async def test_what_a_killed_process_has_left_goes_after_a_day(
+    folder: FolderStore, tmp_path: Path
+) -> None:
+    spool = tmp_path / "media" / media_folder.SPOOL
+    for name, age_s in (("old.part", 25 * 3600), ("new.part", 3600), ("other", 25 * 3600)):
+        (spool / name).write_bytes(b"x")
+        os.utime(spool / name, (time.time() - age_s,) * 2)
+
+    assert (await open_folder(tmp_path / "media")).name == folder.name
+    assert sorted(each.name for each in spool.iterdir()) == ["new.part", "other"]
 
 
 async def test_folders_vanish_with_their_last_file(folder: FolderStore, tmp_path: Path) -> None:
