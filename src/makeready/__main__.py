@@ -31,9 +31,10 @@ COMMANDS = {
     "openapi": "print the description of the HTTP service for other programs",
     "staff": "look after the accounts of staff: add, password, role, disable, enable, list",
     "posm": "make table cards from files, without a server",
+    "photo": "post a photo to a slot as a booth does, and say where the time went",
     "rerun": "repeat a render or a generation here, and look at what comes of it",
     "token": "print a bearer token for the HTTP service",
-    "demo": "print packs and table cards on a system of its own, and check them",
+    "demo": "print packs, make table cards, process photos on a system of its own",
     "smoke": "go end to end through a service that runs, or a fresh one",
     "bench": "measure, beside other job systems",
 }

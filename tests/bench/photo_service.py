@@ -95,7 +95,12 @@ async def _set_up(settings: Settings, port: int, *, refuses_late: bool) -> None:
     """As the owner of the database: the benchmark is its own operator."""
     connection = await asyncpg.connect(settings.database_url)
     try:
-        options = {"url": f"http://127.0.0.1:{port}/photos", "body": "raw", "answer": "image"}
+        options = {
+            "url": f"http://127.0.0.1:{port}/photos",
+            "body": {"kind": "raw"},
+            "answer": {"kind": "image"},
+            "allows_private": True,
+        }
         await connection.execute(
             "update makeready.providers set options = options || $1::text::jsonb"
             " where id = 'webhook'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from makeready.config import variables
 
@@ -19,6 +20,21 @@ def option(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
     return parse
+
+
+def _service(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("must be http://host:port")
+    return text.rstrip("/")
+
+
+base_url = option(_service)
+"""The reader of the address of a service."""
 
 
 def behind_dashes(words: Sequence[str]) -> list[str]:

@@ -17,12 +17,11 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from makeready.commands import INTERRUPTED
 from makeready.commands.isolated import as_staff, as_user, on_own_system
 from makeready.commands.machine import running
-from makeready.commands.options import option
+from makeready.commands.options import base_url
 from makeready.commands.packs import made_table, print_packs
 from makeready.commands.photos import SLOT, make_photos, photos_table, set_up_frame
 from makeready.commands.service import Client, ServiceError, new_session, wait_ready
@@ -37,20 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "queue", choices=["render", "posm", "ingest"], help="which queue to go through"
     )
-    parser.add_argument("--base-url", type=option(_url), metavar="URL", help="a service that runs")
+    parser.add_argument("--base-url", type=base_url, metavar="URL", help="a service that runs")
     parser.add_argument("--token", help="bearer token for it (or the variable TOKEN)")
     parser.add_argument("--slot", default=SLOT, help="ingest: the slot to post to (%(default)s)")
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine:
-        raise ValueError("must be http://host:port")
-    return text.rstrip("/")
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
