@@ -15,7 +15,7 @@ from makeready.storage import Storage
 @asynccontextmanager
 async def open_media(settings: Settings, storage: Storage) -> AsyncIterator[MediaStore]:
     """The store; raises OSError when the folder cannot be used. Nothing is sent to the bucket."""
-    root = settings.media_root or settings.data_dir / "media"
+    root = settings.media_folder
     if settings.media_store == "bucket":
         yield BucketStore(storage, await made_spool(root / SPOOL))
     else:
