@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from PIL import Image as Pillow
 
-from makeready import picture_local, picture_work
+from makeready import ingest, picture_local, picture_work
 from makeready.config import Settings
 from makeready.media_bucket import BucketStore
 from makeready.sealing import Sealer, about_key
@@ -305,4 +305,24 @@ async def test_thumbnails_wait_for_no_more_than_a_few(
     monkeypatch.setattr("makeready_workers.photo_results.WAITING_MOST", 0)
     async with photo_lab(db, settings, tmp_path) as lab:
         row = await lab.processed(PHOTO)
+    assert lab.results() == [f"{row['id']}.jpg"]
+
+
+async def test_thumbnails_of_a_result_that_is_gone_go_too(
+    db: asyncpg.Connection,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    async def gone(*_: Any) -> bool:
+        asked.append(lab.results())
+        return False
+
+    monkeypatch.setattr(ingest, "pictured", gone)
+    async with photo_lab(db, settings, tmp_path) as lab:
+        row = await lab.processed(PHOTO)
+        await until(lambda: asked and len(lab.results()) == 1, what="thumbnails deleted")
+    assert len(asked[0]) == 3
     assert lab.results() == [f"{row['id']}.jpg"]

@@ -133,7 +133,8 @@ class Results:
             for name, content in (("before", first), ("after", second)):
                 path = f"results/{job}.{name}.jpg"
                 made.append(await self._media.write(path, content, JPEG))
-            await ingest.pictured(self._pool, job, *made)
+            if not await ingest.pictured(self._pool, job, *made):
+                self.forget(*(each.path for each in made))
         except PictureUnfit as error:
             _log.info("photo_thumbnails_failed", job_id=str(job), error=str(error))
         except BaseException:
