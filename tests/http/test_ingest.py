@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tests.support.booth import (
     is_job_id,
     line_to,
     opened,
+    payloads,
     photo,
     post,
     refuses,
@@ -52,12 +52,6 @@ async def service(
 def media(settings: Settings) -> Path:
     """Where photos lie."""
     return settings.media_folder
-
-
-def payloads(media: Path) -> list[Path]:
-    """Files of clients that are still there; folders may go while they are looked through."""
-    found = [Path(folder) / name for folder, _, names in os.walk(media) for name in names]
-    return [path for path in found if not {"results", "store-id"} & set(path.parts)]
 
 
 async def test_a_photo_comes_back_processed_ing_001_ing_041_ing_042(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from makeready.config import Settings
-from tests.support.booth import Answer, Studio, form, line_to, opened, photo, post, waits_for
+from tests.support.booth import (
+    Answer,
+    Studio,
+    form,
+    line_to,
+    opened,
+    payloads,
+    photo,
+    post,
+    waits_for,
+)
 from tests.support.proxy import proxied
 from tests.support.service import Service, serving
 from tests.support.waiting import until
@@ -27,11 +36,6 @@ def studio() -> Studio:
 @pytest.fixture(autouse=True)
 async def _open(db: asyncpg.Connection) -> None:
     await opened(db)
-
-
-def left(settings: Settings) -> list[Path]:
-    """Payloads that are still there."""
-    return list((settings.media_folder / "payloads").glob("*/*"))
 
 
 async def test_a_process_that_ends_lets_its_photos_end(settings: Settings, studio: Studio) -> None:
@@ -54,7 +58,7 @@ async def test_a_process_that_ends_lets_its_photos_end(settings: Settings, studi
 
     assert (answer.status, answer.code) == (503, "queue_unavailable")
     assert [(await task).status for task in asked] == [200] * 6
-    assert not left(settings)
+    assert not payloads(settings.media_folder)
 
 
 async def _refuses(service: Service) -> bool:
@@ -82,7 +86,7 @@ async def test_what_is_not_ready_when_the_grace_is_over_is_cancelled_ing_036(
     assert len(studio.stopped) == 4  # the calls of the provider were cancelled
     reasons = "select array_agg(distinct failure_reason) from makeready.photos"
     assert await db.fetchval(reasons) == ["cancelled"]
-    assert not left(settings)
+    assert not payloads(settings.media_folder)
 
 
 async def test_another_process_may_do_the_work_ing_037(settings: Settings, studio: Studio) -> None:
@@ -126,7 +130,7 @@ async def test_a_database_that_is_silent_at_the_deadline_is_503_in_time(
 
     assert (answer.status, answer.code) == (503, "queue_unavailable")
     assert answer.error["details"] == {"job_id": answer.headers["x-job-id"]}
-    assert not left(settings)  # whatever the database says
+    assert not payloads(settings.media_folder)  # whatever the database says
 
 
 async def test_connections_that_break_while_photos_wait_cost_none(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -306,6 +308,12 @@ def waits_for(event: asyncio.Event) -> Script:
         return photo(80)
 
     return script
+
+
+def payloads(media: Path) -> list[Path]:
+    """Files of booths that are still there; folders may go while they are looked through."""
+    found = [Path(folder) / name for folder, _, names in os.walk(media) for name in names]
+    return [path for path in found if not {"results", "store-id"} & set(path.parts)]
 
 
 def is_job_id(text: str) -> bool:
