@@ -13,7 +13,7 @@ from makeready.errors import Rejected
 PASSWORD = "correct horse"
 
 
-def test_a_hash_has_the_documented_parameters_and_a_salt_of_its_own() -> None:
+def test_ing_079_a_hash_has_the_documented_parameters_and_a_salt_of_its_own() -> None:
     first, second = passwords.hashed(PASSWORD), passwords.hashed(PASSWORD)
 
     assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

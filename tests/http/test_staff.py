@@ -1,4 +1,4 @@
-"""Staff: log-in by password, what each role may do, and when a token counts (ING-062 to 064)."""
+"""Staff: log-in by password, what each role may do, and when a token counts."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ async def olga(db: asyncpg.Connection) -> UUID:
 
 @pytest.mark.usefixtures("olga")
 async def test_the_right_password_gives_a_token(service: Service, db: asyncpg.Connection) -> None:
+    """ING-062, ING-079: the mechanism is that of settings; the password is kept as argon2id."""
     answer = await logged_in(service, " Olga ")
 
     assert answer.status_code == 200
@@ -89,6 +90,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(
 async def test_the_sixth_try_in_ten_minutes_is_429_even_with_the_right_password(
     service: Service,
 ) -> None:
+    """ING-063."""
     for _ in range(5):
         assert (await logged_in(service, "olga", "another password")).status_code == 401
 
@@ -281,7 +283,7 @@ async def test_a_role_that_was_changed_counts_at_the_next_call(
     assert "render:write" not in after
 
 
-async def test_a_role_without_the_permission_is_told_which_one(
+async def test_ing_064_a_role_without_the_permission_is_told_which_one(
     staff: MakeMember, administrator: Member
 ) -> None:
     operator = await staff("operator")
