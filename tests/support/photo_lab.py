@@ -22,7 +22,7 @@ from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready.media_folder import open_folder
 from makeready_workers import ingest as photos
-from makeready_workers.loop import Worker
+from makeready_workers.ingest import PhotoWorker
 from makeready_workers.providers import by_kind
 from makeready_workers.providers.base import Call, Image, Task
 from tests.support.photo_pictures import quarters, saved
@@ -79,7 +79,7 @@ class Lab:
     """Working photo workers and what a test does with them."""
 
     db: asyncpg.Connection
-    worker: Worker
+    worker: PhotoWorker
     media: MediaStore
     root: Path
     ended: list[UUID] = field(default_factory=list)

@@ -326,3 +326,27 @@ async def test_thumbnails_of_a_result_that_is_gone_go_too(
         await until(lambda: asked and len(lab.results()) == 1, what="thumbnails deleted")
     assert len(asked[0]) == 3
     assert lab.results() == [f"{row['id']}.jpg"]
+
+
+async def test_a_provider_in_ones_own_network_is_reached_if_its_options_say_so(
+    db: asyncpg.Connection, settings: Settings, tmp_path: Path
+) -> None:
+    """ING-075: also by the question whether it is there."""
+    async with provider_server() as server, photo_lab(db, settings, tmp_path) as lab:
+        await lab.slot("webhook", "call")
+        options = server.options("webhook")
+        options |= {
+            "url": f"{server.url}/hook/run",
+            "body": {"kind": "raw"},
+            "answer": {"kind": "image"},
+            "ping": {"url": f"{server.url}/hook/ping", "method": "GET"},
+        }
+        found = []
+        for is_allowed in (True, False):
+            await db.execute(
+                "update makeready.providers set options = $1 where id = 'webhook'",
+                json.dumps(options | {"allows_private": is_allowed, "max_attempts": 1}),
+            )
+            row = await lab.processed(PHOTO)
+            found.append((row["failure_reason"], (await lab.worker.ping())["webhook"] == "ok"))
+    assert found == [(None, True), ("provider_error", False)]

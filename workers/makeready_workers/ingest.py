@@ -226,7 +226,7 @@ async def open_photos(
             host=media.host,
             failures=_FAILURES,
             on_end=on_end,
-            pings=ProviderPings(pool, http, around.providers, around.open_key),
+            pings=ProviderPings(pool, around.session, around.providers, around.open_key),
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
         yield worker

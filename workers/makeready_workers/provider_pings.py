@@ -24,12 +24,12 @@ class ProviderPings:
     def __init__(
         self,
         pool: asyncpg.Pool,
-        http: aiohttp.ClientSession,
+        session: Callable[[Step], aiohttp.ClientSession],
         providers: Mapping[str, Provider],
         open_key: Callable[[str, SealedKey], Secret],
     ) -> None:
         self._pool = pool
-        self._http = http
+        self._session = session
         self._providers = providers
         self._open_key = open_key
 
@@ -53,7 +53,7 @@ class ProviderPings:
         try:
             key = self._open_key(step.provider, step.keys[0]) if step.keys else None
             call = Call(
-                http=self._http,
+                http=self._session(step),
                 options=step.options,
                 key=key,
                 deadline=anyio.current_time() + PING_S,

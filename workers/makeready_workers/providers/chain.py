@@ -92,6 +92,10 @@ class Surroundings:
     rest_key: Callable[[UUID, float, str], Awaitable[None]]
     in_background: Callable[[Callable[[], Awaitable[object]], str], None]
 
+    def session(self, step: Step) -> aiohttp.ClientSession:
+        """What a provider is spoken with through."""
+        return self.http_private if step.options.get("allows_private") else self.http
+
 
 class Chain:
     """Asks for any number of photos at a time; one a process."""
@@ -232,10 +236,8 @@ class _Asked:
     async def _try(
         self, provider: Provider, step: Step, task: Task, key: SealedKey | None, until: float
     ) -> Image:
-        around = self._around
-        is_private = bool(step.options.get("allows_private"))
         call = Call(
-            http=around.http_private if is_private else around.http,
+            http=self._around.session(step),
             options=step.options,
             key=self._opened(step, key),
             deadline=until,
