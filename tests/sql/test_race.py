@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 
 CLAIMERS = 32
 SECONDS = 3.0
+PATIENCE = 30.0
 LIMITS = (3, 7, 12)
 LOOK = """
     with running as (select seat, started_at from makeready.jobs
@@ -36,6 +37,7 @@ class Race:
 
     def __init__(self) -> None:
         self.until = time.monotonic() + SECONDS
+        self.enough = 0
         self.done: list[UUID] = []
         self.refused = 0
         self.looks = 0
@@ -43,8 +45,9 @@ class Race:
 
     @property
     def goes_on(self) -> bool:
-        """Until the time is over."""
-        return time.monotonic() < self.until
+        """Until the time is over; on a busy machine, until enough is done."""
+        late = time.monotonic() - self.until
+        return late < 0 or (len(self.done) <= self.enough and late < PATIENCE)
 
 
 async def work(race: Race, core: Core) -> None:
@@ -110,6 +113,7 @@ async def test_the_limit_holds_while_32_claim_and_it_changes_20_times_a_second(
     await core.many("limited", 8000)
     people = [await session() for _ in range(CLAIMERS + 3)]
     race = Race()
+    race.enough = 100
     async with asyncio.TaskGroup() as group:
         for job, person in zip((change_limits, steal, watch), people[:3], strict=True):
             group.create_task(job(race, person))
