@@ -8,19 +8,16 @@ ends, nothing is left of it: the file gets a name only when it is let in.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-import anyio
 import structlog
 from anyio import to_thread
-from anyio.lowlevel import RunVar
 from starlette.requests import Request
 
 from makeready.ingest import Door
@@ -29,11 +26,11 @@ from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, loo
 from makeready.shapes import cut
 from makeready_http.inputs import Pace, body_chunks
 from makeready_http.photo_form import FIELDS_BYTES, PASSWORD, PhotoForm, too_large
+from makeready_http.photo_places import Place, place
 from makeready_http.problems import Problem, invalid_request, retry_after
 from makeready_http.upload import boundary_of
 
 FILE_FIELDS = ("fileToUpload", "file")
-UPLOADS_AT_ONCE = 16
 BATCH_BYTES = 1 << 20
 FORM_BYTES = 2 * FIELDS_BYTES
 """What a body may have beside the file: fields, heads of parts."""
@@ -43,7 +40,6 @@ PACE = Pace(first_s=5.0, bytes_per_s=64 << 10, silence_s=15.0)
 
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
-_places: RunVar[anyio.CapacityLimiter] = RunVar("makeready_photo_uploads")
 _log = structlog.get_logger(__name__)
 
 CheckPassword = Callable[[str], Awaitable[None]]
@@ -100,11 +96,14 @@ async def received_photo(
     if declared > most:
         raise too_large(door.max_bytes, declared)
     with ExitStack() as uploading:
-        uploading.enter_context(_place())
+        mine = uploading.enter_context(place())
+        mine.is_known = check_password is None
         await _refuse_without_room(store, door.min_free_bytes + declared)
         async with store.spool() as file:
             spooled = _Spooled(file, form, door.min_free_bytes)
-            await _read(request, spooled, check_password, most)
+            with mine.scope:
+                await _read(request, spooled, mine, check_password, most)
+            mine.refuse_if_lost()
             uploading.close()
             yield await _looked_at(spooled, door.max_pixels)
 
@@ -125,20 +124,17 @@ class _Spooled:
         """Whether the booth's `hash` is one of the file; what else it may be of is not known."""
         stated = self.form.fields.get("hash", "").lower()
         if self._sha1 is not None:
-            return hmac.compare_digest(self._sha1.hexdigest(), stated)
+            return bool(self._sha1.hexdigest() == stated)
         if _SHA256.fullmatch(stated):
-            return hmac.compare_digest(self.sha256.hexdigest(), stated)
+            return self.sha256.hexdigest() == stated
         return None
 
-    async def keep(self) -> None:
-        """Writes and hashes what the form has gathered."""
+    def write(self) -> None:
+        """Writes and hashes what the form has gathered; blocks."""
         form = self.form
         if not self._written and _SHA1.fullmatch(form.fields.get("hash", "")):
             self._sha1 = hashlib.sha1(usedforsecurity=False)
         batch, form.pending = form.pending, bytearray()
-        await to_thread.run_sync(self._keep, batch)
-
-    def _keep(self, batch: bytearray) -> None:
         self.file.write(batch)
         self.sha256.update(batch)
         if self._sha1 is not None:
@@ -151,33 +147,39 @@ class _Spooled:
 
 
 async def _read(
-    request: Request, spooled: _Spooled, check_password: CheckPassword | None, most: int
+    request: Request,
+    spooled: _Spooled,
+    mine: Place,
+    check_password: CheckPassword | None,
+    most: int,
 ) -> None:
-    """Reads the body to its end, and has the password looked at as soon as it is there."""
-    form, received, is_checked = spooled.form, 0, check_password is None
+    """Reads the body to its end, and has the password looked at as soon as it is there.
+
+    The last batch is left to be written.
+    """
+    form, received = spooled.form, 0
     async with aclosing(body_chunks(request, sys.maxsize, PACE)) as chunks:
         async for chunk in chunks:
             received += len(chunk)
             form.feed(chunk)
-            if not is_checked and check_password is not None and form.password is not None:
+            if not mine.is_known and check_password is not None and form.password is not None:
                 await check_password(form.password)
-                is_checked = True
+                mine.is_known = True
             if form.problem is not None:
                 raise form.problem
             if received > most:
                 raise too_large(form.max_bytes, received)
             if len(form.pending) >= BATCH_BYTES:
-                await spooled.keep()
-    if not is_checked:
+                await to_thread.run_sync(spooled.write)
+    if not mine.is_known:
         raise invalid_request("The password is missing.", field=PASSWORD, reason="missing")
     form.finish()
-    await spooled.keep()
 
 
 async def _looked_at(spooled: _Spooled, max_pixels: int) -> ReceivedPhoto:
     """The photo, whose header fits what its first bytes promise; 413, 415."""
     form = spooled.form
-    facts = await to_thread.run_sync(_look, spooled, max_pixels)
+    facts = await to_thread.run_sync(_written_and_looked_at, spooled, max_pixels)
     if form.ignored:
         _log.info("photo_files_ignored", count=form.ignored, taken=cut(form.name))
     if spooled.hash_matches is False:
@@ -198,7 +200,8 @@ async def _looked_at(spooled: _Spooled, max_pixels: int) -> ReceivedPhoto:
     )
 
 
-def _look(spooled: _Spooled, max_pixels: int) -> PictureFacts:
+def _written_and_looked_at(spooled: _Spooled, max_pixels: int) -> PictureFacts:
+    spooled.write()
     form = spooled.form
     try:
         facts = look(spooled.file, max_pixels=max_pixels)
@@ -214,31 +217,6 @@ def _look(spooled: _Spooled, max_pixels: int) -> PictureFacts:
     if facts.frames > 1:
         raise form.unsupported(form.media_type, form.declared_type, "it is an animation")
     return facts
-
-
-@contextmanager
-def _place() -> Iterator[None]:
-    """One of the few uploads at a time of this process; 429 when all are taken."""
-    try:
-        places = _places.get()
-    except LookupError:
-        places = anyio.CapacityLimiter(UPLOADS_AT_ONCE)
-        _places.set(places)
-    whose = object()
-    try:
-        places.acquire_on_behalf_of_nowait(whose)
-    except anyio.WouldBlock:
-        limit = int(places.total_tokens)
-        raise Problem(
-            "queue_busy",
-            "Too many photos are being sent at this moment.",
-            details={"reason": "limit", "in_flight": limit, "limit": limit},
-            headers=retry_after(),
-        ) from None
-    try:
-        yield
-    finally:
-        places.release_on_behalf_of(whose)
 
 
 async def _refuse_without_room(store: MediaStore, wanted: int) -> None:

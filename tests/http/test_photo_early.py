@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from makeready_http import early_answers, photo_upload
+from makeready_http import early_answers, photo_places, photo_upload
 from makeready_http.inputs import Pace
-from tests.support.intake import PASSWORD, PATH, RIGHT, WRONG, Answer, Intake, booth, posted
+from tests.support.intake import (
+    PASSWORD,
+    PATH,
+    RIGHT,
+    WRONG,
+    Answer,
+    Booth,
+    Intake,
+    booth,
+    posted,
+)
 from tests.support.pictures import field, file, form, photo
 from tests.support.waiting import until
 
@@ -214,29 +227,51 @@ async def test_a_client_that_goes_away_leaves_nothing(intake: Intake) -> None:
     await until(lambda: intake.open_files() == 0, what="its end")
 
 
+@asynccontextmanager
+async def all_places(intake: Intake, start: bytes) -> AsyncIterator[list[Booth]]:
+    """As many clients as there are places have begun a form so."""
+    limit = photo_places.UPLOADS_AT_ONCE
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(booth(intake)) for _ in range(limit)]
+        for number, client in enumerate(clients, 1):
+            await client.head(length=ENDLESS)
+            await client.send(start)
+            await until(partial(_are_open, intake, number), what="an upload")
+        yield clients
+
+
+def _are_open(intake: Intake, count: int) -> bool:
+    return intake.open_files() == count
+
+
 async def test_ing_073_only_so_many_photos_come_in_at_a_time(intake: Intake) -> None:
-    async with anyio.create_task_group() as tasks:
-        waiting = []
-        done = anyio.Event()
-
-        async def hold() -> None:
-            async with booth(intake) as client:
-                await client.head(length=ENDLESS)
-                await client.send(form(RIGHT)[:20])
-                waiting.append(client)
-                await done.wait()
-
-        for _ in range(photo_upload.UPLOADS_AT_ONCE):
-            tasks.start_soon(hold)
-        await until(lambda: intake.open_files() == photo_upload.UPLOADS_AT_ONCE)
-        async with booth(intake) as late:
-            await late.head("Expect: 100-continue", length=1000)
-            answer = await late.answer()
-        done.set()
+    async with all_places(intake, form(RIGHT)[:20]), booth(intake) as late:
+        await late.head("Expect: 100-continue", length=1000)
+        answer = await late.answer()
 
     assert (answer.status, answer.code, answer.continued) == (429, "queue_busy", False)
-    limit = photo_upload.UPLOADS_AT_ONCE
+    limit = photo_places.UPLOADS_AT_ONCE
     assert answer.details == {"reason": "limit", "in_flight": limit, "limit": limit}
     assert int(answer.headers["retry-after"]) >= 1
     await until(lambda: intake.open_files() == 0, what="free places")
     assert (await posted(intake, form(RIGHT, file(photo())))).status == 200
+
+
+async def test_who_has_shown_no_password_yields_its_place(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo_places, "STRANGER_S", 0)
+    async with all_places(intake, form(RIGHT)[:20]) as strangers:
+        assert (await posted(intake, form(RIGHT, file(photo())))).status == 200
+        answer = await strangers[0].answer()
+
+    assert (answer.status, answer.code) == (408, "upload_timeout")
+
+
+async def test_who_has_shown_a_password_keeps_its_place(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo_places, "STRANGER_S", 0)
+    async with all_places(intake, form(RIGHT, file(photo()))[:-50]):
+        await until(lambda: len(intake.tried) == photo_places.UPLOADS_AT_ONCE)
+        assert (await posted(intake, form(RIGHT, file(photo())))).status == 429
