@@ -271,6 +271,22 @@ create or replace view makeready.ingest_job_view as
 comment on view makeready.ingest_job_view is
   'Photos as the first system had them, for queries that were written for it. result_inline_base64 is always null: the answer is streamed from the file of the result.';
 
+create or replace view makeready.photo_overview as
+  select p.id as photo, p.slot_id, p.provider_id, j.state, makeready.now() - p.created_at as since, p.expires_at - makeready.now() as time_left,
+         cardinality(p.waiters) as requests, makeready.ingest_is_awaited(p.waiters, makeready.now()) as is_awaited, w.instance as worker,
+         null::text as message
+    from makeready.jobs j
+    join makeready.photos p on p.id = j.id
+    left join makeready.workers w on w.id = j.worker_id and j.state = 'running'
+   where j.queue = 'ingest' and j.state in ('waiting', 'queued', 'running')
+   union all
+  (select l.job_id, l.slot_id, l.provider_id, l.failure_reason, makeready.now() - l.occurred_at, null, null, null, null, l.message
+     from (select e.* from makeready.processing_logs e where e.status in ('succeeded', 'failed', 'timeout') order by e.occurred_at desc limit 200) l
+    where l.failure_reason is not null order by l.occurred_at desc limit 20);
+comment on view makeready.photo_overview is
+  'Photos that are open, and the latest of the last 200 that failed: how long since they came or ended, how long they have, who waits, who works.';
+
+grant execute on function makeready.ingest_is_awaited(uuid[], timestamptz) to makeready_ops, makeready_read;
 grant execute on function makeready.ingest_end(uuid, text), makeready.ingest_answered(uuid, integer, uuid), makeready.media_forget(text, text[])
   to makeready_http;
 grant execute on function makeready.ingest_end(uuid, text), makeready.media_forget(text, text[]) to makeready_worker, makeready_ops;

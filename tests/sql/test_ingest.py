@@ -38,6 +38,14 @@ async def test_a_photo_goes_in_is_processed_and_answered(dark: Darkroom) -> None
         "provider_responded",
         "succeeded",
     ]
+    received = await dark.details(admitted.job_id, "received")
+    assert received["payload_path"] == begun.payload.path
+    assert received["expires_at"]
+    responded = await dark.details(admitted.job_id, "provider_responded")
+    assert (responded["provider_reference"], responded["attempt"]) == ("r-1", 1)
+    succeeded = await dark.details(admitted.job_id, "succeeded")
+    assert succeeded["result_file_path"] == f"results/{admitted.job_id}.jpg"
+    assert (len(succeeded["result_checksum"]), succeeded["inline_preview"]) == (64, False)
     photo = await dark.photo(admitted.job_id)
     assert photo["result_path"] == f"results/{admitted.job_id}.jpg"
     assert photo["result_expires_at"] - photo["finished_at"] == timedelta(hours=72)
@@ -46,6 +54,14 @@ async def test_a_photo_goes_in_is_processed_and_answered(dark: Darkroom) -> None
     assert [each.path for each in gone] == [begun.payload.path]
     await ingest.forget(dark.db, gone)
     assert await dark.db.fetchval("select count(*) from makeready.media_objects") == 0
+
+
+async def test_the_oldest_comes_first_and_to_one_alone(dark: Darkroom) -> None:
+    """ING-028."""
+    jobs = [(await dark.admit()).job_id for _ in range(4)]
+    first, second = await dark.claim(1), await dark.claim(2)
+    assert [one.job.id for one in first] == jobs[:1]
+    assert {one.job.id for one in second} == set(jobs[1:3])
 
 
 async def test_the_deadline_is_written_once(dark: Darkroom, clock: Clock) -> None:

@@ -101,3 +101,21 @@ async def test_why_tells_of_photos_too(dark: Darkroom, clock: Clock) -> None:
     waits = (await dark.admit(waiter=lone)).job_id
     await clock.advance(11)
     assert await why(dark, waits) == ["nobody_waits"]
+
+
+async def test_an_operator_sees_what_is_open_and_what_failed(dark: Darkroom) -> None:
+    """Bounded: the latest failures alone."""
+    await dark.done()
+    failed = (await dark.admit()).job_id
+    await dark.fail(await dark.one())
+    running = (await dark.admit()).job_id
+    await dark.one()
+    waits = (await dark.admit()).job_id
+    rows = await dark.db.fetch("select * from makeready.photo_overview")
+    assert {row["photo"]: (row["state"], row["is_awaited"]) for row in rows} == {
+        failed: ("provider_error", None),
+        running: ("running", True),
+        waits: ("queued", True),
+    }
+    assert {row["worker"] for row in rows} == {None, str(dark.me)}
+    assert {row["message"] for row in rows} == {None, "it said no"}
