@@ -80,7 +80,11 @@ class MediaStore(Protocol):
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes
     ) -> StoredMedia:
-        """Gives a spooled file its name: a link in a folder, an upload to object storage."""
+        """Gives a spooled file its name: a link in a folder, an upload to object storage.
+
+        Also one that `local` has opened: another name for the same bytes; OSError where a folder
+        cannot do that.
+        """
 
     async def write(self, path: str, content: bytes, media_type: str) -> StoredMedia:
         """Stores bytes under a name at once or not at all; an older file there is replaced."""

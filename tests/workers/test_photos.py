@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,32 @@ async def test_echo_gives_the_very_bytes_back(
         other = await lab.processed(heic, "image/heic")
         assert lab.result(other) == heic
         assert other["result_path"].endswith(".heic")
+
+
+@pytest.mark.parametrize("number", [None, errno.EPERM])
+async def test_echo_loads_no_photo_and_copies_it_only_where_it_must(
+    db: asyncpg.Connection,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int | None,
+) -> None:
+    """ING-009: a photo of two gigabytes takes no memory and, in a folder, no second place."""
+    link = os.link
+
+    def refused(source: str, *values: Any, **named: Any) -> None:
+        if number is not None and Path(source).stat().st_nlink:
+            raise OSError(number, os.strerror(number))
+        link(source, *values, **named)
+
+    monkeypatch.setattr(os, "link", refused)
+    async with photo_lab(db, settings, tmp_path) as lab:
+        row = await lab.processed(PHOTO)
+        payload = tmp_path / "payloads" / str(row["id"]) / "IMG.JPG"
+        assert lab.result(row) == PHOTO
+        assert payload.samefile(tmp_path / row["result_path"]) is (number is None)
+        payload.unlink()
+        assert lab.result(row) == PHOTO
 
 
 async def test_ing_027_four_tasks_with_connections_of_their_own_role(

@@ -6,6 +6,7 @@ waiting goes without. The payload may be deleted meanwhile: it is still open.
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import shutil
@@ -31,6 +32,7 @@ from makeready_workers.providers.tally import Tally
 
 WAITING_MOST = 16  # photos whose thumbnails are still to be made
 PART_TIMEOUT_S = 10.0  # for the thumbnails of one, or one deletion
+_ONE_NAME = frozenset({errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 CLOSING_S = 2.0  # what is left then is cut off: the cleaner finds it
 
 _log = structlog.get_logger(__name__)
@@ -48,25 +50,38 @@ class Results:
         self._pictures = 0
 
     async def store(self, photo: Photo, image: Image | None) -> StoredMedia:
-        """Stores a result; None: the payload itself, copied without being loaded."""
-        payload = photo.begun.payload
-        media_type = payload.media_type if image is None else image.media_type
+        """Stores a result; None: the payload itself, which is never loaded."""
+        media_type = photo.begun.payload.media_type if image is None else image.media_type
         path = f"results/{photo.lease.job_id}.{EXTENSIONS[media_type]}"
         try:
-            if image is not None:
-                return await self._media.write(path, image.content, media_type)
-            async with self._media.spool() as spooled:
-                await anyio.to_thread.run_sync(_copy, photo.file, spooled)
-                return await self._media.publish(
-                    spooled,
-                    path,
-                    media_type=media_type,
-                    size_bytes=payload.size_bytes,
-                    sha256=payload.sha256,
-                )
+            if image is None:
+                return await self._store_again(photo, path)
+            return await self._media.write(path, image.content, media_type)
         except BaseException:  # cut off: it may lie there all the same
             self.forget(path)
             raise
+
+    async def _store_again(self, photo: Photo, path: str) -> StoredMedia:
+        """The payload under a second name; a copy where files have but one."""
+        payload = photo.begun.payload
+        publish = functools.partial(
+            self._media.publish,
+            path=path,
+            media_type=payload.media_type,
+            size_bytes=payload.size_bytes,
+            sha256=payload.sha256,
+        )
+        photo.file.seek(0)
+        try:
+            return await publish(photo.file)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno not in _ONE_NAME:
+                raise
+        async with self._media.spool() as spooled:
+            await anyio.to_thread.run_sync(_copy, photo.file, spooled)
+            return await publish(spooled)
 
     def forget(self, *paths: str) -> None:
         """Deletes what nobody will ask for."""
