@@ -156,7 +156,7 @@ def refuse_unless_done(wait: Wait, found: Ended) -> StoredMedia:
 
 def _failure(job: UUID, problem: Json) -> Exception:
     """What a booth is told of a photo that could not be processed."""
-    reason = (problem.get("evidence") or {}).get("reason")
+    reason = problem.get("reason")
     if problem.get("code") == "provider_error" and reason:
         return Problem(
             "provider_error",

@@ -28,6 +28,7 @@ from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready_workers.attempt import HeldLease, Stop
 from makeready_workers.ending import OnEnd
+from makeready_workers.ingest import PhotoFailed
 from makeready_workers.loop import Worker
 
 PASSWORD = "a booth's password"
@@ -295,7 +296,7 @@ def refuses(reason: str) -> Script:
     """A provider that gives no image."""
 
     async def script(_: Begun) -> bytes:
-        raise JobFailed("fatal", "provider_error", "so", evidence={"reason": reason})
+        raise PhotoFailed("fatal", "provider_error", "so", {"reason": reason})
 
     return script
 

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -81,14 +82,15 @@ class ProviderServer:
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
-    fetched: list[bytes] = field(default_factory=list)
-    """What was behind the links that were given instead of photos, if `fetches`."""
+    fetched: list[tuple[int, bytes]] = field(default_factory=list)
+    """What was behind the links that were given instead of photos: status and content."""
     content: bytes = field(default_factory=picture)
     """The image that all of them answer with."""
     media_type: str = "image/jpeg"
     pending: int = 1
     """Polls that find a job unfinished."""
-    fetches: bool = False
+    fetches_at: str = ""
+    """Where links to photos are looked up, whatever host they name; nothing: they are not."""
     nested: bool = False
     """Turbotext puts its link inside data."""
     speaks: str = "image"
@@ -135,6 +137,12 @@ class ProviderServer:
     def link(self, turn: Turn) -> str:
         return f"{self.url}/files/{turn.kind}.jpg?signature=of-a-link"
 
+    async def _fetch(self, asked: Asked) -> None:
+        link = urlsplit(asked.form["url"])
+        url = f"{self.fetches_at}{link.path}?{link.query}"
+        async with aiohttp.ClientSession() as session, session.get(url) as found:
+            self.fetched.append((found.status, await found.read()))
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
         kind = request.path.split("/")[1]
         stage = _stage(kind, request)
@@ -152,9 +160,8 @@ class ProviderServer:
             stage = "ping" if asked.form["queueid"] == "0" else "poll"
             asked = Asked(**{name: getattr(asked, name) for name in _FIELDS} | {"stage": stage})
         self.asked.append(asked)
-        if self.fetches and stage == "submit" and kind == "turbotext":
-            async with aiohttp.ClientSession() as session, session.get(asked.form["url"]) as found:
-                self.fetched.append(await found.read())
+        if self.fetches_at and stage == "submit":
+            await self._fetch(asked)
         turn = Turn(
             server=self,
             request=request,

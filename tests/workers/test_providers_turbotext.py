@@ -36,9 +36,10 @@ async def turbotext() -> AsyncIterator[Desk]:
 
 
 async def test_a_photo_is_queued_by_its_link_and_its_result_fetched(turbotext: Desk) -> None:
-    turbotext.server.fetches, turbotext.server.pending = True, 3
+    turbotext.server.fetches_at, turbotext.server.pending = turbotext.server.url, 3
     assert await turbotext.ask(turbotext.task(strength=50, seed=7)) == RESULT
     assert turbotext.server.stages() == ["submit", "download", *["poll"] * 4, "download"]
+    assert turbotext.server.fetched == [(200, RESULT.content)]
     asked = turbotext.server.asked[0]
     assert asked.path == "/turbotext/api_ai/generate_image2image"
     assert asked.headers["authorization"] == "Bearer key-of-a-provider-0123456789"
