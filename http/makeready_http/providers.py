@@ -64,9 +64,10 @@ _log = structlog.get_logger(__name__)
 
 async def list_all(request: Request) -> Response:
     """All providers, with what they can do."""
-    await current_staff(request, READ)
+    member = await current_staff(request, READ)
     found = await photo_providers.everyone(services_of(request).photos.pool)
-    return Json({"providers": [provider_item(row) for row in found.values()]})
+    may = member.may(_WRITE)
+    return Json({"providers": [provider_item(row, has_options=may) for row in found.values()]})
 
 
 async def put(request: Request) -> Response:
@@ -85,9 +86,8 @@ async def put(request: Request) -> Response:
             ]
             raise Rejected("the options do not fit", details={"problems": problems})
     _log.info("provider_changed", provider_id=provider, is_new=is_new)
-    return Json(
-        provider_item(found), status_code=201 if is_new else 200, headers=etag(found.version)
-    )
+    body = provider_item(found, has_options=True)
+    return Json(body, status_code=201 if is_new else 200, headers=etag(found.version))
 
 
 async def delete(request: Request) -> Response:

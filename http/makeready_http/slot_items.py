@@ -121,7 +121,10 @@ PROVIDER = record(
         "requires_public_media": TRUTH,
         "media_types": array(TEXT),
         "max_parallel": nullable(WHOLE),
-        "options": ANYTHING,
+        "options": {
+            **nullable(ANYTHING),
+            "description": "Null for who may not change it: people keep secrets everywhere.",
+        },
         "options_schema": ANYTHING,
         "operations": array(_OPERATION),
         "slots": array(TEXT),
@@ -132,7 +135,7 @@ PROVIDER = record(
 )
 
 
-def provider_item(row: Provider) -> dict[str, Any]:
+def provider_item(row: Provider, *, has_options: bool) -> dict[str, Any]:
     """A provider with what it can do; nothing of its keys."""
     kind = row.speaks
     return {
@@ -145,7 +148,7 @@ def provider_item(row: Provider) -> dict[str, Any]:
         "requires_public_media": kind.requires_public_media,
         "media_types": kind.slot_media_types,
         "max_parallel": row.max_parallel,
-        "options": row.options,
+        "options": row.options if has_options else None,
         "options_schema": kind.options_schema,
         "operations": _operations(kind),
         "slots": row.slots,

@@ -243,7 +243,9 @@ async def test_providers_say_what_they_can_do(viewer: Member, administrator: Mem
     assert (await viewer.get("/api/providers")).json()["providers"][1]["is_configured"]
 
 
-async def test_a_provider_is_changed(administrator: Member, db: asyncpg.Connection) -> None:
+async def test_a_provider_is_changed(
+    administrator: Member, viewer: Member, db: asyncpg.Connection
+) -> None:
     path = "/api/providers/gemini"
     changes = {"options": {"model": "gemini-3-pro-image"}, "max_parallel": 2, "name": "Big"}
     answer = await put(administrator, path, changes, headers={"If-Match": '"1"'})
@@ -265,6 +267,9 @@ async def test_a_provider_is_changed(administrator: Member, db: asyncpg.Connecti
         assert [path for _, path in problems(answer)] == ["max_parallel"]
     unknown = await put(administrator, "/api/providers/nobody", {"name": "x"})
     assert (unknown.status_code, error_code(unknown)) == (404, "provider_not_found")
+    for member, seen in ((viewer, None), (administrator, changes["options"])):
+        every = (await member.get("/api/providers")).json()["providers"]
+        assert [each["options"] for each in every if each["id"] == "gemini"] == [seen]
     (found,) = await db.fetch("select * from makeready.provider_list('gemini')")
     assert found["row_version"] == 2
     assert (await put(administrator, path, {"max_parallel": 3.0})).json()["max_parallel"] == 3
