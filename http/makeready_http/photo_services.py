@@ -18,12 +18,13 @@ import anyio
 import asyncpg
 import structlog
 
-from makeready import ingest
-from makeready.config import Settings
+from makeready import ingest, photo_policy
+from makeready.config import ConfigError, Settings
 from makeready.db import Control, close_pool, open_pool
 from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready.media_cleanup import MediaCleanup
+from makeready.photo_settings import SYNC_RESPONSE_MIN_S
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
@@ -98,6 +99,7 @@ class Photos:
         self._ended = anyio.Event()
         self._idle = anyio.Event()
         self._waits = 0
+        self._window_s = 0.0
         self.is_leaving = False
         """The process is told to end: it takes no photos."""
         self.cut = anyio.Event()
@@ -121,7 +123,7 @@ class Photos:
     def worker(self) -> UUID:
         """The worker of this process, which the database must know before a photo is let in."""
         if self._workers is None:
-            raise not_yet()
+            raise not_yet("No worker of this process takes photos now.")
         return self._workers.id
 
     @property
@@ -186,6 +188,7 @@ class Photos:
             if self._is_apart and self._listener is not None:
                 tasks.start_soon(self._listener.run)
             await until_done(self._connect, "photos")
+            self._refuse_slow_statements()
             tasks.start_soon(self.waiting.run)
             tasks.start_soon(self.cleanup.run)
             tasks.start_soon(self.refusals.run, self.pool)
@@ -205,15 +208,26 @@ class Photos:
             await close_pool(self._pool)
 
     async def _connect(self) -> None:
-        self._pool = await open_pool(
-            self.settings,
-            "makeready_http",
-            size=POOL_SIZE,
-            turn_s=TURN_S,
-            statement_timeout_s=self.settings.ingest_statement_timeout_ms / 1000,
-        )
+        if self._pool is None:
+            self._pool = await open_pool(
+                self.settings,
+                "makeready_http",
+                size=POOL_SIZE,
+                turn_s=TURN_S,
+                statement_timeout_s=self.settings.ingest_statement_timeout_ms / 1000,
+            )
+        self._window_s = (await photo_policy.read(self._pool)).sync_response_s
         self._waiting = Waiting(self._pool, self._listener)
         self._cleanup = MediaCleanup(self._pool, self.media)
+
+    def _refuse_slow_statements(self) -> None:
+        """ConfigError when one statement could take as long as a booth waits; not in tests."""
+        statement_s = self.settings.ingest_statement_timeout_ms / 1000
+        if SYNC_RESPONSE_MIN_S <= self._window_s <= statement_s:
+            raise ConfigError(
+                f"lower QUEUE_STATEMENT_TIMEOUT_MS: a statement may take {statement_s:g} s, and a "
+                f"booth is answered within {self._window_s:g} s"
+            )
 
     async def _work(self, open_workers: OpenPhotoWorkers) -> None:
         hint = self.waiting.hint

@@ -41,10 +41,6 @@ async def until_done(step: Callable[[], Awaitable[None]], name: str) -> None:
         await anyio.sleep(backoff.pause_s())
 
 
-def not_yet() -> Problem:
+def not_yet(message: str = "The database has not answered yet.") -> Problem:
     """503: what a route needs has not been reached since the start."""
-    return Problem(
-        "queue_unavailable",
-        "The database has not answered yet.",
-        headers=retry_after(),
-    )
+    return Problem("queue_unavailable", message, headers=retry_after())

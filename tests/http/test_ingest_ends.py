@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from makeready.config import Settings
+from makeready.faults import alone
+from makeready_http.photo_services import PhotoWorkers
+from makeready_http.services import services_opened
 from tests.support.booth import (
     Answer,
     Studio,
@@ -23,6 +27,8 @@ from tests.support.booth import (
     post,
     waits_for,
 )
+from tests.support.cluster import Cluster
+from tests.support.database import cloned
 from tests.support.proxy import proxied
 from tests.support.service import Service, serving
 from tests.support.waiting import until
@@ -171,3 +177,72 @@ async def test_the_workers_of_the_service_are_its_own_and_four_ing_027_ing_078(
     ]
     told = "select distinct job_id::text from makeready.processing_logs"
     assert await db.fetchval(told) == answer.headers["x-job-id"]
+
+
+async def test_a_statement_may_not_take_as_long_as_a_booth_waits_ing_024(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    await opened(db, window_s=48)
+    slow = replace(settings, ingest_statement_timeout_ms=48_000)
+    with pytest.raises(ExceptionGroup) as raised:
+        async with services_opened(slow):
+            raise AssertionError
+    told = str(alone(alone(raised.value)))
+    assert told == (
+        "lower QUEUE_STATEMENT_TIMEOUT_MS: a statement may take 48 s, and a booth is answered "
+        "within 48 s"
+    )
+
+
+class Faulty:
+    """Workers that end by a defect when they are told to."""
+
+    def __init__(self) -> None:
+        self.id = uuid4()
+        self.fault = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, *_: object) -> AsyncIterator[PhotoWorkers]:
+        """As the service wants them opened."""
+        yield self
+
+    async def run(self) -> None:
+        await self.fault.wait()
+        raise ZeroDivisionError
+
+    async def wait_registered(self) -> None:
+        return
+
+    async def ping(self) -> Mapping[str, str]:
+        return {}
+
+    def kick(self) -> bool:
+        return False
+
+    def stop(self, grace_s: float | None = None) -> None:
+        del grace_s
+
+
+async def test_a_service_whose_workers_break_ends_to_be_started_anew(settings: Settings) -> None:
+    workers = Faulty()
+    async with serving(settings, photo_workers=workers.open) as service:
+        workers.fault.set()
+        await until(lambda: _refuses(service))
+
+
+async def test_photos_may_have_a_database_of_their_own_ing_085(
+    settings: Settings, cluster: Cluster, admin: asyncpg.Connection, db: asyncpg.Connection
+) -> None:
+    async with cloned(cluster, admin) as url:
+        own = await asyncpg.connect(url)
+        try:
+            await opened(own)
+            apart = replace(settings, ingest_database_url=url)
+            async with serving(apart) as service:
+                answer = await post(service.url)
+            count = "select count(*) from makeready.photos"
+            assert (await own.fetchval(count), await db.fetchval(count)) == (1, 0)
+        finally:
+            await own.close()
+
+    assert (answer.status, answer.body) == (200, photo())

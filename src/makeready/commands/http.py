@@ -50,7 +50,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     configure_logging(settings.log_format, settings.log_level)
     server = Server(settings)
     server.run()
-    return 0 if server.started else 3
+    return 0 if server.started and not server.has_lost_services else 3
 
 
 class Server(uvicorn.Server):
@@ -61,6 +61,16 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(server_config(settings, photo_workers=photo_workers))
         self._grace_s = settings.drain_grace_s
+
+    @property
+    def has_lost_services(self) -> bool:
+        """What the routes work with has ended before the server: a defect, or bad settings."""
+        ended = getattr(self.lifespan, "shutdown_event", None)
+        return not self.should_exit and ended is not None and ended.is_set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end; also without its services, for whoever starts it anew."""
+        return await super().on_tick(counter) or self.has_lost_services
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal, or another one."""
