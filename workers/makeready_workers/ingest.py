@@ -160,8 +160,7 @@ class PhotoHandler:
                     self._results.forget(stored.path)
                     self._results.in_background(files.aclose, "close")
                 raise
-            if verdict == "ok":
-                self._results.picture(job.id, files, photo.file, made.image)
+            self._results.picture(job.id, files, photo.file, made.image)
             return verdict
 
         return commit
