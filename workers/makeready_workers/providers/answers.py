@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from makeready.pictures import SNIFFED_BYTES, sniff
@@ -118,20 +119,24 @@ async def decoded(data: memoryview) -> bytes:
     """The bytes of base64 of either alphabet; raises ProviderFailed when it is none."""
     if len(data) // 4 * 3 > IMAGE_MAX_BYTES:
         raise broken("its image is too large")
-    content = bytearray()
+    pieces = []
     for start in range(0, len(data), PIECE):
-        piece = bytes(data[start : start + PIECE]).translate(_URL_SAFE)
-        is_last = start + PIECE >= len(data)
-        try:
-            content += binascii.a2b_base64(
-                piece + b"=" * (-len(piece) % 4 if is_last else 0), strict_mode=True
-            )
-        except ValueError:
-            raise broken("its image is not base64", may_retry=True) from None
+        pieces.append(_decoded(data[start : start + PIECE], start + PIECE >= len(data)))
         await asyncio.sleep(0)
+    content = b"".join(pieces)
     if not content:
         raise broken("its image is empty", may_retry=True)
-    return bytes(content)
+    return content
+
+
+def _decoded(piece: memoryview, is_last: bool) -> bytes:
+    with suppress(ValueError):
+        return binascii.a2b_base64(piece, strict_mode=True)
+    text = bytes(piece).translate(_URL_SAFE) + b"=" * (-len(piece) % 4 if is_last else 0)
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise broken("its image is not base64", may_retry=True) from None
 
 
 def image_of(content: bytes) -> Image:
