@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,8 @@ from makeready.config import Settings
 from makeready.sealing import Sealer, about_key
 from makeready.values import Secret
 from tests.http.conftest import MakeMember
-from tests.support.photo_office import KEY, problems, put
+from tests.support.cluster import TEMPLATE, Cluster
+from tests.support.photo_office import KEY, problems, put, put_slot, register
 from tests.support.service import Member, Service, error_code
 
 PATH = "/api/settings"
@@ -267,3 +269,39 @@ async def test_settings_changed_at_once_are_all_kept(administrator: Member) -> N
     assert found["media_cache"]["processed_media_ttl_hours"] == 100
     assert found["provider_keys"]["fal"]["is_configured"]
     assert found["dslr_password"]["is_set"]
+
+
+class TestApart:
+    """Where photos have a database of their own."""
+
+    @pytest.fixture
+    async def apart(self, cluster: Cluster, admin: asyncpg.Connection) -> AsyncIterator[str]:
+        await admin.execute(f"create database settings_apart template {TEMPLATE}")
+        yield cluster.dsn("settings_apart")
+        await admin.execute("drop database settings_apart with (force)")
+
+    @pytest.fixture
+    def settings(self, settings: Settings, apart: str) -> Settings:
+        return dataclasses.replace(settings, ingest_database_url=apart)
+
+    async def test_staff_of_the_one_changes_the_other(
+        self, administrator: Member, db: asyncpg.Connection, apart: str
+    ) -> None:
+        """ING-085."""
+        changes = {
+            "ingest": {"sync_response_timeout_sec": 50},
+            "provider_keys": {"fal": {"value": KEY}},
+        }
+        assert (await put(administrator, PATH, changes)).status_code == 200
+        assert (await put_slot(administrator, name="Hall")).status_code == 200
+        assert (await register(administrator)).status_code == 201
+        there = await asyncpg.connect(apart)
+        try:
+            audit = "select count(*) from makeready.audit_log where actor like 'admin via %'"
+            assert await there.fetchval(audit) == 4
+            assert await db.fetchval(audit) == 0
+            names = "select name from makeready.slots where id = 'slot-001'"
+            assert await there.fetchval(names) == "Hall"
+            assert await db.fetchval(names) == "Slot 1"
+        finally:
+            await there.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from makeready.config import Settings
+from tests.support.objectstore import S3
 from tests.support.photo_office import picture, put_slot, register
 from tests.support.service import Member, Service, error_code
 
@@ -208,3 +210,20 @@ async def test_too_many_are_told_when_to_come_again(
     assert error_code(answers[2]) == "rate_limited"
     assert int(answers[2].headers["retry-after"]) >= 1
     assert len(files(root)) == 2
+
+
+class TestBucket:
+    """Where photos lie in object storage."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return dataclasses.replace(settings, media_store="bucket")
+
+    async def test_ing_069_images_lie_there_too(self, operator: Member, s3: S3) -> None:
+        content = picture()
+        made = (await register(operator, content=content)).json()
+        assert (await operator.get(made["content_url"])).content == content
+        changed = picture(colour=(1, 2, 3))
+        assert (await register(operator, content=changed, replace="true")).status_code == 201
+        assert (await operator.get(made["content_url"])).content == changed
+        assert s3.bucket

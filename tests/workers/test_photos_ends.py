@@ -51,6 +51,19 @@ async def test_ing_035_a_provider_that_fails_is_told_with_its_reason(
     assert lab.results() == []
 
 
+async def test_a_photo_whose_providers_are_switched_off_meanwhile_fails_at_once(
+    db: asyncpg.Connection, settings: Settings, tmp_path: Path
+) -> None:
+    async with photo_lab(db, settings, tmp_path) as lab:
+        async with lab.db.transaction():
+            admitted = await lab.post(PHOTO)
+            await lab.db.execute("update makeready.providers set is_enabled = false")
+        lab.worker.kick()
+        row = await lab.end_of(admitted.job_id)
+        assert row["failure_reason"] == "provider_error"
+        assert (await lab.problem(row["id"]))["reason"] == "upstream"
+
+
 async def test_a_booth_gets_its_own_photo_when_that_is_the_last_resort(
     db: asyncpg.Connection,
     settings: Settings,

@@ -111,6 +111,8 @@ class Chain:
 
         `until`: the end of the window by the event loop's clock. `tally` is written as it goes.
         """
+        if not steps:
+            raise ProviderFailed("upstream", "its providers were switched off or deleted")
         asked = _Asked(self._around, source, tally, least_s=_least(until - _now()))
         failed: ProviderFailed | None = None
         for place, step in enumerate(steps):
