@@ -2,8 +2,9 @@
 --
 -- An end is one line of processing_logs, and its time is what counts. Periods are hours, days, weeks (from Monday) and
 -- months of UTC; one that a range cuts counts what lies inside the range. Sums are made of the log by a chore, an hour
--- again and again until it is over, so that whoever repeats it changes nothing. The log of an hour goes, with its photos,
--- when that hour has its final sum; `kept_from` says where the log begins, so that no end is counted twice or not at all.
+-- again and again until it is over, so that whoever repeats it changes nothing. Hours that have their final sum are read
+-- from there, all others from the log. That of an hour may go then, with its photos; `kept_from` says where the log
+-- begins, so that no end is counted twice or not at all.
 
 create table if not exists makeready.photo_sums (
   only_row   boolean     not null default true constraint photo_sums_pk primary key
@@ -52,28 +53,51 @@ create or replace function makeready.photo_counts(since timestamptz, until_at ti
   set jit = off
 as $$
 declare
-  v_kept timestamptz := (select s.kept_from from makeready.photo_sums s);
-  v_step interval := ('1 ' || unit)::interval;
+  v_sums  makeready.photo_sums;
+  v_step  interval := ('1 ' || unit)::interval;
+  v_first timestamptz := since;                -- from here on, and
+  v_last  timestamptz := since;                -- up to here the sums of hours are read; around them the log
 begin
+  select * into v_sums from makeready.photo_sums s;
+  if of_provider is null then
+    v_first := date_trunc('hour', since + interval '1 hour' - interval '1 microsecond', 'UTC');
+    v_last := least(date_trunc('hour', until_at, 'UTC'), greatest(date_trunc('hour', v_sums.taken_until - interval '1 hour', 'UTC'), v_sums.kept_from));
+    if since < v_sums.kept_from then           -- the hour is whole, or it is not there
+      v_first := date_trunc('hour', since, 'UTC');
+      v_last := greatest(v_last, least(v_sums.kept_from, date_trunc('hour', until_at + interval '1 hour' - interval '1 microsecond', 'UTC')));
+    end if;
+    if v_last <= v_first then
+      v_first := since;
+      v_last := since;
+    end if;
+  end if;
   return query
     with periods as (
       select g.local_start at time zone 'UTC' as starts, (g.local_start + v_step) at time zone 'UTC' as stops
         from generate_series(date_trunc(unit, since at time zone 'UTC'), until_at at time zone 'UTC' - interval '1 microsecond', v_step)
              g (local_start)
-    ), counted as (
-      select makeready.photo_period(l.occurred_at, unit) as starts,
-             count(*) filter (where l.status = 'succeeded') as well, count(*) filter (where l.status = 'timeout') as late,
-             count(*) filter (where l.status = 'failed' and l.failure_reason = 'provider_error') as badly,
-             count(*) filter (where l.status = 'failed' and l.failure_reason = 'cancelled') as unwanted
+    ), ends as (
+      select l.occurred_at, l.status, l.failure_reason
         from makeready.processing_logs l
-       where l.status in ('succeeded', 'failed', 'timeout') and l.occurred_at >= greatest(since, v_kept) and l.occurred_at < until_at
+       where l.status in ('succeeded', 'failed', 'timeout') and l.occurred_at >= greatest(since, v_sums.kept_from) and l.occurred_at < v_first
+         and (of_slot is null or l.slot_id = of_slot)
+      union all
+      select l.occurred_at, l.status, l.failure_reason
+        from makeready.processing_logs l
+       where l.status in ('succeeded', 'failed', 'timeout') and l.occurred_at >= greatest(v_last, v_sums.kept_from) and l.occurred_at < until_at
          and (of_slot is null or l.slot_id = of_slot) and (of_provider is null or l.provider_id = of_provider)
+    ), counted as (
+      select date_trunc(unit, e.occurred_at, 'UTC') as starts,
+             count(*) filter (where e.status = 'succeeded') as well, count(*) filter (where e.status = 'timeout') as late,
+             count(*) filter (where e.status = 'failed' and e.failure_reason = 'provider_error') as badly,
+             count(*) filter (where e.status = 'failed' and e.failure_reason = 'cancelled') as unwanted
+        from ends e
        group by 1
       union all
-      select makeready.photo_period(a.period_start, unit), sum(a.success), sum(a.timeouts), sum(a.provider_errors), sum(a.cancelled)
+      select date_trunc(unit, a.period_start, 'UTC'), sum(a.success), sum(a.timeouts), sum(a.provider_errors), sum(a.cancelled)
         from makeready.processing_log_aggregates a
-       where coalesce(a.slot_id, 'GLOBAL') = coalesce(of_slot, 'GLOBAL') and a.granularity = 'hour' and of_provider is null
-         and a.period_start >= makeready.photo_period(since, 'hour') and a.period_start < least(until_at, v_kept)
+       where coalesce(a.slot_id, 'GLOBAL') = coalesce(of_slot, 'GLOBAL') and a.granularity = 'hour'
+         and a.period_start >= v_first and a.period_start < v_last
        group by 1
     )
     select p.starts, p.stops, coalesce(sum(c.well), 0)::bigint, coalesce(sum(c.late), 0)::bigint, coalesce(sum(c.badly), 0)::bigint,
@@ -103,22 +127,23 @@ begin
     into succeeded, timed_out, provider_failed, was_cancelled
     from makeready.photo_counts(since, until_at, 'month', of_slot, of_provider) c;
   with ends as (
-    select l.status, l.failure_reason, p.answered_with, p.cost, p.provider_latency_ms as there_ms,
+    -- finished_at is the time of its last line; by created_at there is an index.
+    select p.failure_reason as why, p.answered_with, p.cost, p.provider_latency_ms as there_ms,
            extract(epoch from p.finished_at - p.created_at) * 1000 as whole_ms
-      from makeready.processing_logs l
-      join makeready.photos p on p.id = l.job_id
-     where l.status in ('succeeded', 'failed', 'timeout') and l.occurred_at >= greatest(since, v_kept) and l.occurred_at < until_at
-       and (of_slot is null or l.slot_id = of_slot) and (of_provider is null or l.provider_id = of_provider)
+      from makeready.photos p
+     where p.finished_at >= greatest(since, v_kept) and p.finished_at < until_at
+       and p.created_at >= greatest(since, v_kept) - interval '1 hour' and p.created_at < until_at
+       and (of_slot is null or p.slot_id = of_slot) and (of_provider is null or coalesce(p.done_by, p.provider_id) = of_provider)
   )
-  select percentile_cont(0.5) within group (order by e.whole_ms) filter (where e.status = 'succeeded'),
-         percentile_cont(0.95) within group (order by e.whole_ms) filter (where e.status = 'succeeded'),
-         avg(e.whole_ms) filter (where e.status = 'succeeded'),
-         percentile_cont(0.5) within group (order by e.there_ms) filter (where e.status = 'succeeded'),
-         percentile_cont(0.95) within group (order by e.there_ms) filter (where e.status = 'succeeded'),
+  select percentile_cont(0.5) within group (order by e.whole_ms) filter (where e.why is null),
+         percentile_cont(0.95) within group (order by e.whole_ms) filter (where e.why is null),
+         avg(e.whole_ms) filter (where e.why is null),
+         percentile_cont(0.5) within group (order by e.there_ms) filter (where e.why is null),
+         percentile_cont(0.95) within group (order by e.there_ms) filter (where e.why is null),
          coalesce(sum(e.cost), 0),
-         count(*) filter (where e.status = 'succeeded' and e.answered_with = 200),
+         count(*) filter (where e.why is null and e.answered_with = 200),
          -- Neither the provider's fault nor the time: a worker that was stopped, a fault of ours.
-         count(*) filter (where e.answered_with >= 500 and e.status <> 'timeout' and e.failure_reason is distinct from 'provider_error')
+         count(*) filter (where e.answered_with >= 500 and coalesce(e.why, '') not in ('timeout', 'provider_error'))
     into response_p50_ms, response_p95_ms, response_mean_ms, provider_p50_ms, provider_p95_ms, total_cost, answered_well, broken
     from ends e;
   -- Who was refused had no provider yet.
@@ -209,7 +234,7 @@ begin
                                                         cancelled, errors, ingest_count)
   select c.slot_id, 'hour', c.starts, c.starts + interval '1 hour', c.well, c.late, c.badly, c.unwanted, c.late + c.badly + c.unwanted,
          c.well + c.late + c.badly + c.unwanted
-    from (select l.slot_id, makeready.photo_period(l.occurred_at, 'hour') as starts,
+    from (select l.slot_id, date_trunc('hour', l.occurred_at, 'UTC') as starts,
                  count(*) filter (where l.status = 'succeeded') as well, count(*) filter (where l.status = 'timeout') as late,
                  count(*) filter (where l.status = 'failed' and l.failure_reason = 'provider_error') as badly,
                  count(*) filter (where l.status = 'failed' and l.failure_reason = 'cancelled') as unwanted
@@ -228,7 +253,7 @@ begin
                                                           cancelled, errors, ingest_count)
     select h.slot_id, v_unit, h.starts, (h.starts at time zone 'UTC' + ('1 ' || v_unit)::interval) at time zone 'UTC',
            h.well, h.late, h.badly, h.unwanted, h.late + h.badly + h.unwanted, h.well + h.late + h.badly + h.unwanted
-      from (select a.slot_id, makeready.photo_period(a.period_start, v_unit) as starts, sum(a.success) as well, sum(a.timeouts) as late,
+      from (select a.slot_id, date_trunc(v_unit, a.period_start, 'UTC') as starts, sum(a.success) as well, sum(a.timeouts) as late,
                    sum(a.provider_errors) as badly, sum(a.cancelled) as unwanted
               from makeready.processing_log_aggregates a
              where a.granularity = 'hour' and a.period_start >= makeready.photo_period(v_first, v_unit) and a.period_start < v_last

@@ -221,10 +221,17 @@ async def sums(album: Album) -> int:
 async def test_sums_agree_with_the_log_and_repeating_changes_nothing(
     album: Album, busy_year: Reckoning
 ) -> None:
-    """ING-078's origin of figures, and aggregates that are upserted idempotently."""
+    """ING-078: figures come from the log, sums of it are upserted idempotently."""
     await _agrees(album, busy_year)
     assert await sums(album) > 0
     assert await sums(album) == 0
+    await _agrees(album, busy_year)  # read from them now
+    dice, now = random.Random(3), await album.now()
+    for _ in range(20):
+        start = now - timedelta(seconds=dice.uniform(0, 40 * 86400))
+        end = start + timedelta(seconds=dice.choice((60, 3600, 86400)) * dice.uniform(0.1, 9))
+        found = await statistics.of_all(album.db, Range(start=start, end=end, unit="day"))
+        assert counted(found.totals) == busy_year.counts(start, end, None), (start, end)
     rows = await album.db.fetch("select * from makeready.processing_log_aggregates")
     assert {row["granularity"] for row in rows} == {"hour", "day", "week", "month"}
     for row in rows:

@@ -71,6 +71,10 @@ class Album:
             facts |= _result(stored, ended, took)
         await self._insert("photos", facts)
         await self.line(job, slot, provider, status="received", at=made)
+        # The sums of that time are made as if they came after it.
+        await self.db.execute(
+            "update makeready.photo_sums set taken_until = least(taken_until, $1)", made
+        )
         if outcome:
             status, _ = STATUS.get(outcome, ("failed", outcome))
             await self.line(job, slot, provider, status=status, at=ended, reason=reason)
