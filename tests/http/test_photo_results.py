@@ -14,9 +14,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from makeready import job_reads
 from makeready.config import Settings
-from makeready.errors import Gone
 from makeready.media import MediaStore, StoredMedia
 from makeready.media_bucket import BucketStore
 from makeready.media_folder import open_folder
@@ -129,21 +127,6 @@ async def test_ing_049_from_its_expiry_on_it_is_gone_whether_or_not_the_file_is(
     gone = "select result_path is null from makeready.photos where id = $1"
     assert await album.db.fetchval(gone, job)
     assert (await service.client.head(link(job))).status_code == 410
-
-
-async def test_the_last_moment_of_a_result_is_the_one_before_its_expiry(album: Album) -> None:
-    """To the microsecond, by clocks that stand still."""
-    job = await album.photo()
-    until = "select result_expires_at from makeready.photos where id = $1"
-    clock = (
-        "create or replace function makeready.now() returns timestamptz language sql volatile"
-        f" as $$ select timestamptz '{(await album.db.fetchval(until, job)).isoformat()}' - $1 $$"
-    )
-    await album.db.execute(clock.replace("$1", "interval '1 microsecond'"))
-    await job_reads.result(album.db, job)
-    await album.db.execute(clock.replace("- $1", ""))
-    with pytest.raises(Gone):
-        await job_reads.result(album.db, job)
 
 
 async def test_what_has_no_result_looks_the_same(service: Service, album: Album) -> None:

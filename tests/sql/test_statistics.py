@@ -230,8 +230,8 @@ async def test_sums_agree_with_the_log_and_repeating_changes_nothing(
     for _ in range(20):
         start = now - timedelta(seconds=dice.uniform(0, 40 * 86400))
         end = start + timedelta(seconds=dice.choice((60, 3600, 86400)) * dice.uniform(0.1, 9))
-        found = await statistics.of_all(album.db, Range(start=start, end=end, unit="day"))
-        assert counted(found.totals) == busy_year.counts(start, end, None), (start, end)
+        cut = await statistics.of_all(album.db, Range(start=start, end=end, unit="day"))
+        assert counted(cut.totals) == busy_year.counts(start, end, None), (start, end)
     rows = await album.db.fetch("select * from makeready.processing_log_aggregates")
     assert {row["granularity"] for row in rows} == {"hour", "day", "week", "month"}
     for row in rows:
@@ -293,6 +293,35 @@ async def test_an_hour_that_is_not_over_is_summed_up_again(album: Album, clock: 
     assert await sums(album) == 0
     late = "select timeouts from makeready.processing_log_aggregates where granularity = 'month'"
     assert await album.db.fetchval(late) == 1
+
+
+async def unsummed(album: Album, at: datetime) -> None:
+    """A photo that comes after the sums, and leaves them as they are."""
+    taken = await album.db.fetchval("select taken_until from makeready.photo_sums")
+    await album.photo(at=at, outcome="timeout")
+    await album.db.execute("update makeready.photo_sums set taken_until = $1", taken)
+
+
+async def test_what_came_after_the_sums_is_read_from_the_log(album: Album) -> None:
+    await album.photo()
+    await sums(album)
+    now = await album.now()
+    await unsummed(album, now)
+    found = await statistics.of_all(album.db, Range(start=now - DAY, end=now + DAY, unit="day"))
+    assert counted(found.totals) == (1, 1, 0, 0)
+
+
+async def test_what_was_committed_late_is_summed_up_yet(album: Album, clock: Clock) -> None:
+    await album.photo()
+    await sums(album)
+    await clock.advance(3600)
+    await sums(album)
+    taken = await album.db.fetchval("select taken_until from makeready.photo_sums")
+    await unsummed(album, taken - timedelta(minutes=59, seconds=59))
+    asked = Range(start=taken - DAY, end=taken + DAY, unit="day")
+    assert counted((await statistics.of_all(album.db, asked)).totals) == (1, 1, 0, 0)
+    assert await sums(album) > 0
+    assert counted((await statistics.of_all(album.db, asked)).totals) == (1, 1, 0, 0)
 
 
 async def test_ing_060_the_cache_holds_until_something_ends_or_it_is_old(album: Album) -> None:

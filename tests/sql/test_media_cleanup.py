@@ -108,6 +108,8 @@ async def test_ing_054_cut_off_between_file_and_row_it_is_done_again(
     assert await other.clean("results") == {"results": 0}
     gone = "select makeready.media_gone('results', $1)"
     assert await pool.fetchval(gone, [row["due_id"]]) == 0, "said twice"
+    live = await a_result(album, media)
+    assert await pool.fetchval(gone, [live]) == 0, "nobody has named it"
 
 
 async def test_ing_054_files_of_another_store_are_left_to_those_who_reach_it(
@@ -201,6 +203,17 @@ async def test_temporary_media_go_and_their_links_are_known_for_a_week(
     await clock.advance(8 * 24 * HOUR)
     await album.db.execute("select makeready.media_links_purge(10)")
     assert await album.db.fetchval(count) == 0
+
+
+async def test_template_media_that_were_replaced_go_after_the_last_photo_with_them(
+    album: Album, media: MediaStore, cleaner: MediaCleanup, clock: Clock
+) -> None:
+    (stored,) = await written(media, "templates/old.png")
+    await album.media("template", stored=stored, lives_s=60)
+    assert await cleaner.clean("payloads") == {"payloads": 0}
+    await clock.advance(61)
+    assert await cleaner.clean("payloads") == {"payloads": 1}
+    assert await paths(media) == []
 
 
 async def test_batches_are_bounded_and_all_of_them_are_done(
