@@ -210,7 +210,10 @@ def options_problems(kind: str, given: Any) -> list[dict[str, str]]:
         text = f"{kind} is not a kind of provider"
         return [problem("not_allowed", "kind", text, f"known: {', '.join(KINDS)}")]
     problems = find_problems(known.options_schema, given)
-    return problems or [*_bad_addresses(given), *(_incomplete(given) if "body" in given else ())]
+    if problems:
+        return problems
+    more = [*_unknown_words(given), *_incomplete(given)] if "body" in given else []
+    return [*_bad_addresses(given), *more]
 
 
 def _bad_addresses(given: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -218,12 +221,33 @@ def _bad_addresses(given: Mapping[str, Any]) -> list[dict[str, str]]:
     is_private = bool(given.get("allows_private"))
     problems = []
     for path, url in _addresses(given):
+        host = url.partition("://")[2].partition("/")[0].partition("?")[0]
+        if "{" in host:  # a slot could send the key wherever it likes
+            problems.append(problem("bad_format", path, "must name its host itself", ""))
+            continue
         try:
-            check_url(re.sub(r"\{[a-z][a-z0-9_.]*\}", "x", url), private=is_private)
+            check_url(_WORD.sub("x", url), private=is_private)
         except ValueError as error:
             hint = "" if is_private else "allows_private lets it be in your own network"
             problems.append(problem("bad_format", path, str(error), hint))
     return problems
+
+
+def _unknown_words(given: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What addresses and headers want to have filled in, and nobody can."""
+    headers = enumerate(given.get("headers", ()))
+    texts = [
+        *_addresses(given),
+        *((f"headers[{at}].value", each["value"]) for at, each in headers),
+    ]
+    return [
+        problem("not_allowed", path, f"{{{word}}} is nothing to fill in", f"known: {_KNOWN}")
+        for path, text in texts
+        for word in _WORD.findall(text)
+        if word not in _WORDS
+        and not word.startswith("value.")
+        and not (word == "reference" and path.startswith(("poll.", "cancel.")))
+    ]
 
 
 def _addresses(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -236,6 +260,9 @@ def _addresses(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{part}.{name}", given[part][name]
 
 
+_WORD = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+_WORDS = ("key", "prompt", "operation", "job_id", "photo_link")
+_KNOWN = ", ".join(f"{{{word}}}" for word in (*_WORDS, "value.name"))
 _OWN_HEADERS = {"host", "content-length", "content-type", "transfer-encoding", "connection"}
 
 

@@ -229,7 +229,7 @@ REPLICATE_RUN = closed(
     {
         "model": {
             "type": "string",
-            "pattern": "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(:[0-9a-f]{64})?$",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9a-f]{64})?$",
             "maxLength": 200,
             "description": "owner/name, or owner/name:version.",
         },
@@ -241,7 +241,7 @@ FAL_RUN = closed(
     {
         "model": {
             "type": "string",
-            "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){1,5}$",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){1,5}$",
             "maxLength": 200,
             "description": "owner/app, or owner/app/path.",
         },

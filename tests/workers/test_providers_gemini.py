@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from tests.support.provider_server import (
     cut_off,
     drip,
     endless,
+    held,
     late,
     no_image,
     ok,
@@ -28,6 +30,7 @@ from tests.support.provider_server import (
     wrong_type,
 )
 from tests.support.providing import PHOTO, STYLE, Desk, desk, meaning
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -157,3 +160,17 @@ async def test_a_ping_asks_for_the_model_and_nothing_that_is_billed(gemini: Desk
         "/gemini/v1beta/models/gemini-3.1-flash-image"
     ]
     assert gemini.server.stages() == ["ping"]
+
+
+async def test_a_call_that_is_cancelled_lets_go_of_its_connection(gemini: Desk) -> None:
+    gate = asyncio.Event()
+    gemini.server.will(held(gate))
+    large = Image(content=PHOTO.content + bytes(2_000_000), media_type="image/jpeg")
+    task = asyncio.create_task(gemini.ask(gemini.task(photo=large)))
+    await until(lambda: gemini.server.asked, what="the request")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    connector = gemini.http.connector
+    assert connector is not None
+    assert not connector._acquired

@@ -223,4 +223,7 @@ async def test_a_ping_does_as_described_or_knocks(webhook: Desk) -> None:
 async def test_a_provider_that_nobody_has_described_says_so(webhook: Desk) -> None:
     failed = await webhook.failure()
     assert str(failed) == "its options lack url, body, answer"
+    failed = await webhook.failure(key=None, **options(webhook))
+    assert str(failed) == "its options name a key, and it has none"
+    assert webhook.server.asked == []
     assert settings_problems("webhook", "call", {"prompt": "x"}) == []

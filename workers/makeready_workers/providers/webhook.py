@@ -43,7 +43,7 @@ class Webhook:
 
     async def process(self, task: Task, call: Call) -> Image:
         """See `Provider.process`."""
-        options = _complete(call.options)
+        options = _complete(call)
         words = await _words(task, call)
         answer = await exchange(
             call,
@@ -89,7 +89,7 @@ class Webhook:
 
     async def ping(self, call: Call) -> None:
         """Asks what the options say, or whether anybody is there at all."""
-        options, words = _complete(call.options), _own_words(call)
+        options, words = _complete(call), _own_words(call)
         if ping := options.get("ping"):
             url = _address(ping["url"], words)
             _note(
@@ -102,11 +102,14 @@ class Webhook:
             raise failure(call, answer)
 
 
-def _complete(options: Json) -> Json:
-    missing = [name for name in ("url", "body", "answer") if name not in options]
+def _complete(call: Call) -> Json:
+    """The options; raises when they lack something, or a key that they name is not there."""
+    missing = [name for name in ("url", "body", "answer") if name not in call.options]
     if missing:
         raise ProviderFailed("rejected", f"its options lack {', '.join(missing)}")
-    return options
+    if call.key is None and "{key}" in json.dumps(call.options):
+        raise ProviderFailed("rejected", "its options name a key, and it has none")
+    return call.options
 
 
 def _own_words(call: Call) -> dict[str, str]:
