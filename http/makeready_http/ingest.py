@@ -41,6 +41,7 @@ REFUSALS = (
     "rate_limited",
     "provider_error",
     "job_cancelled",
+    "result_expired",
     "storage_unavailable",
     "sync_timeout",
 )

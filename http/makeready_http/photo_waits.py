@@ -51,6 +51,8 @@ class Wait:
     """By the event loop's clock, as the deadline."""
     deadline: float
     expected: Expected
+    is_replay: bool
+    """It has ended before, and is told of once more."""
 
     @classmethod
     def of(cls, admitted: Admitted, waiter: UUID, asked_at: float, expected: Expected) -> Wait:
@@ -62,6 +64,7 @@ class Wait:
             asked_at=asked_at,
             deadline=asked_at + admitted.seconds_left,
             expected=expected,
+            is_replay=admitted.verdict == "replayed",
         )
 
 
@@ -74,6 +77,8 @@ async def ended(photos: Photos, wait: Wait, body: Body) -> Ended:
 
     Raises ClientGone, and Problem when the database cannot be asked.
     """
+    if wait.is_replay:
+        return await _ended_before(photos, wait.job)
     why, found = await _outcome(photos, wait, body)
     if found is not None:
         return found
@@ -99,6 +104,13 @@ async def ended(photos: Photos, wait: Wait, body: Body) -> Ended:
     if why == "gone":
         raise ClientGone
     return found
+
+
+async def _ended_before(photos: Photos, job: UUID) -> Ended:
+    for found in await jobs.peek(photos.pool, QUEUE, [job]):
+        return found
+    text = "The photo of this key is not kept any more: send it under another one."
+    raise Problem("result_expired", text, details={"job_id": str(job)})
 
 
 async def _outcome(photos: Photos, wait: Wait, body: Body) -> tuple[Why, Ended | None]:

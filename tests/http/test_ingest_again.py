@@ -18,6 +18,7 @@ from tests.support.booth import (
     opened,
     photo,
     post,
+    refuses,
     waits_for,
 )
 from tests.support.service import Member, Service, member, serving
@@ -48,6 +49,31 @@ async def test_the_same_key_gets_the_same_photo(service: Service, studio: Studio
     assert (first.status, again.status) == (200, 200)
     assert again.headers["x-job-id"] == first.headers["x-job-id"]
     assert again.body == first.body
+    assert len(studio.begun) == 1
+
+
+async def test_the_same_key_is_answered_as_long_as_the_photo_is_known(
+    service: Service, db: asyncpg.Connection, studio: Studio
+) -> None:
+    job = (await post(service.url, headers=KEY)).headers["x-job-id"]
+    await db.execute("update makeready.photos set expires_at = created_at")  # long ago
+    again = await post(service.url, headers=KEY)
+    assert (again.status, again.headers["x-job-id"]) == (200, job)
+
+    await db.execute("delete from makeready.jobs")
+    late = await post(service.url, headers=KEY)
+    assert (late.status, late.code) == (410, "result_expired")
+    assert late.error["details"] == {"job_id": job}
+    assert len(studio.begun) == 1
+
+
+async def test_a_photo_that_failed_is_not_tried_again_under_its_key(
+    service: Service, studio: Studio
+) -> None:
+    studio.script = refuses("no_image")
+    answers = [await post(service.url, headers=KEY) for _ in range(2)]
+
+    assert [answer.code for answer in answers] == ["provider_error"] * 2
     assert len(studio.begun) == 1
 
 
