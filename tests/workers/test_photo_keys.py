@@ -34,7 +34,9 @@ async def test_a_key_that_rests_for_a_moment_is_waited_for() -> None:
     async with rig(gemini=[good], fal=[good]) as it:
         started = asyncio.get_running_loop().time()
         await it.run(resting)
-        assert asyncio.get_running_loop().time() - started >= 0.02
+        assert (
+            asyncio.get_running_loop().time() - started >= 0.019
+        )  # a timer may be early by a tick
         late = replace(resting, keys=(replace(resting.keys[0], rests_s=40),))
         assert "rest" in str(await it.failure(late))
         assert (await it.run(late, step("fal", "k"))).step.provider == "fal"

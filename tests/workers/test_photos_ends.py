@@ -88,7 +88,7 @@ async def test_ing_032_a_provider_that_is_too_slow_is_left_before_the_deadline(
     provider = scripted(monkeypatch, hangs)
     async with photo_lab(db, settings, tmp_path) as lab:
         await lab.slot("webhook", "call")
-        await lab.window(0.5)
+        await lab.window(1)
         row = await lab.processed(PHOTO)
         assert row["failure_reason"] == "timeout"
         assert (await lab.log(row["id"]))[-1] == "timeout"
