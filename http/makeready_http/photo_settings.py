@@ -129,19 +129,25 @@ async def change(request: Request) -> Response:
 
 
 def _policy(body: Mapping[str, Any], services: Services) -> dict[str, Any]:
-    """What is named of the policy; 422 when booths were answered before a statement ends."""
+    """What is named of the policy; 422 for a window that is too short."""
     found = {}
     seconds = body.get("ingest", {}).get("sync_response_timeout_sec")
+    problems = window_problems("ingest.sync_response_timeout_sec", seconds, services)
+    if problems:
+        raise _rejected(problems)
     if seconds is not None:
-        least_s = services.settings.ingest_statement_timeout_ms / 1000
-        if seconds <= least_s:
-            path = "ingest.sync_response_timeout_sec"
-            text = f"a statement may take {least_s:g} s: booths have to wait for longer"
-            hint = "QUEUE_STATEMENT_TIMEOUT_MS says how long"
-            raise _rejected([problem("out_of_range", path, text, hint)])
         found["sync_response_s"] = seconds
     hours = body.get("media_cache", {}).get("processed_media_ttl_hours")
     return found if hours is None else found | {"result_retention_hours": hours}
+
+
+def window_problems(path: str, seconds: float | None, services: Services) -> list[dict[str, str]]:
+    """What is wrong with a window in which one statement might not end."""
+    least_s = services.settings.ingest_statement_timeout_ms / 1000
+    if seconds is None or seconds > least_s:
+        return []
+    text = f"a statement may take {least_s:g} s: booths have to wait for longer"
+    return [problem("out_of_range", path, text, "QUEUE_STATEMENT_TIMEOUT_MS says how long")]
 
 
 def _secrets(body: Mapping[str, Any]) -> None:

@@ -105,6 +105,9 @@ class TestLongStatements:
         for seconds, status in ((46, 422), (47, 422), (47.5, 200)):
             body = {"ingest": {"sync_response_timeout_sec": seconds}}
             assert (await put(administrator, PATH, body)).status_code == status
+        change = {"sync_response_s": 47}
+        answer = await administrator.client.patch("/admin/ingest/policy", json=change)
+        assert problems(answer) == [("out_of_range", "sync_response_s")]
 
 
 async def test_ing_067_a_password_is_rotated(
@@ -222,6 +225,23 @@ async def test_an_older_version_is_refused(administrator: Member) -> None:
     assert (first.status_code, again.status_code) == (200, 409)
     assert error_code(again) == "stale_version"
     assert again.json()["error"]["details"]["version"] == 2
+
+
+async def test_ing_083_what_is_turned_less_often(administrator: Member, viewer: Member) -> None:
+    path = "/admin/ingest/policy"
+    before = await viewer.get(path)
+    assert before.json()["policy"]["refuses_late"] is True
+    changes = {"refuses_late": False, "max_in_flight": 16, "keep_days": 30, "replay_s": 0}
+    tag = {"If-Match": before.headers["etag"]}
+    assert (await viewer.client.patch(path, json=changes)).status_code == 403
+    answer = await administrator.client.patch(path, json=changes, headers=tag)
+    found = answer.json()["policy"]
+    assert {name: found[name] for name in changes} == changes
+    assert (found["version"], found["updated_by"]) == (2, "admin")
+    stale = await administrator.client.patch(path, json=changes, headers=tag)
+    assert (stale.status_code, error_code(stale)) == (409, "stale_version")
+    odd = await administrator.client.patch(path, json={"max_in_flight": 0, "hue": 1})
+    assert {place for _, place in problems(odd)} == {"max_in_flight", "hue"}
 
 
 class TestWithoutMasterKey:
