@@ -14,6 +14,7 @@ import pytest
 from makeready import media_cleanup
 from makeready.config import Settings
 from makeready.media_folder import open_folder
+from makeready.schema import inspect
 from makeready_http.photo_health import PhotoHealth
 from tests.support.album import Album
 from tests.support.service import Member, Service, error_code
@@ -222,3 +223,14 @@ async def test_ing_075_providers_are_asked_rarely_and_their_trouble_is_theirs() 
     assert ward.asked == 1
     lonely = Ward(None)
     assert await PhotoHealth().checks(lonely) == (parts, {})  # type: ignore[arg-type]
+
+
+async def test_ing_080_all_that_photos_need_is_made_by_the_schema(
+    service: Service, db: asyncpg.Connection
+) -> None:
+    """ING-080: the database of a test is what `migrate` makes, and nothing was added by hand."""
+    assert (await inspect(db)).is_current
+    slots = await db.fetch("select id from makeready.slots order by id")
+    assert [row["id"] for row in slots] == [f"slot-{number:03}" for number in range(1, 16)]
+    assert await db.fetchval("select count(*) from makeready.providers") >= 7
+    assert (await service.client.get("/health/ready")).status_code == 200
