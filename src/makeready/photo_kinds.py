@@ -54,10 +54,13 @@ class Kind:
     max_input_bytes: int = 20 * MB
     """Photos are made smaller until they fit."""
 
-    @property
-    def slot_media_types(self) -> tuple[str, ...]:
-        """What a booth may post to a slot of it."""
-        return self.media_types if self.requires_public_media else ALL
+    def fetches(self, options: Mapping[str, Any]) -> bool:
+        """Whether a provider with these options is given links to photos."""
+        return self.requires_public_media or options.get("requires_public_media") is True
+
+    def slot_media_types(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a booth may post to a slot that asks it first."""
+        return WEB if self.fetches(options) else ALL
 
 
 def _titled(name: str, ru: str, en: str, schema: Schema, *needs: str) -> PhotoOperation:

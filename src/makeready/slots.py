@@ -241,7 +241,7 @@ def _of_provider(known: Provider, where: str, *, has_public_url: bool) -> list[d
         where_set = "settings" if lacks_key else f"providers/{known.id}"
         text = f"{known.id} {what}"
         found.append(problem("not_configured", path, text, f"PUT /api/{where_set}"))
-    if kind.requires_public_media and not has_public_url:
+    if kind.fetches(known.options) and not has_public_url:
         text = f"{known.id} fetches photos by a link, and this service has no public address"
         found.append(problem("not_configured", path, text, "set PUBLIC_BASE_URL"))
     return found

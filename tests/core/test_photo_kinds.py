@@ -46,9 +46,10 @@ def test_a_kind_is_whole(kind: str) -> None:
 
 
 def test_ing_008_slots_take_less_when_their_provider_fetches_photos() -> None:
-    assert [kind.id for kind in KINDS.values() if kind.requires_public_media] == ["turbotext"]
-    assert KINDS["turbotext"].slot_media_types == WEB
-    assert all(kind.slot_media_types == ALL for kind in KINDS.values() if kind.id != "turbotext")
+    assert [kind.id for kind in KINDS.values() if kind.fetches({})] == ["turbotext"]
+    assert KINDS["turbotext"].slot_media_types({}) == WEB
+    assert KINDS["webhook"].slot_media_types({}) == ALL
+    assert KINDS["webhook"].slot_media_types({"requires_public_media": True}) == WEB
 
 
 def test_ing_010_limits_hold_for_what_is_sent() -> None:
