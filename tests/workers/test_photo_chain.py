@@ -187,8 +187,7 @@ async def test_no_try_begins_without_time_for_an_answer() -> None:
     async with rig(webhook=[good]) as it:
         with pytest.raises(OutOfTime):
             await it.run(step(), window_s=-1)
-        with pytest.raises(OutOfTime):
-            await it.run(window_s=5)
+        assert "switched off" in str(await it.failure())
     assert it.fakes["webhook"].calls == []
 
 
