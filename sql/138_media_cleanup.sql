@@ -21,6 +21,49 @@ insert into makeready.chores (chore, every, due_at, in_process) values
   ('media_scan', '24 hours', makeready.now(), true)
 on conflict do nothing;
 
+create table if not exists makeready.media_turns (
+  chore  text        not null constraint media_turns_fk_chores references makeready.chores,
+  store  text        not null,
+  due_at timestamptz not null,
+  constraint media_turns_pk primary key (chore, store)
+);
+comment on table makeready.media_turns is 'When each media store is cleaned next: of those who reach it one does it, and nobody does it for those who do not.';
+comment on column makeready.media_turns.store is 'The media store.';
+comment on column makeready.media_turns.chore is 'What is done there; how often, and whether at all, says its chore.';
+comment on column makeready.media_turns.due_at is 'When next.';
+
+create or replace function makeready.media_take(chore_name text, store_name text)
+  returns boolean
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_now   timestamptz := makeready.now();
+  v_every interval := (select c.every from makeready.chores c where c.chore = chore_name and c.in_process and c.is_enabled);
+begin
+  if v_every is null then
+    return false;
+  end if;
+  if not exists (select from makeready.media_turns t where t.store = store_name and t.chore = chore_name) then
+    insert into makeready.media_turns (store, chore, due_at) values (store_name, chore_name, v_now) on conflict do nothing;
+  end if;
+  -- One process gets it; if that one dies on the way, it comes round again in its time.
+  update makeready.media_turns t set due_at = v_now + v_every
+   where (t.store, t.chore) in (select x.store, x.chore from makeready.media_turns x
+                                 where x.store = store_name and x.chore = chore_name
+                                   and (x.due_at <= v_now or x.due_at > v_now + greatest(v_every, '10 minutes'))      -- the clock was ahead
+                                   for update skip locked);
+  if not found then
+    return false;
+  end if;
+  update makeready.chores c set ran_at = v_now, due_at = v_now + v_every where c.chore = chore_name;
+  return true;
+end
+$$;
+comment on function makeready.media_take(text, text) is 'True for the one process that is to clean this media store now. As chore_take, for each store.';
+
 create or replace function makeready.media_due(what text, store_name text, max_rows integer, but_not uuid[] default '{}')
   returns table (due_id uuid, file_paths text[])
   language plpgsql
@@ -141,8 +184,7 @@ begin
   end if;
   purge_id := gen_random_uuid();
   cutoff := makeready.now();
-  update makeready.chores c set due_at = cutoff
-   where c.chore = 'media_temporary' or what = 'full' and c.chore in ('photochanger-media-cleanup', 'media_scan');
+  update makeready.media_turns t set due_at = cutoff where t.chore = 'media_temporary' or what = 'full';
   perform makeready.audit('media_purge', what, null, jsonb_build_object('purge_id', purge_id, 'cutoff', cutoff), null);
   return next;
 end
@@ -172,7 +214,7 @@ create index if not exists media_objects_deleted on makeready.media_objects (del
 select makeready.chore_create('media_links_purge', '1 hour');
 
 grant execute on function
-  makeready.media_due(text, text, integer, uuid[]), makeready.media_gone(text, uuid[]), makeready.media_unknown(text, text[]),
+  makeready.media_take(text, text), makeready.media_due(text, text, integer, uuid[]), makeready.media_gone(text, uuid[]), makeready.media_unknown(text, text[]),
   makeready.media_is_ours()
 to makeready_http, makeready_worker, makeready_ops;
 grant execute on function makeready.media_purge(text) to makeready_http, makeready_ops;

@@ -48,6 +48,7 @@ LOOK_S = (4.0, 6.0)
 RUN_TIMEOUT_S = 600.0  # what is left is due the next time
 SCAN_TIMEOUT_S = 3600.0
 
+_TAKE = "select makeready.media_take($1, $2)"
 _log = structlog.get_logger(__name__)
 
 
@@ -67,7 +68,7 @@ async def ask(db: Executor, scope: Literal["full", "media_objects"]) -> Purge:
 
 
 class MediaCleanup:
-    """Cleans one store while `run` runs; of many processes one at a time does each chore."""
+    """Cleans one store while `run` runs; of those who reach it one at a time does each chore."""
 
     def __init__(self, pool: asyncpg.Pool, media: MediaStore) -> None:
         self._pool = pool
@@ -91,7 +92,7 @@ class MediaCleanup:
         """Does a chore if it is due and nobody else has it: how many of what; None if not."""
         try:
             with database_fault():
-                if not await self._pool.fetchval("select makeready.chore_take($1)", chore):
+                if not await self._pool.fetchval(_TAKE, chore, self._media.name):
                     return None
         except Exception as error:  # noqa: BLE001 -- it comes round again
             note_fault(_log, "chore_failed", error, chore=chore)

@@ -108,7 +108,7 @@ async def test_ing_055_a_purge_is_for_admins_and_takes_what_is_stale_at_once(
     path = "/api/media/cache/purge"
 
     async def waits_its_turn() -> bool:
-        due = "select due_at > makeready.now() from makeready.chores where chore = $1"
+        due = "select due_at > makeready.now() from makeready.media_turns where chore = $1"
         return bool(await db.fetchval(due, "photochanger-media-cleanup"))
 
     await until(waits_its_turn)
@@ -152,7 +152,7 @@ async def test_ing_048_the_service_itself_deletes_what_has_expired(
     media = await open_folder(settings.media_folder)
     stored = await media.write("temporary/a.jpg", b"x", "image/jpeg")
     await Album(db, media.name).media("temporary", stored=stored, lives_s=-1)
-    await db.execute("update makeready.chores set due_at = makeready.now()")
+    await db.execute("update makeready.media_turns set due_at = makeready.now()")
     file = settings.media_folder / stored.path
     await until(lambda: not file.exists())
 

@@ -297,6 +297,28 @@ async def test_ing_048_results_every_quarter_of_an_hour_the_rest_within_a_minute
     assert longest_s < 60
 
 
+async def test_ing_054_each_store_has_its_own_turn(
+    album: Album,
+    media: MediaStore,
+    clock: Clock,
+    pool: asyncpg.Pool,
+    tmp_path: Path,
+) -> None:
+    """ING-054: hosts with folders of their own clean each its own, whoever came first."""
+    cleaner, other = MediaCleanup(pool, media), await open_folder(tmp_path / "other")
+    for store in (media, other):
+        await a_result(Album(album.db, store.name), store)
+    await clock.advance(73 * HOUR)
+    assert await cleaner.clean_if_due(CLEANUP) == {"results": 1}
+    assert await cleaner.clean_if_due(CLEANUP) is None
+    assert await MediaCleanup(pool, other).clean_if_due(CLEANUP) == {"results": 1}
+    await album.db.execute(
+        "select makeready.chore_set('photochanger-media-cleanup', false, because => 'a test')"
+    )
+    await clock.advance(HOUR)
+    assert await cleaner.clean_if_due(CLEANUP) is None
+
+
 def aged(root: Path) -> None:
     """Makes all files a day and an hour old."""
     then = time.time() - 25 * HOUR
