@@ -248,3 +248,21 @@ async def test_twenty_keys_are_enough(db: asyncpg.Connection) -> None:
     assert len(json.loads(fal["key_facts"])) == 20
     assert "sealed" not in fal["key_facts"]
     assert await photo_providers.keys_drop(db, "fal") == 20
+
+
+async def test_operators_do_in_psql_what_staff_does_and_enter_no_key(connect: Connect) -> None:
+    ops = await connect("makeready_ops")
+    await slots.put(ops, SLOT, {"name": "Hall"})
+    await photo_providers.put(ops, "ours", WEBHOOK)
+    await photo_providers.delete(ops, "ours")
+    await photo_policy.put(ops, {"refuses_late": False})
+    assert len(await slots.listed(ops)) == 15
+    assert (await slots.read(ops, SLOT)).updated_by.startswith("database:")  # type: ignore[union-attr]
+    for call in (
+        "select makeready.provider_key_put('fal', gen_random_uuid(), ''::bytea, ''::bytea)",
+        "select makeready.ingest_settle('sync_response_s')",
+        "update makeready.slots set name = 'x'",
+        "update makeready.ingest_policy set sync_response_s = 1",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await ops.execute(call)

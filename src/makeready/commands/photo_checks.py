@@ -100,7 +100,10 @@ async def _keys(connection: asyncpg.Connection, settings: Settings) -> Finding:
 
 
 async def _differences(connection: asyncpg.Connection, settings: Settings) -> list[Finding]:
-    mend = "unset it, or change what is in force: PUT /api/settings, ingest_settings_put in psql"
+    mend = (
+        "unset it or set it to what is in force (a password may come from ingest_password in the "
+        "data folder), or change that: PUT /api/settings, ingest_settings_put in psql"
+    )
     return [
         judged(
             each.setting,
