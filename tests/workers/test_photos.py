@@ -324,16 +324,20 @@ async def test_photos_lie_in_a_bucket_as_well(
             await media.delete([*paths, f"payloads/{row['id']}/IMG.JPG"])
 
 
+@pytest.mark.parametrize("limit", ["WAITING_MOST", "HELD_MOST"])
 async def test_thumbnails_wait_for_no_more_than_a_few(
     db: asyncpg.Connection,
     settings: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    limit: str,
 ) -> None:
-    monkeypatch.setattr("makeready_workers.photo_results.WAITING_MOST", 0)
+    monkeypatch.setattr(f"makeready_workers.photo_results.{limit}", 0)
+    scripted(monkeypatch, brings)
     async with photo_lab(db, settings, tmp_path) as lab:
+        await lab.slot("webhook", "call")
         row = await lab.processed(PHOTO)
-    assert lab.results() == [f"{row['id']}.jpg"]
+    assert lab.results() == [f"{row['id']}.png"]
 
 
 async def test_thumbnails_of_a_result_that_is_gone_go_too(

@@ -31,6 +31,7 @@ from makeready_workers.providers.base import Image
 from makeready_workers.providers.tally import Tally
 
 WAITING_MOST = 16  # photos whose thumbnails are still to be made
+HELD_MOST = 128 << 20  # bytes of their results, in memory
 PART_TIMEOUT_S = 10.0  # for the thumbnails of one, or one deletion
 _ONE_NAME = frozenset({errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 CLOSING_S = 2.0  # what is left then is cut off: the cleaner finds it
@@ -47,7 +48,7 @@ class Results:
         self._group = group
         self._pending = 0
         self._idle = anyio.Event()
-        self._pictures = 0
+        self._pictures = self._held = 0
 
     async def store(self, photo: Photo, image: Image | None) -> StoredMedia:
         """Stores a result; None: the payload itself, which is never loaded."""
@@ -98,11 +99,13 @@ class Results:
         self, job: UUID, files: AsyncExitStack, before: IO[bytes], after: Image | None
     ) -> None:
         """Makes thumbnails of a finished photo and closes its files."""
-        if self._pictures >= WAITING_MOST:
+        size = len(after.content) if after is not None else 0
+        if self._pictures >= WAITING_MOST or self._held + size > HELD_MOST:
             _log.info("photo_thumbnails_skipped", job_id=str(job))
             self.in_background(files.aclose, "close")
             return
         self._pictures += 1
+        self._held += size
 
         async def make() -> None:
             try:
@@ -110,6 +113,7 @@ class Results:
                     await self._make_pictures(job, before, after)
             finally:
                 self._pictures -= 1
+                self._held -= size
 
         self.in_background(make, "thumbnails")
 
