@@ -44,7 +44,7 @@ def framed(
     shown = read(photo, min(max_side, 2 * max(width, height)))
     fitted = _fitted(shown, (width, height), settings.get("fit", "cover"))
     place = (left + (width - fitted.width) // 2, top + (height - fitted.height) // 2)
-    canvas.paste(fitted, place, fitted if fitted.mode == "RGBA" else None)
+    canvas.alpha_composite(fitted.convert("RGBA"), place)
     if is_over:
         canvas.alpha_composite(layer)
     return _made(canvas, settings)

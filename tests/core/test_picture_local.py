@@ -79,6 +79,13 @@ def test_the_photo_lies_on_a_background() -> None:
     assert is_near(corners(image.crop((50, 25, 150, 75))), QUARTERS)
 
 
+def test_the_soft_edge_of_a_photo_blends_with_what_is_behind_it() -> None:
+    half = saved(Image.new("RGBA", (50, 50), (200, 0, 0, 128)), "PNG")
+    ground = saved(Image.new("RGB", (50, 50), BLACK), "PNG")
+    image = framed(half, ground, layer="background", format="png")
+    assert is_near((at(image, 25, 25),), ((100, 0, 0),))
+
+
 def test_a_window_is_filled_or_shows_the_whole_photo() -> None:
     photo = saved(Image.new("RGB", (100, 50), (200, 0, 0)))
     full = framed(photo, with_hole(), window=WINDOW)
