@@ -136,7 +136,7 @@ async def test_an_answer_that_drips_or_comes_late_ends_with_the_time(gemini: Des
         assert meaning(failed) == ("upstream", True, False)
         assert "did not answer within" in str(failed)
     assert meaning(await gemini.failure(seconds=0)) == ("upstream", False, False)
-    assert len(gemini.server.asked) == 3
+    assert len(gemini.server.asked) <= 3
 
 
 async def test_an_answer_without_end_is_dropped(
