@@ -373,6 +373,8 @@ begin
     select a.photo, a.photo_verdict, a.photo_until into v_photo, v_verdict, v_until
       from makeready.ingest_again(v_slot, v_hash, waiting, v_chain, v_templates, v_policy.replay_s, v_now) a;
     if found then
+      update makeready.requests r set resource = v_photo      -- its key means that photo from now on
+       where r.scope = 'slot ' || slot_key and r.operation = 'ingest' and r.key = repeat_key;
       return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - v_now)::float8);
       return;
     end if;

@@ -259,6 +259,17 @@ async def test_a_resent_image_is_a_new_photo_unless_the_slot_says_so(dark: Darkr
     assert len((await dark.photo(second))["waiters"]) == 2
 
 
+async def test_a_key_of_a_resent_image_is_that_photo_s_from_then_on(dark: Darkroom) -> None:
+    """ING-083: joined by its bytes first, by its key ever after."""
+    await dark.slot(joins_resent=True)
+    first, _ = await resent(dark)
+    for verdict in ("joined", "joined", "replayed"):
+        again = await dark.admit(content=b"same", key="k")
+        assert (again.job_id, again.verdict) == (first, verdict)
+        if len((await dark.photo(first))["waiters"]) == 3:
+            await dark.finish(await dark.one())
+
+
 async def test_a_resent_image_is_answered_again_for_a_while(dark: Darkroom, clock: Clock) -> None:
     """ING-083: from its result, unless it failed or the slot does something else by now."""
     await dark.slot(joins_resent=True)
