@@ -34,8 +34,13 @@ OPEN = {
     "/health/ready",
     "/health/s3",
     "/health/sms",
+    "/healthz",
+    "/ingest/{slot_id}",  # by the password in the form
     "/metrics",
     "/openapi.json",
+    "/public/media/{id}",
+    "/public/results/{job_id}",
+    "/public/results/{job_id}/thumbnail",
 }
 
 
