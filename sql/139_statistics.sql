@@ -166,7 +166,7 @@ create or replace function makeready.photo_statistics_version(of_slot text defau
   set search_path = ''
 as $$
   -- A line that is committed late has a time before the last one's: hence the count of those near it.
-  select concat_ws(' ', last.at, near.ends, refused.at, refused.count, s.last_reset_at, u.kept_from)
+  select concat_ws(' ', last.at, near.ends, answered.count, refused.at, refused.count, s.last_reset_at, u.kept_from)
     from makeready.photo_sums u
     left join makeready.slots s on s.id = of_slot
     left join lateral (select l.occurred_at as at from makeready.processing_logs l
@@ -175,11 +175,14 @@ as $$
     left join lateral (select count(*) as ends from makeready.processing_logs l
                         where l.status in ('succeeded', 'failed', 'timeout') and (of_slot is null or l.slot_id = of_slot)
                           and l.occurred_at > last.at - interval '1 minute') near on true
+    left join lateral (select count(*) from makeready.photos p
+                        where p.created_at > last.at - interval '2 minutes' and p.answered_at is not null
+                          and (of_slot is null or p.slot_id = of_slot)) answered on true
     left join lateral (select r.minute as at, sum(r.refused) as count from makeready.ingest_refusals r
                         group by r.minute order by r.minute desc limit 1) refused on true
 $$;
 comment on function makeready.photo_statistics_version(text) is
-  'Another text after each end of a photo, refusal or reset, of one slot or of all: whoever keeps statistics compares it.';
+  'Another text after each end of a photo, answer, refusal or reset, of one slot or of all: whoever keeps statistics compares it.';
 
 create or replace function makeready.slot_stats_reset(of_slot text, known_version integer default null)
   returns timestamptz

@@ -9,7 +9,9 @@ import asyncpg
 import pytest
 
 from tests.support.album import Album
+from tests.support.booth import opened, post
 from tests.support.service import Member, Service, error_code
+from tests.support.waiting import until
 
 DAY = timedelta(days=1)
 ZERO = dict.fromkeys(
@@ -225,3 +227,34 @@ async def test_ing_061_the_ten_newest_results_of_three_days(
     assert found[0]["thumbnail_url"] == f"/public/results/{jobs[0]}/thumbnail"
     assert (await viewer.get("/api/stats/slot-003/recent_results")).json() == [], old
     assert (await service.client.get(path)).status_code == 401
+
+
+async def test_a_photo_of_a_booth_shows_in_figures_lists_and_links(
+    service: Service, viewer: Member, db: asyncpg.Connection
+) -> None:
+    """From the request to the thumbnail, through the workers of the service."""
+    await opened(db)
+    posted = await post(service.url)
+    assert posted.status == 200
+    job = posted.headers["x-job-id"]
+    assert (await service.client.get(f"/public/results/{job}")).content == posted.body
+
+    async def pictured() -> str | None:
+        found = (await viewer.get("/api/stats/slot-001/recent_results")).json()
+        assert [each["job_id"] for each in found] == [job]
+        thumbnail: str | None = found[0]["thumbnail_url"]
+        return thumbnail
+
+    picture = await service.client.get(str(await until(pictured)))
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+    before = await viewer.get(f"/api/jobs/{job}/thumbnail", params={"side": "before"})
+    assert before.status_code == 200
+    assert (await viewer.get(f"/api/jobs/{job}")).json()["events"][-1]["status"] == "succeeded"
+
+    async def answered() -> dict[str, Any] | None:
+        row = await db.fetchval("select answered_with from makeready.photos where id = $1", job)
+        return await asked(viewer, "/api/stats/slot-001") if row else None
+
+    found = await until(answered)
+    assert found is not None
+    assert found["summary"]["success"] == 1
