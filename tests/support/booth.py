@@ -110,6 +110,8 @@ class Answer:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    was_asked: bool = False
+    """100 Continue came before."""
 
     @property
     def error(self) -> dict[str, Any]:
@@ -163,15 +165,18 @@ class Line:
 
     async def answer(self) -> Answer:
         """The next answer, past any 100 Continue."""
+        was_asked = False
         while True:
             found = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 20)
             status, *lines = found.decode().strip().split("\r\n")
             if " 100 " not in status:
                 break
+            was_asked = True
         headers = {name.lower(): text for name, text in (line.split(": ", 1) for line in lines)}
         size = int(headers.get("content-length", "0"))
         body = await asyncio.wait_for(self._reader.readexactly(size), 20)
-        return Answer(status=int(status.split()[1]), headers=headers, body=body)
+        code = int(status.split()[1])
+        return Answer(status=code, headers=headers, body=body, was_asked=was_asked)
 
     async def ends(self) -> bool:
         """Waits for the end of the connection; False when something else comes."""
