@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
+import asyncpg
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -187,17 +188,23 @@ async def _published(
         sha256=photo.sha256,
     )
     asked_at = anyio.current_time()
-    admitted = await ingest.admit(
-        photos.pool,
-        job,
-        visit.slot,
-        payload,
-        facts=_facts(photo),
-        waiter=waiter,
-        source=visit.errand.source,
-        overrides=overrides,
-        key=visit.key,
-    )
+    for is_last in (False, False, True):
+        try:
+            admitted = await ingest.admit(
+                photos.pool,
+                job,
+                visit.slot,
+                payload,
+                facts=_facts(photo),
+                waiter=waiter,
+                source=visit.errand.source,
+                overrides=overrides,
+                key=visit.key,
+            )
+            break
+        except asyncpg.SerializationError:  # the photo of its key is ending at this moment
+            if is_last:
+                raise
     return payload, asked_at, admitted
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
 
+from makeready import ingest
 from makeready.config import Settings
 from tests.support.booth import (
     SLOT,
@@ -75,6 +77,20 @@ async def test_a_photo_that_failed_is_not_tried_again_under_its_key(
 
     assert [answer.code for answer in answers] == ["provider_error"] * 2
     assert len(studio.begun) == 1
+
+
+async def test_a_photo_of_the_same_key_that_ends_just_then_is_asked_for_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit, faults = ingest.admit, iter([asyncpg.SerializationError("ending")] * 2)
+
+    async def admitted(*arguments: Any, **options: Any) -> ingest.Admitted:
+        for fault in faults:
+            raise fault
+        return await admit(*arguments, **options)
+
+    monkeypatch.setattr(ingest, "admit", admitted)
+    assert (await post(service.url, headers=KEY)).status == 200
 
 
 async def test_the_same_key_with_another_image_is_422(service: Service) -> None:
