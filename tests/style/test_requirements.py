@@ -13,10 +13,11 @@ TESTS = Path(__file__).parents[1]
 REQUIRED = {
     "RND": set(range(1, 50)) - {38, 39, 40, 49},  # without the Library's pages, and deployment
     "PSM": set(range(1, 46)) - {41, 42},  # without the pages of cards
+    "ING": set(range(1, 86)) - {74, 81, 82},  # without metrics and alerts
 }
-NAME = re.compile(r"\b(RND|PSM)-(\d{3})\b")
-NAME_OF_TEST = re.compile(r"_(rnd|psm)_(\d{3})(?![0-9])")
-SHORTENED = re.compile(r"\b(?:RND|PSM)-\d{3}(?:,? (?:to|and) |, ?|-)\d{3}\b")
+NAME = re.compile(r"\b(RND|PSM|ING)-(\d{3})\b")
+NAME_OF_TEST = re.compile(r"_(rnd|psm|ing)_(\d{3})(?![0-9])")
+SHORTENED = re.compile(r"\b(?:RND|PSM|ING)-\d{3}(?:,? (?:to|and) |, ?|-)\d{3}\b")
 FILES = {path: path.read_text("utf-8") for path in TESTS.rglob("test_*.py")}
 
 
