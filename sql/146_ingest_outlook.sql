@@ -37,6 +37,7 @@ create or replace function makeready.ingest_outlook(lane_name text, host_name te
 as $$
 declare
   v_tasks integer;
+  v_ours  uuid[];
   v_job   record;
   v_load  integer := 0;
   v_pace  float8[];
@@ -47,14 +48,18 @@ declare
 begin
   select coalesce(sum(w.tasks), 0) into v_tasks from makeready.workers w
    where 'ingest' = any (w.queues) and w.draining_at is null and w.beat_at >= moment - w.stale_after and host_name in ('', w.host);
-  if v_tasks = 0 or v_tasks > (select count(*) from makeready.ingest_open(moment)) then
+  -- Those that the same workers could take: photos in another machine's folder are not in the way.
+  v_ours := array(select o.job from makeready.ingest_open(moment) o
+                   where (select j.host = host_name or '' in (j.host, host_name)      -- one probe by key each; a join would read the past
+                            from makeready.jobs j where j.queue = 'ingest' and j.id = o.job));
+  if v_tasks = 0 or v_tasks > cardinality(v_ours) then
     return query select false, 0::float8, null::float8, 0;
     return;
   end if;
   v_pace := makeready.ingest_pace(lane_name, moment);
   v_free := array_fill(0::float8, array[v_tasks]);
   for v_job in      -- who runs first, then who waits, in the order of claims
-    with ours as materialized (select o.* from makeready.ingest_open(moment) o),
+    with ours as materialized (select o.* from makeready.ingest_open(moment) o where o.job = any (v_ours)),
          places as materialized (select l.lane, l.max_in_flight, case l.lane when lane_name then v_pace else makeready.ingest_pace(l.lane, moment) end as pace
                                   from makeready.lanes l where l.queue = 'ingest' and l.lane in (select o.job_lane from ours o))
     select o.job_state = 'running' as runs, o.job_lane, l.max_in_flight as seats, extract(epoch from o.until - moment)::float8 as left_s,

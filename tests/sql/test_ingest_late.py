@@ -137,6 +137,19 @@ async def test_photos_that_wait_for_their_provider_keep_no_worker(dark: Darkroom
         await dark.admit()
 
 
+async def test_photos_on_another_machine_keep_no_worker_here(dark: Darkroom) -> None:
+    """ING-083: workers that cannot reach their files are not busy with them."""
+    await paced(dark, *[40.0] * 10)
+    await dark.process(host="folder:one")
+    there = await dark.process(host="folder:two")
+    for _ in range(TASKS):
+        await dark.admit(store="folder:two")
+    assert len(await dark.claim(TASKS, there)) == TASKS
+    await dark.admit(store="folder:one")
+    with pytest.raises(Busy):
+        await dark.admit(store="folder:two")
+
+
 async def test_one_that_was_cut_off_counts_as_the_whole_window(dark: Darkroom) -> None:
     """Else a slow provider would look quick; one that nobody waited for tells nothing."""
     for reason in ("timeout", "cancelled"):
