@@ -24,8 +24,10 @@ _ERROR = {
                 "message": TEXT,
                 "details": {"description": "What the code's row of the reference names."},
             },
+            "additionalProperties": False,
         }
     },
+    "additionalProperties": False,
 }
 _HEADERS = {
     "Location": "Where to ask again.",

@@ -47,6 +47,7 @@ from makeready_http.problems import (
     Problem,
     Refusal,
     answer,
+    not_found,
     note_refusal,
     refusal_of,
     retry_after,
@@ -115,6 +116,8 @@ async def answered(request: Request, errand: Errand) -> Response:
 async def _processed(visit: Visit) -> Response:
     photos, errand, client = visit.photos, visit.errand, client_of(visit.request)
     _refuse_while_leaving(photos)
+    if "\x00" in visit.slot:  # the database cannot even be asked
+        raise not_found("slot_not_found", "slot_id", visit.slot)
     may_repeat = visit.key is not None
     door = await ingest.door(photos.pool, visit.slot, client, may_repeat=may_repeat)
     check = None

@@ -211,6 +211,7 @@ def _written_and_looked_at(spooled: _Spooled, max_pixels: int) -> PictureFacts:
             "payload_too_large",
             f"The image may have {max_pixels} pixels, and {MAX_SIDE} on a side.",
             details={"max_pixels": max_pixels, "pixels": pixels},
+            headers={"Connection": "close"},
         ) from None
     except BadPicture as error:
         raise form.unsupported(form.media_type, form.declared_type, str(error)) from None

@@ -16,12 +16,12 @@ from uuid import UUID
 import anyio
 import structlog
 
-from makeready import ingest, jobs
+from makeready import ingest, job_reads, jobs
 from makeready.db import is_transient
 from makeready.errors import NotFound
 from makeready.ingest import QUEUE, Admitted, Reason
 from makeready.jobs import ENDED, Ended, Json
-from makeready.media import StoredMedia
+from makeready.media import StoredMedia, kept
 from makeready.waiting import Expected
 from makeready_http.photo_answers import Body
 from makeready_http.photo_services import Photos
@@ -107,10 +107,16 @@ async def ended(photos: Photos, wait: Wait, body: Body) -> Ended:
 
 
 async def _ended_before(photos: Photos, job: UUID) -> Ended:
+    """As its job says; by its result, which may be kept longer than that."""
     for found in await jobs.peek(photos.pool, QUEUE, [job]):
         return found
-    text = "The photo of this key is not kept any more: send it under another one."
-    raise Problem("result_expired", text, details={"job_id": str(job)})
+    try:
+        shown = await job_reads.result(photos.pool, job)  # Gone, when it is not kept any more
+    except NotFound:
+        text = "The photo of this key is not kept any more: send it under another one."
+        raise Problem("result_expired", text, details={"job_id": str(job)}) from None
+    facts = {"stored": kept(shown.stored)}
+    return Ended(queue=QUEUE, job_id=job, state="done", result=facts)
 
 
 async def _outcome(photos: Photos, wait: Wait, body: Body) -> tuple[Why, Ended | None]:

@@ -54,7 +54,7 @@ async def test_the_same_key_gets_the_same_photo(service: Service, studio: Studio
     assert len(studio.begun) == 1
 
 
-async def test_the_same_key_is_answered_as_long_as_the_photo_is_known(
+async def test_the_same_key_is_answered_as_long_as_the_result_is_kept(
     service: Service, db: asyncpg.Connection, studio: Studio
 ) -> None:
     job = (await post(service.url, headers=KEY)).headers["x-job-id"]
@@ -62,6 +62,23 @@ async def test_the_same_key_is_answered_as_long_as_the_photo_is_known(
     again = await post(service.url, headers=KEY)
     assert (again.status, again.headers["x-job-id"]) == (200, job)
 
+    await db.execute("delete from makeready.jobs")  # they are kept for a day, results for three
+    again = await post(service.url, headers=KEY)
+    assert (again.status, again.headers["x-job-id"]) == (200, job)
+    assert again.body == photo()
+
+    await db.execute("update makeready.photos set result_expires_at = finished_at")
+    late = await post(service.url, headers=KEY)
+    assert (late.status, late.code) == (410, "result_expired")
+    assert late.error["details"].keys() >= {"job_id", "result_expires_at"}
+    assert len(studio.begun) == 1
+
+
+async def test_a_photo_that_failed_and_is_forgotten_is_not_tried_again_under_its_key(
+    service: Service, db: asyncpg.Connection, studio: Studio
+) -> None:
+    studio.script = refuses("no_image")
+    job = (await post(service.url, headers=KEY)).headers["x-job-id"]
     await db.execute("delete from makeready.jobs")
     late = await post(service.url, headers=KEY)
     assert (late.status, late.code) == (410, "result_expired")
