@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +65,11 @@ async def link_to(services: Services, file_id: UUID, file: StoredFile) -> Respon
 def replayed(is_new: bool) -> dict[str, str]:
     """The header that says an answer was given before, under the same key."""
     return {} if is_new else {"Idempotency-Replayed": "true"}
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC, with Z: how answers about photos tell times."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _as_text(value: object) -> str:

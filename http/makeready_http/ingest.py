@@ -13,13 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from makeready.media import StoredMedia
+from makeready.pictures import MEDIA_TYPES
 from makeready_http.operations import TEXT, Answer, Operation
 from makeready_http.photo_answers import image_answer
 from makeready_http.photo_requests import Errand, Visit, answered
 from makeready_http.photo_upload import FILE_FIELDS
 from makeready_http.photo_waits import Wait
-
-IMAGES = ("image/jpeg", "image/png", "image/webp", "image/heic", "image/heif")
 
 
 async def take(request: Request) -> Response:
@@ -70,8 +69,8 @@ OPERATIONS = (
         answers={
             200: Answer(
                 description="The image.",
-                media_type=IMAGES[0],
-                other_types=IMAGES[1:],
+                media_type=MEDIA_TYPES[0],
+                other_types=MEDIA_TYPES[1:],
                 headers=("X-Job-Id", "Server-Timing"),
             )
         },

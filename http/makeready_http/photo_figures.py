@@ -8,8 +8,9 @@ from typing import Any
 from makeready import statistics
 from makeready.job_reads import RecentResult
 from makeready.statistics import Counts, Period, Range, Totals
+from makeready_http.answers import iso
 from makeready_http.operations import ID, TEXT, TIME, WHOLE, Schema, nullable, record
-from makeready_http.photo_results import iso, result_url
+from makeready_http.photo_results import result_url
 from makeready_http.services import Services
 
 ZONE = "UTC"

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from makeready import job_reads, media_cleanup
 from makeready.job_reads import Event, Photo
-from makeready_http.answers import Json
+from makeready_http.answers import Json, iso
 from makeready_http.auth import acting, current_staff
 from makeready_http.inputs import path_uuid
 from makeready_http.operations import (
@@ -36,7 +36,7 @@ from makeready_http.operations import (
     read_query,
     record,
 )
-from makeready_http.photo_results import TAG, iso
+from makeready_http.photo_results import TAG
 from makeready_http.services import services_of
 
 READ = "stats:read"

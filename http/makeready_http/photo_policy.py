@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from makeready import photo_policy
 from makeready.errors import Rejected
-from makeready.photo_policy import SYNC_MAX_S, SYNC_MIN_S, Policy
+from makeready.photo_policy import Policy
+from makeready.photo_settings import SYNC_MAX_S, SYNC_MIN_S
 from makeready_http.answers import Json
 from makeready_http.auth import acting, current_staff
 from makeready_http.operations import (
@@ -115,7 +116,12 @@ _SHOWN = done(
         {
             "sync_response_s": {"type": "number"},
             "max_in_flight": nullable(WHOLE),
-            **{name: {"type": _FIELDS[name]["type"]} for name in list(_FIELDS)[2:]},
+            "result_retention_hours": WHOLE,
+            "refuses_late": TRUTH,
+            "is_durable": TRUTH,
+            "replay_s": WHOLE,
+            "keep_days": WHOLE,
+            "min_free_bytes": WHOLE,
             "version": WHOLE,
             "updated_at": TIME,
             "updated_by": nullable(TEXT),

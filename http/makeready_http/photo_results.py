@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import format_datetime
 from typing import TypeVar
 from uuid import UUID
@@ -29,6 +29,8 @@ from makeready.archive import Piece, Span
 from makeready.errors import Gone, NotFound
 from makeready.job_reads import Shown
 from makeready.media import MediaStore, StoredMedia
+from makeready.pictures import EXTENSIONS, JPEG, MEDIA_TYPES, PNG, WEBP
+from makeready_http.answers import iso
 from makeready_http.auth import current_staff
 from makeready_http.clients import client_of
 from makeready_http.downloads import Download, answer_download, not_modified
@@ -47,14 +49,7 @@ from makeready_http.services import Services, services_of
 TAG = "photos"
 STATS_READ = "stats:read"
 LINK_MAX_S = 604_800  # that S3 signs for
-EXTENSIONS: Mapping[str, str] = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/webp": "webp",
-    "image/heic": "heic",
-    "image/heif": "heif",
-}
-SHOWN = frozenset({"image/jpeg", "image/png", "image/webp"})
+SHOWN = frozenset({JPEG, PNG, WEBP})
 """What browsers show; anything else is saved."""
 GUARDED: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -191,11 +186,6 @@ def _lifetime(shown: Shown) -> dict[str, str]:
     }
 
 
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC, with Z."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _link_id(request: Request, name: str) -> UUID:
     text = request.path_params[name]
     if not _ID.fullmatch(text):
@@ -206,21 +196,19 @@ def _link_id(request: Request, name: str) -> UUID:
 _HEADERS = ("ETag", "Accept-Ranges", "Content-Disposition", "Expires", "X-Result-Expires-At")
 _PICTURE = Answer(
     description="The picture.",
-    media_type="image/jpeg",
-    other_types=tuple(each for each in EXTENSIONS if each != "image/jpeg"),
+    media_type=MEDIA_TYPES[0],
+    other_types=MEDIA_TYPES[1:],
     headers=_HEADERS,
 )
 _PART = Answer(
     description="The bytes that `Range` names.",
-    media_type="image/jpeg",
-    other_types=_PICTURE.other_types,
+    media_type=MEDIA_TYPES[0],
+    other_types=MEDIA_TYPES[1:],
     headers=_HEADERS,
 )
 _KNOWN = Answer(description="`If-None-Match` names it.")
-_JPEG = Answer(description="A JPEG.", media_type="image/jpeg", headers=_HEADERS)
-_JPEG_PART = Answer(
-    description="The bytes that `Range` names.", media_type="image/jpeg", headers=_HEADERS
-)
+_JPEG = Answer(description="A JPEG.", media_type=JPEG, headers=_HEADERS)
+_JPEG_PART = Answer(description="The bytes that `Range` names.", media_type=JPEG, headers=_HEADERS)
 _LOST = ("range_not_satisfiable", "storage_unavailable")
 OPERATIONS = (
     Operation(

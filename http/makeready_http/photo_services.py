@@ -24,7 +24,7 @@ from makeready.db import Control, close_pool, open_pool
 from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready.media_cleanup import MediaCleanup
-from makeready.photo_settings import SYNC_RESPONSE_MIN_S
+from makeready.photo_settings import SYNC_MIN_S
 from makeready.upkeep import Upkeep
 from makeready.waiting import Waiting
 from makeready.waking import Waker
@@ -223,7 +223,7 @@ class Photos:
     def _refuse_slow_statements(self) -> None:
         """ConfigError when one statement could take as long as a booth waits; not in tests."""
         statement_s = self.settings.ingest_statement_timeout_ms / 1000
-        if SYNC_RESPONSE_MIN_S <= self._window_s <= statement_s:
+        if SYNC_MIN_S <= self._window_s <= statement_s:
             raise ConfigError(
                 f"lower QUEUE_STATEMENT_TIMEOUT_MS: a statement may take {statement_s:g} s, and a "
                 f"booth is answered within {self._window_s:g} s"

@@ -20,9 +20,8 @@ from starlette.responses import Response
 from makeready import photo_policy, photo_providers
 from makeready.db import Connection, Executor
 from makeready.errors import Rejected
-from makeready.photo_policy import SYNC_MAX_S, SYNC_MIN_S
 from makeready.photo_providers import KEY_LENGTH_MAX
-from makeready.photo_settings import PASSWORD_MAX, PASSWORD_MIN
+from makeready.photo_settings import PASSWORD_MAX, PASSWORD_MIN, SYNC_MAX_S, SYNC_MIN_S
 from makeready.sealing import Sealer
 from makeready.shapes import cut, problem
 from makeready.validation import find_problems

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from makeready import job_reads, statistics
 from makeready.statistics import Range, Statistics, Unit
-from makeready_http.answers import Json
+from makeready_http.answers import Json, iso
 from makeready_http.auth import acting, current_staff
 from makeready_http.operations import (
     TEXT,
@@ -48,7 +48,7 @@ from makeready_http.photo_figures import (
     result_item,
     totals_item,
 )
-from makeready_http.photo_results import TAG, iso
+from makeready_http.photo_results import TAG
 from makeready_http.problems import invalid_request
 from makeready_http.services import services_of
 from makeready_http.versions import known_version

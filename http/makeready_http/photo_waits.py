@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from makeready.ingest import QUEUE, Admitted, Reason
 from makeready.jobs import ENDED, Ended, Json
 from makeready.media import StoredMedia, kept
 from makeready.waiting import Expected
+from makeready_http.answers import iso
 from makeready_http.photo_answers import Body
 from makeready_http.photo_services import Photos
 from makeready_http.problems import Problem, retry_after
@@ -168,7 +169,7 @@ def refuse_unless_done(wait: Wait, found: Ended) -> StoredMedia:
     raise Problem(
         "sync_timeout",
         TIMEOUT_TEXT,
-        details={"job_id": job, "expires_at": in_utc(wait.expires_at)},
+        details={"job_id": job, "expires_at": iso(wait.expires_at)},
     )
 
 
@@ -222,8 +223,3 @@ async def withdraw(photos: Photos, paths: Sequence[str]) -> bool:
         _log.warning("ingest_withdraw_failed", error=f"{type(error).__name__}: {error}")
         return False
     return True
-
-
-def in_utc(moment: datetime) -> str:
-    """As 2026-01-31T12:00:00.000Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -250,11 +250,6 @@ class Settings(PhotoSettings):
         return self.ingest_database_url or self.database_url
 
     @property
-    def photos_listener_url(self) -> str | None:
-        """Where those who wait for photos listen."""
-        return self.ingest_database_url or self.listener_url
-
-    @property
     def media_folder(self) -> Path:
         """The folder of photos, and of uploads while they come in."""
         return self.media_root or self.data_dir / "media"

@@ -13,8 +13,6 @@ from makeready.db import Executor, one
 from makeready.errors import Rejected
 from makeready.photo_settings import PASSWORD_MAX, PASSWORD_MIN
 
-SYNC_MIN_S, SYNC_MAX_S = 45, 60
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:

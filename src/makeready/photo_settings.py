@@ -9,7 +9,8 @@ from makeready import values
 from makeready.values import Secret
 from makeready.variables import setting
 
-SYNC_RESPONSE_MIN_S = 45.0
+SYNC_MIN_S, SYNC_MAX_S = 45, 60
+"""How long booths wait at least, but in tests, and at most."""
 PASSWORD_MIN, PASSWORD_MAX = 8, 128
 """Characters of the password of slots; people type it into booths."""
 
@@ -39,7 +40,7 @@ class PhotoSettings:
     )
     sync_response_s: float | None = setting(
         None,
-        values.seconds(0.1, 60),
+        values.seconds(0.1, SYNC_MAX_S),
         "Seconds in which a booth is answered, 45 to 60; 48 unless set. Taken over once.",
         "T_SYNC_RESPONSE_SECONDS",
     )
@@ -90,8 +91,9 @@ class PhotoSettings:
         """What is wrong with values that are right by themselves."""
         found = []
         window_s = self.sync_response_s
-        if window_s is not None and window_s < SYNC_RESPONSE_MIN_S and not self.testing:
-            found.append("MAKEREADY_SYNC_RESPONSE_S must be between 45 and 60")
+        if window_s is not None and window_s < SYNC_MIN_S and not self.testing:
+            bounds = f"between {SYNC_MIN_S} and {SYNC_MAX_S}"
+            found.append(f"MAKEREADY_SYNC_RESPONSE_S must be {bounds}")
         if window_s is not None and self.ingest_statement_timeout_ms >= window_s * 1000:
             found.append(
                 "MAKEREADY_INGEST_STATEMENT_TIMEOUT_MS must be less than a booth waits: "

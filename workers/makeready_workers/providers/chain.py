@@ -50,7 +50,6 @@ LOCAL_S = 1.5  # what is kept for one that works here, at most a tenth of what i
 LOCAL_PART = 0.1
 POLL_S = 2.0  # polls end up to one interval before their time
 SLACK_S = 0.05
-CANCEL_S = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -293,11 +292,7 @@ class _Asked:
         return slack
 
     def _withdraw(self, provider: Provider, call: Call) -> None:
-        async def cancel() -> None:
-            call.deadline = _now() + CANCEL_S
-            with anyio.move_on_after(CANCEL_S):
-                await provider.cancel(call)
-
+        cancel = functools.partial(provider.cancel, call)
         self._around.in_background(cancel, "provider_cancel")
 
 
