@@ -33,6 +33,8 @@ from tests.support.waiting import until
 REASONS = ("rejected", "quota", "upstream", "invalid_response", "no_image")
 EXPECT = {"Expect": "100-continue"}
 
+pytestmark = pytest.mark.notified
+
 
 @pytest.fixture
 def studio() -> Studio:

@@ -29,6 +29,8 @@ from tests.support.waiting import until
 KEY = {"Idempotency-Key": "shot-0003"}
 TRY = f"/api/slots/{SLOT}/test-run"
 
+pytestmark = pytest.mark.notified
+
 
 @pytest.fixture
 def studio() -> Studio:

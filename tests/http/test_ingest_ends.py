@@ -33,6 +33,8 @@ from tests.support.proxy import proxied
 from tests.support.service import Service, serving
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.notified
+
 
 @pytest.fixture
 def studio() -> Studio:
