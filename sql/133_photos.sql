@@ -37,6 +37,8 @@ create table if not exists makeready.photos (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 create index if not exists photos_of_slot on makeready.photos (slot_id, created_at desc, id);
 create index if not exists photos_recent on makeready.photos (created_at desc, id);
+create index if not exists photos_open on makeready.photos (created_at) where finished_at is null;
+create unique index if not exists photos_unique_public on makeready.photos (public_id);
 create index if not exists photos_pace on makeready.photos (provider_id, finished_at desc) where started_at is not null and finished_at is not null;
 create index if not exists photos_results on makeready.photos (slot_id, finished_at desc) where result_path is not null;
 create index if not exists photos_result_due on makeready.photos (result_expires_at) where result_path is not null;
@@ -85,10 +87,12 @@ create table if not exists makeready.media_objects (
   created_at timestamptz not null,
   created_by text,
   expires_at timestamptz not null,
+  deleted_at timestamptz,
   constraint media_objects_one_a_path unique (store, path)
 ) with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 create index if not exists media_objects_of_job on makeready.media_objects (job_id) where job_id is not null;
 create index if not exists media_objects_due on makeready.media_objects (expires_at);
+create index if not exists media_objects_deleted on makeready.media_objects (deleted_at) where deleted_at is not null;
 comment on table makeready.media_objects is 'Files with a time to live: what booths sent, what is shown to providers, what staff has registered. The file goes first, then its row.';
 comment on column makeready.media_objects.id is 'Under this id /public/media serves it, unless it is a payload or a template.';
 comment on column makeready.media_objects.kind is 'payload: as it was sent. prepared: what a provider fetches. temporary: registered by staff. template: no slot''s any more, kept for photos that were let in before.';
@@ -101,6 +105,7 @@ comment on column makeready.media_objects.job_id is 'The photo it belongs to.';
 comment on column makeready.media_objects.created_at is 'When it was stored.';
 comment on column makeready.media_objects.created_by is 'Who registered it; null: a photo''s own.';
 comment on column makeready.media_objects.expires_at is 'From then on nobody gets it, and the cleaner deletes it.';
+comment on column makeready.media_objects.deleted_at is 'When its file went; that row stays a week, for whoever asks for the link.';
 
 create or replace function makeready.media_facts(in_store text, at_path text, media_type text, byte_count bigint, hash_sha256 bytea)
   returns jsonb language sql immutable security definer set search_path = ''

@@ -7,10 +7,6 @@
 -- A payload outlives every request that may still be answered, whatever the clock says: it goes once the answer is out, or
 -- once the processes that waited are gone. An hour after the deadline nobody waits any more.
 
-alter table makeready.media_objects add column if not exists deleted_at timestamptz;
-comment on column makeready.media_objects.deleted_at is 'When its file went; the row stays a week, for whoever asks for the link.';
-create unique index if not exists photos_unique_public on makeready.photos (public_id);
-
 insert into makeready.throttle_rules (rule, tries, span) values ('public_media', 600, '1 minute')      -- from one address
 on conflict do nothing;
 
@@ -210,7 +206,6 @@ begin
 end
 $$;
 comment on function makeready.media_links_purge(integer) is 'Forgets temporary media whose files went a week ago: their links are unknown then, not expired.';
-create index if not exists media_objects_deleted on makeready.media_objects (deleted_at) where deleted_at is not null;
 select makeready.chore_create('media_links_purge', '1 hour');
 
 grant execute on function

@@ -18,11 +18,6 @@ comment on column makeready.photo_sums.taken_until is 'Ends up to then are in pr
 comment on column makeready.photo_sums.kept_from is 'Begin of an hour: the log has all ends from then on. Older ones are in the sums alone.';
 insert into makeready.photo_sums default values on conflict do nothing;
 
-create or replace function makeready.photo_period(moment timestamptz, unit text)
-  returns timestamptz language sql immutable security definer set search_path = ''
-as $$ select date_trunc(unit, moment at time zone 'UTC') at time zone 'UTC' $$;
-comment on function makeready.photo_period(timestamptz, text) is 'Begin of the hour, day, week or month of UTC in which a moment lies.';
-
 create or replace function makeready.photo_slot_known(of_slot text)
   returns makeready.slots
   language plpgsql
@@ -226,7 +221,7 @@ declare
 begin
   select * into v_sums from makeready.photo_sums s for no key update;
   -- The hour before again: what was committed late lies in it. Never one whose log is gone.
-  select greatest(v_sums.kept_from, makeready.photo_period(greatest(v_sums.taken_until - interval '1 hour', min(l.occurred_at)), 'hour'))
+  select greatest(v_sums.kept_from, date_trunc('hour', greatest(v_sums.taken_until - interval '1 hour', min(l.occurred_at)), 'UTC'))
     into v_first from makeready.processing_logs l where l.status in ('succeeded', 'failed', 'timeout');
   if v_first is null or v_first = '-infinity' then
     update makeready.photo_sums s set taken_until = v_now;      -- no photo has ended yet
@@ -259,7 +254,7 @@ begin
       from (select a.slot_id, date_trunc(v_unit, a.period_start, 'UTC') as starts, sum(a.success) as well, sum(a.timeouts) as late,
                    sum(a.provider_errors) as badly, sum(a.cancelled) as unwanted
               from makeready.processing_log_aggregates a
-             where a.granularity = 'hour' and a.period_start >= makeready.photo_period(v_first, v_unit) and a.period_start < v_last
+             where a.granularity = 'hour' and a.period_start >= date_trunc(v_unit, v_first, 'UTC') and a.period_start < v_last
              group by 1, 2) h
     on conflict (coalesce(slot_id, 'GLOBAL'), granularity, period_start) do update
        set success = excluded.success, timeouts = excluded.timeouts, provider_errors = excluded.provider_errors,
@@ -288,7 +283,7 @@ create or replace function makeready.photos_purge(max_rows integer)
 as $$
 declare
   v_sums  makeready.photo_sums;
-  v_until timestamptz := (select makeready.photo_period(makeready.now() - make_interval(days => p.keep_days), 'hour') from makeready.ingest_policy p);
+  v_until timestamptz := (select date_trunc('hour', makeready.now() - make_interval(days => p.keep_days), 'UTC') from makeready.ingest_policy p);
   v_count integer;
   v_rows  integer;
 begin

@@ -3,8 +3,6 @@
 -- Links are decided by the row at the moment of the call: a result is there until result_expires_at, and gone from that
 -- moment on, whether or not its file is. What a link must not tell apart (unknown, not ready, failed) looks the same.
 
-create index if not exists photos_open on makeready.photos (created_at) where finished_at is null;
-
 create or replace function makeready.photo_time(moment timestamptz)
   returns text language sql stable security definer set search_path = ''
 as $$ select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
@@ -60,8 +58,7 @@ begin
     perform makeready.photo_refuse_result(photo);
   end if;
   return query
-    select jsonb_build_object('store', v_photo.result_store, 'path', v_photo.result_path, 'media_type', v_photo.result_mime,
-                              'size_bytes', v_photo.result_size_bytes, 'sha256', encode(v_photo.result_sha256, 'hex')),
+    select makeready.media_facts(v_photo.result_store, v_photo.result_path, v_photo.result_mime, v_photo.result_size_bytes, v_photo.result_sha256),
            v_photo.result_expires_at, extract(epoch from v_photo.result_expires_at - makeready.now())::float8;
 end
 $$;
@@ -114,8 +111,7 @@ begin
             detail = json_build_object('code', 'media_link_expired', 'id', media, 'expires_at', makeready.photo_time(v_until));
   end if;
   return query
-    select jsonb_build_object('store', v_media.store, 'path', v_media.path, 'media_type', v_media.mime,
-                              'size_bytes', v_media.size_bytes, 'sha256', encode(v_media.sha256, 'hex')),
+    select makeready.media_facts(v_media.store, v_media.path, v_media.mime, v_media.size_bytes, v_media.sha256),
            v_until, extract(epoch from v_until - v_now)::float8;
 end
 $$;

@@ -124,7 +124,7 @@ as $$
            where jsonb_typeof(f.step) = 'object'
              and not exists (select from makeready.providers v where v.id = f.step ->> 'provider_id')
           union all
-          select b.name, format('%s is %s', b.name, case b.name when 'is_enabled' then 'true or false' else 'true or false' end)
+          select b.name, format('%s is true or false', b.name)
             from (values ('is_enabled'), ('joins_resent')) b (name) where jsonb_typeof(facts -> b.name) is distinct from 'boolean'
           union all
           select b.name, format('%s is a whole number from %s to %s', b.name, b.low, b.high)

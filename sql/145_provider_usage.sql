@@ -43,16 +43,4 @@ $$;
 comment on function makeready.provider_asked(jsonb) is
   'Counts what providers were asked for a photo: [{provider, calls, failures, ms, cost}]. It does not wait for the disk.';
 
-create or replace function makeready.provider_usage_between(first_day date, last_day date)
-  returns setof makeready.provider_usage
-  language sql
-  stable
-  security definer
-  set search_path = ''
-as $$
-  select u.* from makeready.provider_usage u where u.day between first_day and last_day order by u.day, u.provider_id
-$$;
-comment on function makeready.provider_usage_between(date, date) is 'What providers were asked for on these days, both included, in UTC.';
-
 grant execute on function makeready.provider_asked(jsonb) to makeready_worker;
-grant execute on function makeready.provider_usage_between(date, date) to makeready_http, makeready_ops;
