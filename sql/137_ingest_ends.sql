@@ -40,7 +40,8 @@ begin
   values (new.id, v_photo.slot_id, coalesce(v_facts ->> 'provider', v_photo.provider_id), case v_reason when 'timeout' then 'timeout' else 'failed' end,
           v_reason, new.finished_at, left(v_problem ->> 'message', 1024),
           v_facts || jsonb_build_object('provider_id', coalesce(v_facts ->> 'provider', v_photo.provider_id), 'failure_reason', v_reason,
-                                        'error', left(v_problem ->> 'message', 2048), 'expires_at', v_photo.expires_at, 'attempt', new.attempt), v_ms);
+                                        'error', left(v_problem ->> 'message', 2048), 'expires_at', v_photo.expires_at,
+                                        'attempt', (new.started_at is not null)::integer), v_ms);      -- the job's own count takes back one that was snoozed
   return null;
 end
 $$;

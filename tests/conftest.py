@@ -153,6 +153,7 @@ def settings(request: pytest.FixtureRequest, dsn: str, tmp_path: Path) -> Settin
         listen=LISTEN,
         log_format="json",
         jwt_secret=Secret("a secret of the tests, 32 bytes or more"),
+        testing=True,
     )
     if "s3" not in request.fixturenames:
         return base

@@ -18,8 +18,8 @@ from makeready.log import log_context
 from makeready_http.problems import answer, note_refusal, refusal_of
 
 HEADER = "X-Request-Id"
-UNSTORED = "/ingest/"
-"""Answers below it, refusals of the router too, are for the one who asked alone."""
+_UNSTORED = re.compile("/ingest/.*|/api/slots/[^/]*/test-run", re.DOTALL)
+"""Answers there, refusals of the router too, are for the one who asked alone."""
 _HARMLESS = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/health/live", "/health/ready"})
 
@@ -78,7 +78,7 @@ def _stamped(send: Send, scope: Scope, status: list[int]) -> Send:
             headers[HEADER] = state["request_id"]
             if "job_id" in state:
                 headers["X-Job-Id"] = str(state["job_id"])
-            if scope["path"].startswith(UNSTORED):
+            if _UNSTORED.fullmatch(scope["path"]):
                 headers["Cache-Control"] = "no-store"
         await send(message)
 

@@ -43,7 +43,7 @@ from makeready_http.operations import (
     admin_operation,
     read_query,
 )
-from makeready_http.problems import Problem, invalid_request, refusal_of
+from makeready_http.problems import Problem, invalid_request, refusal_of, retry_after
 from makeready_http.services import Services, services_of
 
 TAG = "photos"
@@ -173,7 +173,8 @@ async def _sent(
 
 def _of_store(store: MediaStore, shown: Shown) -> StoredMedia:
     if shown.stored.store != store.name:
-        raise Problem("storage_unavailable", "This file lies in another store.")
+        text = "This file lies in another store."
+        raise Problem("storage_unavailable", text, headers=retry_after())
     return shown.stored
 
 

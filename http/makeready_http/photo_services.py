@@ -188,7 +188,7 @@ class Photos:
             if self._is_apart and self._listener is not None:
                 tasks.start_soon(self._listener.run)
             await until_done(self._connect, "photos")
-            self._refuse_slow_statements()
+            self._refuse_window()
             tasks.start_soon(self.waiting.run)
             tasks.start_soon(self.cleanup.run)
             tasks.start_soon(self.refusals.run, self.pool)
@@ -220,10 +220,17 @@ class Photos:
         self._waiting = Waiting(self._pool, self._listener)
         self._cleanup = MediaCleanup(self._pool, self.media)
 
-    def _refuse_slow_statements(self) -> None:
-        """ConfigError when one statement could take as long as a booth waits; not in tests."""
+    def _refuse_window(self) -> None:
+        """ConfigError when it is one of tests, or one statement could take as long."""
         statement_s = self.settings.ingest_statement_timeout_ms / 1000
-        if SYNC_MIN_S <= self._window_s <= statement_s:
+        if self._window_s < SYNC_MIN_S:
+            if not self.settings.testing:
+                raise ConfigError(
+                    f"a booth is answered within {self._window_s:g} s, which is for tests "
+                    "(MAKEREADY_TESTING): "
+                    """select makeready.ingest_settings_put('{"sync_response_s": 48}')"""
+                )
+        elif self._window_s <= statement_s:
             raise ConfigError(
                 f"lower QUEUE_STATEMENT_TIMEOUT_MS: a statement may take {statement_s:g} s, and a "
                 f"booth is answered within {self._window_s:g} s"

@@ -134,7 +134,10 @@ class Settings(PhotoSettings):
         "JWT_SECRET",
     )
     jwt_ttl_s: int = setting(
-        3600, values.integer(300, 7200), "Seconds that a log-in of staff lasts."
+        3600,
+        values.integer(300, 7200),
+        "Seconds that a log-in of staff lasts.",
+        "JWT_ACCESS_TTL_SECONDS",
     )
     sms_provider: str = setting(
         "mock",

@@ -55,6 +55,7 @@ class PhotoSettings:
         values.integer(24, 168),
         "Hours that results of photos are kept; 72 unless set. Taken over once.",
         "RESULT_RETENTION_HOURS",
+        "RESULT_RETENTION",
     )
     media_store: str = setting(
         "folder",

@@ -119,6 +119,12 @@ async def test_doctor_tells_what_photos_lack(dsn: str, settings: Settings) -> No
     slow = dataclasses.replace(settings, ingest_statement_timeout_ms=50_000)
     named = {one.what: one for one in await photo_checks.check_photos(slow)}
     assert named["photos"].verdict == "FAIL"  # ING-024
+    async with migrate.connected(dsn) as connection:
+        await connection.execute("update makeready.ingest_policy set sync_response_s = 20")
+    for is_testing, verdict in ((True, "ok"), (False, "FAIL")):  # ING-085
+        short = dataclasses.replace(settings, testing=is_testing)
+        named = {one.what: one for one in await photo_checks.check_photos(short)}
+        assert named["photos"].verdict == verdict
 
 
 async def test_doctor_looks_at_the_files_of_photos(settings: Settings, dsn: str) -> None:

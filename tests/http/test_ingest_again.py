@@ -233,6 +233,7 @@ async def test_a_try_is_refused_as_a_photo_would_be(service: Service, operator: 
     nowhere = "/api/slots/slot-077/test-run"
     answer = await post(service.url, body, path=nowhere, headers=headers)
     assert (answer.status, answer.code) == (404, "slot_not_found")
+    assert answer.headers["cache-control"] == "no-store"  # ING-042
 
 
 async def test_only_staff_that_may_edit_slots_tries_them_ing_064(

@@ -196,6 +196,18 @@ async def test_a_statement_may_not_take_as_long_as_a_booth_waits_ing_024(
     )
 
 
+async def test_a_window_of_tests_is_for_tests_ing_026_ing_085(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    await opened(db, window_s=44.9)
+    with pytest.raises(ExceptionGroup) as raised:
+        async with services_opened(replace(settings, testing=False)):
+            raise AssertionError
+    told = str(alone(alone(raised.value)))
+    assert told.startswith("a booth is answered within 44.9 s, which is for tests")
+    assert "ingest_settings_put" in told
+
+
 class Faulty:
     """Workers that end by a defect when they are told to."""
 

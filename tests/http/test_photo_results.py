@@ -149,6 +149,7 @@ async def test_a_file_of_another_store_is_a_fault_of_ours(service: Service, albu
     elsewhere = Album(album.db, "folder:elsewhere")
     answer = await service.client.get(link(await elsewhere.photo()))
     assert (answer.status_code, error_code(answer)) == (503, "storage_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
 
 
 async def test_thumbnails_are_for_whoever_has_the_link_and_before_for_staff(

@@ -92,6 +92,8 @@ async def test_ing_032_a_provider_that_is_too_slow_is_left_before_the_deadline(
         row = await lab.processed(PHOTO)
         assert row["failure_reason"] == "timeout"
         assert (await lab.log(row["id"]))[-1] == "timeout"
+        tried = "select details -> 'attempt' from makeready.processing_logs where status = $1"
+        assert await db.fetchval(tried, "timeout") == "1"  # ING-056
         await until(lambda: provider.cancelled, what="the order withdrawn")
     assert provider.cancelled == ["order-1"]
     assert len(provider.tasks) == 1
