@@ -15,6 +15,7 @@ import pytest
 
 from makeready.values import Secret
 from makeready_workers.providers.base import Call, Image, Provider, ProviderFailed, Task
+from makeready_workers.providers.wire import new_session
 from tests.support.provider_server import KEY, ProviderServer, picture, provider_server
 
 PHOTO = Image(content=picture("image/jpeg", "#c08060"), media_type="image/jpeg")
@@ -27,6 +28,7 @@ class Desk:
 
     server: ProviderServer
     http: aiohttp.ClientSession
+    http_private: aiohttp.ClientSession
     kind: str
     provider: Provider
     settings: dict[str, Any]
@@ -52,9 +54,10 @@ class Desk:
         async def public_url() -> str:
             return f"{self.server.url}/files/photo.jpg?signature=of-a-photo"
 
+        given = self.server.options(self.kind, **options)
         call = Call(
-            http=self.http,
-            options=self.server.options(self.kind, **options),
+            http=self.http_private if given.get("allows_private") else self.http,
+            options=given,
             key=None if key is None else Secret(key),
             deadline=asyncio.get_running_loop().time() + seconds,
             public_url=public_url,
@@ -85,8 +88,19 @@ class Desk:
 @asynccontextmanager
 async def desk(kind: str, provider: Provider, **settings: Any) -> AsyncIterator[Desk]:
     """A desk with a server of its own."""
-    async with provider_server() as server, aiohttp.ClientSession() as http:
-        yield Desk(server=server, http=http, kind=kind, provider=provider, settings=settings)
+    async with (
+        provider_server() as server,
+        new_session(private=False) as http,
+        new_session(private=True) as http_private,
+    ):
+        yield Desk(
+            server=server,
+            http=http,
+            http_private=http_private,
+            kind=kind,
+            provider=provider,
+            settings=settings,
+        )
 
 
 def meaning(failed: ProviderFailed) -> tuple[str, bool, bool]:

@@ -14,12 +14,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-import aiohttp
 import anyio
 import asyncpg
 import structlog
 
-from makeready import __version__, ingest
+from makeready import ingest
 from makeready.config import Settings
 from makeready.db import Connection, Control, pool_opened
 from makeready.errors import LeaseLost
@@ -36,19 +35,18 @@ from makeready_workers.ending import OnEnd
 from makeready_workers.loop import Worker
 from makeready_workers.photo import Photo
 from makeready_workers.photo_results import Results
-from makeready_workers.posting import checked_socket
 from makeready_workers.provider_pings import ProviderPings
 from makeready_workers.providers import by_kind
 from makeready_workers.providers.base import ProviderFailed
 from makeready_workers.providers.chain import Chain, Made, OutOfTime, Surroundings
 from makeready_workers.providers.tally import Tally
+from makeready_workers.providers.wire import new_session
 
 TASKS = 4
 SPARE_CONNECTIONS = 2  # beside one a task: thumbnails, links, keys
 BEGIN_S = 5.0  # a database that is away for longer leaves no time for a provider
 RESERVE_PART = 0.02  # of the time left, for storing what a provider brings
 RESERVE_S = 0.25
-HTTP_CONNECTIONS = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -202,8 +200,8 @@ async def open_photos(
         )
         control = Control(settings, "makeready_worker")
         stack.push_async_callback(control.close)
-        http = await stack.enter_async_context(_http(private=False))
-        http_private = await stack.enter_async_context(_http(private=True))
+        http = await stack.enter_async_context(new_session(private=False))
+        http_private = await stack.enter_async_context(new_session(private=True))
         group = await stack.enter_async_context(anyio.create_task_group())
         results = Results(pool, media, group)
         stack.push_async_callback(results.close)
@@ -229,22 +227,6 @@ async def open_photos(
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
         yield worker
-
-
-@asynccontextmanager
-async def _http(*, private: bool) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for providers: no cookie is kept, no proxy asked, nothing unpacked."""
-    connector = aiohttp.TCPConnector(
-        limit=HTTP_CONNECTIONS, socket_factory=None if private else checked_socket
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"Makeready/{__version__}"},
-        trust_env=False,
-    ) as session:
-        yield session
 
 
 def _opened(sealer: Sealer, provider: str, key: SealedKey) -> Secret:

@@ -48,6 +48,7 @@ class Call:
     """One try: with what, how long, and what is noted of it."""
 
     http: aiohttp.ClientSession
+    """Of `wire.new_session`: private only when the options say so."""
     options: Json
     """Of the provider: base_url and what else its kind knows."""
     key: Secret | None

@@ -10,10 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
-
 from makeready.addresses import check_url
-from makeready_workers.posting import checked_socket
 from makeready_workers.providers.answers import broken, image_of
 from makeready_workers.providers.base import IMAGE_MAX_BYTES, Call, Image, ProviderFailed
 from makeready_workers.providers.wire import Answer, exchange
@@ -27,34 +24,24 @@ async def fetched(call: Call, link: str, hosts: Sequence[str]) -> Image:
     """The image behind a link; `hosts` hold unless the options name others."""
     allowed = [host.lower() for host in call.options.get("download_hosts", hosts)]
     pause_s = min(PAUSE_S, float(call.options.get("poll_interval_s", PAUSE_S)))
-    connector = aiohttp.TCPConnector(
-        force_close=True,
-        use_dns_cache=False,
-        socket_factory=None if call.options.get("allows_private") else checked_socket,
-    )
-    async with aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
-    ) as session:
-        for left in reversed(range(TRIES)):
-            try:
-                answer = await _followed(call, session, link, allowed)
-                if answer.status == 200:
-                    return image_of(bytes(answer.body))
-                failed = _failure(answer)
-            except ProviderFailed as error:
-                failed = error
-            if not left or not failed.may_retry or call.seconds_left <= pause_s:
-                raise failed from None
-            await asyncio.sleep(pause_s)
+    for left in reversed(range(TRIES)):
+        try:
+            answer = await _followed(call, link, allowed)
+            if answer.status == 200:
+                return image_of(bytes(answer.body))
+            failed = _failure(answer)
+        except ProviderFailed as error:
+            failed = error
+        if not left or not failed.may_retry or call.seconds_left <= pause_s:
+            raise failed from None
+        await asyncio.sleep(pause_s)
     raise AssertionError  # the last try has returned or raised
 
 
-async def _followed(
-    call: Call, session: aiohttp.ClientSession, link: str, allowed: Sequence[str]
-) -> Answer:
+async def _followed(call: Call, link: str, allowed: Sequence[str]) -> Answer:
     for _ in range(REDIRECTS + 1):
         _check(call, link, allowed)
-        answer = await exchange(call, "GET", link, most=IMAGE_MAX_BYTES, session=session)
+        answer = await exchange(call, "GET", link, most=IMAGE_MAX_BYTES)
         if answer.status not in (301, 302, 303, 307, 308):
             return answer
         try:

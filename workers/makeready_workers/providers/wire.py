@@ -7,20 +7,22 @@ a ProviderFailed whose text names neither address nor key: what aiohttp says may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import aiohttp
 
-from makeready_workers.posting import AddressRefused
+from makeready import __version__
+from makeready_workers.posting import AddressRefused, checked_socket
 from makeready_workers.providers.base import IMAGE_MAX_BYTES, Call, ProviderFailed
 from makeready_workers.providers.bodies import Body
 
 REQUEST_TIMEOUT_S = 30.0
 ANSWER_MAX_BYTES = IMAGE_MAX_BYTES // 3 * 4 + (1 << 20)
 CANCEL_TIMEOUT_S = 2.0
+CONNECTIONS = 64
 POLL_FAILURES = 3  # in a row: what was asked for is being made, and paid for
 
 Found = TypeVar("Found")
@@ -41,6 +43,25 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+@asynccontextmanager
+async def new_session(*, private: bool) -> AsyncIterator[aiohttp.ClientSession]:
+    """What providers are spoken with through: no cookie, no proxy, nothing is unpacked.
+
+    Unless private it connects to public addresses alone, as they are at the moment of connecting.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=CONNECTIONS, socket_factory=None if private else checked_socket
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"Makeready/{__version__}"},
+        trust_env=False,
+    ) as session:
+        yield session
+
+
 async def exchange(
     call: Call,
     method: str,
@@ -48,8 +69,7 @@ async def exchange(
     *,
     headers: Mapping[str, str] | None = None,
     body: Body | None = None,
-    most: int | None = None,
-    session: aiohttp.ClientSession | None = None,
+    most: int = ANSWER_MAX_BYTES,
 ) -> Answer:
     """The answer to one request, whatever its status; raises ProviderFailed when there is none."""
     timeout_s = time_for(call)
@@ -57,7 +77,7 @@ async def exchange(
     if body is not None:
         own |= {"Content-Type": body.media_type, "Content-Length": str(body.size)}
     try:
-        async with (session or call.http).request(
+        async with call.http.request(
             method,
             url,
             headers=own | dict(headers or {}),
@@ -66,7 +86,7 @@ async def exchange(
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as response:
             found = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, found, await _read(response, most or ANSWER_MAX_BYTES))
+            return Answer(response.status, found, await _read(response, most))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise lost(error, timeout_s) from None  # its text names the address
 
