@@ -157,6 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
             response = answer(refusal)
             response.headers["X-Request-Id"] = str(uuid.uuid4())
             response.headers["Connection"] = "close"
+            response.headers["Cache-Control"] = "no-store"  # whatever was asked for
             head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
             status = b"HTTP/1.1 400 Bad Request\r\n"
             self.transport.write(status + head + b"\r\n" + bytes(response.body))

@@ -305,6 +305,18 @@ async def test_each_refusal_is_as_the_table_says(
         assert find_problems(schema, {"error": answer.error, "detail": name})
         assert find_problems(schema, {"error": {**answer.error, "hint": name}})
     await stage.clear()
+    asked = await service.client.get(f"/ingest/{SLOT}")
+    assert (asked.status_code, asked.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert (asked.headers["allow"], asked.headers["cache-control"]) == ("POST", "no-store")
+
+
+async def test_what_is_no_request_is_kept_by_nobody_either(service: Service) -> None:
+    """ING-042: a head that is too large, to whatever address."""
+    async with line_to(service.url) as line:
+        await line.head(0, headers={"X-Large": "x" * (80 << 10)})
+        answer = await line.answer()
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def check(answer: Answer, expected: Row) -> None:
@@ -327,4 +339,7 @@ def check(answer: Answer, expected: Row) -> None:
 
 def test_the_table_has_every_code_that_is_promised_ing_045() -> None:
     (operation,) = ingest.OPERATIONS
-    assert {each.code for each in TABLE} - {"route_not_found"} == set(operation.all_errors())
+    promised = set(operation.all_errors())
+    assert {each.code for each in TABLE} - {"route_not_found"} == promised
+    guide = (Path(__file__).parents[2] / "docs" / "photos.md").read_text("utf-8")
+    assert {code for code in promised if f"`{code}`" not in guide} == set()
