@@ -1,4 +1,4 @@
--- Slots: fifteen doors for booths, each with what is done to the photos that come in by it. None is added or removed.
+-- Slots: fifteen addresses for booths, each with what is done to the photos that come in by it. None is added or removed.
 
 create table if not exists makeready.slots (
   id            text        not null constraint slots_pk primary key constraint slots_id_has_three_digits check (id ~ '^slot-[0-9]{3}$'),

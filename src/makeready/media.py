@@ -1,9 +1,11 @@
 """Where photos lie: a folder (MEDIA_ROOT) or object storage, behind one small protocol.
 
-    payloads/<job>/<name>      what a client has sent, until it is answered
-    results/<job>.<ext>        what came out, for its retention
-    templates/<id>             template media of slots
-    temporary/<id>             what staff has registered for a while
+    payloads/<job>/<name>           what a client has sent, until it is answered
+    payloads/<job>/prepared.<ext>   what a provider fetches, as long
+    results/<job>.<ext>             what came out, for its retention
+    results/<job>.before.jpg        thumbnails, as long; after.jpg is that of the result
+    templates/<id>.<ext>            template media of slots
+    temporary/<id>.<ext>            what staff has registered for a while
 
 A store has a name that its rows carry: files of another store are nobody's business here. Bytes
 cross in pieces of at most 1 MiB; nothing here blocks the event loop.
