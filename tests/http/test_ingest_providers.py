@@ -139,6 +139,24 @@ async def test_a_provider_fetches_the_photo_by_its_link_until_it_is_answered(sta
     await until(gone, what="the end of the link")
 
 
+async def test_a_photo_that_is_never_fetched_ends_as_a_timeout_ing_052(stage: Stage) -> None:
+    await opened(stage.db, window_s=1)
+    await stage.slot("turbotext")
+    stage.server.pending = 100_000  # it says that it waits for the photo
+    answer = await post(stage.service.url)
+
+    assert (answer.status, answer.code) == (504, "sync_timeout")
+    assert stage.server.fetched == []
+    reasons = "select array_agg(failure_reason) from makeready.photos"
+    assert await stage.db.fetchval(reasons) == ["timeout"]
+    link = urlsplit(stage.server.last().form["url"]).path
+
+    async def gone() -> bool:
+        return (await stage.service.client.get(link)).status_code == 410
+
+    await until(gone, what="the end of the link")
+
+
 async def test_ing_008_a_photo_that_a_provider_cannot_fetch_is_refused_before_it_is_asked(
     stage: Stage,
 ) -> None:

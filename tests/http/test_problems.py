@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from makeready import library, render
-from makeready.errors import Busy, Conflict, Gone, LeaseLost, NotFound, Rejected
+from makeready.errors import Busy, Closed, Conflict, Gone, LeaseLost, NotFound, Rejected
 from makeready.stamping import HelperLost, StampingTimeout
 from makeready.storage_errors import ObjectMissing
 from makeready_http.problems import STATUS_OF, refusal_of
@@ -255,6 +255,16 @@ def test_every_class_of_ours_has_a_code() -> None:
     found = [(error, refusal_of(error, "id").code) for error, _ in expected]
 
     assert found == expected
+
+
+def test_ing_076_what_is_answered_needs_no_load_but_what_was_counted() -> None:
+    counted = {"reason": "deadline", "in_flight": 9, "limit": 12, "retry_after_s": 6.2}
+    refusal = refusal_of(Busy("x", details={**counted}), "id")
+
+    assert (refusal.status, refusal.code) == (429, "queue_busy")
+    assert refusal.headers == {"Retry-After": "7"}
+    assert counted.items() <= refusal.details.items()
+    assert refusal_of(Closed("x"), "id").status == 503
 
 
 def test_a_full_disk_of_the_service_is_not_the_fault_of_the_database() -> None:

@@ -37,7 +37,10 @@ async def refusal(
 async def test_forty_at_once_twenty_times_and_never_more_than_twelve(
     dark: Darkroom, connect: Connect
 ) -> None:
-    """ING-019, ING-021: the cap is exact, the others hear how many there are."""
+    """ING-019, ING-021: the cap is exact, the others hear how many there are.
+
+    ING-076: the load is counted here, whoever asks and whatever is answered then.
+    """
     waiter = await dark.waiter()
     sessions = [Darkroom(await connect()) for _ in range(CLIENTS)]
     for _ in range(ROUNDS):
@@ -303,7 +306,6 @@ async def test_the_same_call_again_finds_its_photo(dark: Darkroom) -> None:
 
 
 async def test_refusals_are_counted_by_slot_and_minute(dark: Darkroom) -> None:
-    """ING-076: counting the load is one thing, what is answered another."""
     minute = datetime(2026, 11, 22, 18, tzinfo=UTC)
     for slot, reason, count in (
         (SLOT, "limit", 1),
