@@ -21,7 +21,7 @@ from PIL import Image, ImageCms, ImageOps
 from makeready.picture_metadata import stripped
 from makeready.pictures import JPEG, MAX_PIXELS, PNG, WEBP, BadPicture, PictureFacts, look
 
-HEIF_MAX_BYTES = 256 << 20  # its decoder wants the whole file in memory
+WHOLE_MAX_BYTES = 256 << 20  # of HEIF and WebP: their decoders want the whole file in memory
 MAX_SIDE = 4096  # no provider looks at more
 QUALITY = 92
 LOWER_QUALITY = (85, 75)  # before it is made smaller
@@ -81,6 +81,15 @@ def thumbnail(file: IO[bytes]) -> bytes:
     return encoded(drawn, JPEG, THUMBNAIL_QUALITY)
 
 
+def whole(file: IO[bytes]) -> bytes:
+    """A file's content for another process; raises PictureUnfit for one that is too large."""
+    size = file.seek(0, io.SEEK_END)
+    if size > WHOLE_MAX_BYTES:
+        raise PictureUnfit(f"{size} bytes at once")
+    file.seek(0)
+    return file.read(size)
+
+
 def read(content: bytes, max_side: int = MAX_SIDE) -> Image.Image:
     """A picture decoded: upright, sRGB, RGB or RGBA, within a square; raises PictureUnfit."""
     with _opened(io.BytesIO(content)) as image:
@@ -90,6 +99,8 @@ def read(content: bytes, max_side: int = MAX_SIDE) -> Image.Image:
 def _drawn_within(image: Image.Image, max_side: int) -> Image.Image:
     """An opened picture as `read` gives it; a large JPEG is decoded at a part of its size."""
     if max(image.size) > max_side:
+        if image.mode.startswith("I"):  # 16 bits of grey cannot be drawn smaller
+            image = _plain_mode(ImageOps.exif_transpose(image))
         # A JPEG is decoded at a half, a quarter or an eighth of its size, if that is enough.
         image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=ROOM)
     drawn = ImageOps.exif_transpose(image)
@@ -152,8 +163,10 @@ def _has_end(content: bytes, media_type: str) -> bool:
 def _opened(file: IO[bytes]) -> Iterator[Image.Image]:
     """By its header only; raises PictureUnfit for what is no picture or too large to decode."""
     file.seek(0)
-    if file.read(12)[4:8] == b"ftyp" and file.seek(0, io.SEEK_END) > HEIF_MAX_BYTES:
-        raise PictureUnfit(f"an HEIF of more than {HEIF_MAX_BYTES} bytes")
+    head = file.read(12)
+    kind = "HEIF" if head[4:8] == b"ftyp" else "WebP" if head[8:] == b"WEBP" else ""
+    if kind and file.seek(0, io.SEEK_END) > WHOLE_MAX_BYTES:
+        raise PictureUnfit(f"{kind} of more than {WHOLE_MAX_BYTES} bytes")
     file.seek(0)
     try:
         with warnings.catch_warnings():

@@ -193,7 +193,7 @@ def test_a_picture_that_unfolds_to_too_much_is_refused_by_its_header(
     for work in (prepared, picture_work.verified, picture_work.read):
         with pytest.raises(PictureUnfit, match="12000 × 9000"):
             work(bomb)
-    monkeypatch.setattr(picture_work, "HEIF_MAX_BYTES", 100)
+    monkeypatch.setattr(picture_work, "WHOLE_MAX_BYTES", 100)
     with pytest.raises(PictureUnfit, match="HEIF"):
         prepared(saved(quarters(), "HEIF"))
 
@@ -206,3 +206,12 @@ def test_a_received_picture_is_what_its_bytes_say() -> None:
         picture_work.verified(saved(quarters(), "HEIF"))
     with pytest.raises(PictureUnfit):
         picture_work.verified(saved(quarters(), "WEBP")[:-9])
+
+
+def test_sixteen_bits_of_grey_are_drawn_smaller() -> None:
+    grey = saved(Image.new("I;16", (60, 40), 200 << 8), "PNG")
+    for content in (picture_work.thumbnail(io.BytesIO(grey)), prepared(grey, max_side=30).content):
+        assert is_near(corners(opened(content)), ((200, 200, 200),) * 4)
+    assert picture_work.read(grey, 30).size == (30, 20)
+    wide = saved(Image.new("I;16", (600, 400), 200 << 8), "PNG")
+    assert opened(picture_work.thumbnail(io.BytesIO(wide))).size == (320, 213)

@@ -18,7 +18,7 @@ import anyio
 import asyncpg
 import structlog
 
-from makeready import ingest
+from makeready import ingest, pictures_aside
 from makeready.config import Settings
 from makeready.db import Connection, Control, pool_opened
 from makeready.errors import LeaseLost
@@ -213,6 +213,7 @@ async def open_photos(
             rest_key=functools.partial(ingest.key_rests, pool),
             in_background=results.in_background,
         )
+        stack.push_async_callback(pictures_aside.close)
         handler = PhotoHandler(pool, media, Chain(around), results, settings.public_url)
         worker = PhotoWorker(
             settings,

@@ -19,6 +19,7 @@ from makeready.media import MediaStore
 from makeready.photo_kinds import KINDS
 from makeready.picture_work import PictureUnfit
 from makeready.pictures import EXTENSIONS
+from makeready.pictures_aside import holds_lock, prepared_aside
 from makeready_workers.picture_threads import in_thread
 from makeready_workers.providers.base import Image, ProviderFailed, Task
 
@@ -106,7 +107,13 @@ class Photo:
             max_side=side,
         )
         try:
-            prepared = await in_thread(prepare)
+            if await in_thread(functools.partial(holds_lock, self.file)):
+                content = await in_thread(functools.partial(picture_work.whole, self.file))
+                prepared = await prepared_aside(
+                    content, media_types=media_types, max_bytes=most, max_side=side
+                )
+            else:
+                prepared = await in_thread(prepare)
         except PictureUnfit as error:
             raise ProviderFailed("rejected", f"the photo cannot be prepared: {error}") from error
         return Image(content=prepared.content, media_type=prepared.media_type)

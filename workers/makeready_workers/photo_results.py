@@ -25,6 +25,7 @@ from makeready.faults import database_fault, note_fault
 from makeready.media import PIECE_BYTES, MediaStore, StoredMedia
 from makeready.picture_work import PictureUnfit
 from makeready.pictures import EXTENSIONS, JPEG
+from makeready.pictures_aside import holds_lock, thumbnail_aside
 from makeready_workers.photo import Photo
 from makeready_workers.picture_threads import in_quiet_thread
 from makeready_workers.providers.base import Image
@@ -144,11 +145,9 @@ class Results:
     async def _make_pictures(self, job: UUID, before: IO[bytes], after: Image | None) -> None:
         made: list[StoredMedia] = []
         try:
-            first = await in_quiet_thread(functools.partial(picture_work.thumbnail, before))
-            second = first
+            first = second = await thumbnail(before)
             if after is not None:
-                file = io.BytesIO(after.content)
-                second = await in_quiet_thread(functools.partial(picture_work.thumbnail, file))
+                second = await thumbnail(io.BytesIO(after.content))
             for name, content in (("before", first), ("after", second)):
                 path = f"results/{job}.{name}.jpg"
                 made.append(await self._media.write(path, content, JPEG))
@@ -159,6 +158,15 @@ class Results:
         except BaseException:
             self.forget(*(each.path for each in made))
             raise
+
+
+async def thumbnail(file: IO[bytes]) -> bytes:
+    """A small JPEG of a picture, made where it holds nobody up; raises PictureUnfit."""
+    if await in_quiet_thread(functools.partial(holds_lock, file)):
+        return await thumbnail_aside(
+            await in_quiet_thread(functools.partial(picture_work.whole, file))
+        )
+    return await in_quiet_thread(functools.partial(picture_work.thumbnail, file))
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:
