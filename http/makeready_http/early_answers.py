@@ -11,6 +11,8 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from makeready_http.inputs import has_body
+
 PREFIXES = ("/ingest/", "/api/")
 DRAIN_S = 2.0
 UNASKED_S = 0.25
@@ -38,7 +40,7 @@ class _Body:
 
     def __init__(self, receive: Receive, headers: Headers) -> None:
         self._receive = receive
-        self._is_over = not _has_body(headers)
+        self._is_over = not has_body(headers)
         self._is_asking = headers.get("expect", "").lower() == "100-continue"
         """The client waits to be told to send it, and nobody has."""
 
@@ -72,7 +74,3 @@ class _Body:
                 patience.deadline += DRAIN_S
             while left > 0 and not self._is_over:
                 left -= len((await self.receive()).get("body", b""))
-
-
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,11 @@ BODY_BYTES_PER_S = 32 << 10  # a body that comes faster than this has all the ti
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{KEY_MAX}}}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
+
+
+def has_body(headers: Mapping[str, str]) -> bool:
+    """Whether a request says that it brings one."""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 async def read_bytes(request: Request, max_bytes: int) -> bytes:

@@ -18,7 +18,7 @@ from makeready import job_reads, media_cleanup
 from makeready.job_reads import Event, Photo
 from makeready_http.answers import Json, iso
 from makeready_http.auth import acting, current_staff
-from makeready_http.inputs import path_uuid
+from makeready_http.inputs import has_body, path_uuid
 from makeready_http.operations import (
     ANYTHING,
     ID,
@@ -88,9 +88,9 @@ async def read_job(request: Request) -> Response:
 async def purge(request: Request) -> Response:
     """Has the cleaner come at once."""
     member = await current_staff(request, SETTINGS_WRITE)
-    has_body = request.headers.get("content-length", "0") != "0"
-    has_body = has_body or "transfer-encoding" in request.headers
-    body = await read_body(request, _PURGE, max_bytes=SMALL_BODY_MAX_BYTES) if has_body else {}
+    body = {}
+    if has_body(request.headers):
+        body = await read_body(request, _PURGE, max_bytes=SMALL_BODY_MAX_BYTES)
     scope = body.get("scope", "full")
     services = services_of(request)
     async with acting(services, member, request, pool=services.photos.pool) as connection:

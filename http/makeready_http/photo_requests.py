@@ -129,7 +129,7 @@ async def _processed(visit: Visit) -> Response:
         async with received_photo(
             visit.request,
             store=photos.media,
-            door=door,
+            limits=door,
             check_password=check,
             file_fields=errand.file_fields,
         ) as photo:

@@ -20,7 +20,7 @@ import structlog
 from anyio import to_thread
 from starlette.requests import Request
 
-from makeready.ingest import Door
+from makeready.ingest import Limits
 from makeready.media import MediaStore
 from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, look
 from makeready.shapes import cut
@@ -74,38 +74,36 @@ async def received_photo(
     request: Request,
     *,
     store: MediaStore,
-    door: Door,
+    limits: Limits,
     check_password: CheckPassword | None,
-    max_total: int | None = None,
     file_fields: Sequence[str] = FILE_FIELDS,
 ) -> AsyncGenerator[ReceivedPhoto, None]:
     """The photo of a form as long as the block runs; 400, 401, 408, 413, 415, 429, 503.
 
     `check_password` raises Problem; it is asked once, before anything behind the password is read,
     and in any case before the block runs. None: the route knows otherwise who it is.
-    `max_total`: bytes of the whole body; unless given, the door's and some for the fields.
     """
     form = PhotoForm(
         boundary_of(request),
         file_fields=file_fields,
-        media_types=door.media_types,
-        max_bytes=door.max_bytes,
+        media_types=limits.media_types,
+        max_bytes=limits.max_bytes,
     )
-    most = door.max_bytes + FORM_BYTES if max_total is None else max_total
+    most = limits.max_bytes + FORM_BYTES
     declared = _declared_length(request)
     if declared > most:
-        raise too_large(door.max_bytes, declared)
+        raise too_large(limits.max_bytes, declared)
     with ExitStack() as uploading:
         mine = uploading.enter_context(place())
         mine.is_known = check_password is None
-        await _refuse_without_room(store, door.min_free_bytes + declared)
+        await _refuse_without_room(store, limits.min_free_bytes + declared)
         async with store.spool() as file:
-            spooled = _Spooled(file, form, door.min_free_bytes)
+            spooled = _Spooled(file, form, limits.min_free_bytes)
             with mine.scope:
                 await _read(request, spooled, mine, check_password, most)
             mine.refuse_if_lost()
             uploading.close()
-            yield await _looked_at(spooled, door.max_pixels)
+            yield await _looked_at(spooled, limits.max_pixels)
 
 
 class _Spooled:

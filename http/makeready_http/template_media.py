@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from makeready import photo_providers, slots
-from makeready.ingest import Door
+from makeready.ingest import Limits
 from makeready.media import StoredMedia
 from makeready.pictures import EXTENSIONS, MAX_PIXELS, MEDIA_TYPES
 from makeready_http.answers import Json
@@ -162,19 +162,16 @@ async def register_media(request: Request) -> Response:
 @asynccontextmanager
 async def _received(request: Request) -> AsyncIterator[ReceivedPhoto]:
     """The image of a form; refused as a booth's would be."""
-    door = Door(
-        slot="",
+    limits = Limits(
         max_bytes=IMAGE_MAX_BYTES,
         max_pixels=MAX_PIXELS,
         media_types=MEDIA_TYPES,
-        password_hash=None,
-        password_version=0,
         min_free_bytes=0,
     )
     async with received_photo(
         request,
         store=services_of(request).photos.media,
-        door=door,
+        limits=limits,
         check_password=None,
         file_fields=("file",),
     ) as photo:

@@ -23,19 +23,25 @@ Reason: TypeAlias = Literal["timeout", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """What a request is measured by before its body is read."""
+class Limits:
+    """What an upload is measured by."""
 
-    slot: str
     max_bytes: int
     max_pixels: int
     media_types: tuple[str, ...]
-    """Allowed for the slot: its provider may take fewer than the service."""
+    """Of a slot: its provider may take fewer than the service."""
+    min_free_bytes: int
+    """Room that the media store keeps; below it nothing is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door(Limits):
+    """What holds at a slot for a photo before its body is read."""
+
+    slot: str
     password_hash: str | None
     """None: none is set, and nobody gets in."""
     password_version: int
-    min_free_bytes: int
-    """Room that the media store keeps; below it nothing is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

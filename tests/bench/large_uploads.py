@@ -26,7 +26,7 @@ async def received(request: Request, media: MediaStore) -> int:
     async def let_in(_: str) -> None:
         return
 
-    async with received_photo(request, store=media, door=door, check_password=let_in) as photo:
+    async with received_photo(request, store=media, limits=door, check_password=let_in) as photo:
         stored = await media.publish(
             photo.file,
             "payloads/bench/photo.jpg",

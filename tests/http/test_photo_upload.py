@@ -237,7 +237,7 @@ async def test_ing_009_memory_holds_a_batch_whatever_the_size(intake: Intake) ->
         async with received_photo(
             Request(scope, receive),
             store=intake.store,
-            door=intake.door,
+            limits=intake.door,
             check_password=intake.check,
         ) as found:
             peak = tracemalloc.get_traced_memory()[1]

@@ -81,7 +81,7 @@ class Intake:
     async def ingest(self, request: Request) -> Response:
         """The endpoint: takes the photo and tells what it is."""
         async with received_photo(
-            request, store=self.store, door=self.door, check_password=self.check
+            request, store=self.store, limits=self.door, check_password=self.check
         ) as photo:
             self.taken.append(photo.file.read())
             return JSONResponse({
