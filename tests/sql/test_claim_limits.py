@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.sql.conftest import Session
-from tests.support.core import Core, seconds
+from tests.support.core import PATIENT_S, Core, seconds
 
 
 async def test_never_more_than_the_limit_run(core: Core) -> None:
@@ -144,7 +144,7 @@ async def test_a_queue_of_one_runs_in_strict_order(core: Core, session: Session)
     jobs = await core.many("limited", 12)
     sessions = [await session() for _ in range(6)]
     for other in sessions:
-        other.me = await other.worker()
+        other.me = await other.worker(stale=PATIENT_S)
     order: list[UUID] = []
     while len(order) < len(jobs):
         found = await asyncio.gather(*(other.claim("limited", 4) for other in sessions))
@@ -168,7 +168,7 @@ async def test_the_clock_of_a_claim_is_read_after_the_gate(core: Core, session: 
     """A job whose deadline passes while a claim waits for the gate is not handed out."""
     await core.enqueue("limited", deadline=await core.call("now") + seconds(0.6))
     holder, claimer = await session(), await session()
-    claimer.me = await claimer.worker()
+    claimer.me = await claimer.worker(stale=PATIENT_S)
     transaction = holder.db.transaction()
     await transaction.start()
     await holder.db.execute("select from makeready.gates where queue = 'limited' for update")

@@ -12,7 +12,7 @@ import pytest
 from makeready.errors import Busy, Conflict, LeaseLost
 from tests.sql.conftest import Session
 from tests.sql.test_requests import once
-from tests.support.core import Core
+from tests.support.core import PATIENT_S, Core
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -53,7 +53,7 @@ class Race:
 async def work(race: Race, core: Core) -> None:
     """Claims, holds for a moment, ends it in one way or another; tries a false lease as well."""
     dice = random.Random(core.db.get_server_pid())
-    core.me = await core.worker()
+    core.me = await core.worker(stale=PATIENT_S)
     while race.goes_on:
         for job in await core.claim("limited", dice.randint(1, 4)):
             await asyncio.sleep(dice.random() * 0.01)
@@ -178,7 +178,7 @@ async def test_a_lane_holds_while_many_claim_from_several_queues(
     worst = 0
 
     async def claim(person: Core, queues: list[str]) -> None:
-        person.me = await person.worker()
+        person.me = await person.worker(stale=PATIENT_S)
         while race.goes_on:
             for job in await person.claim(queues, 3):
                 await asyncio.sleep(0.002)
@@ -214,7 +214,7 @@ async def test_jobs_that_change_state_are_not_overlooked_by_admission(
     admitted: list[UUID] = []
 
     async def move(person: Core) -> None:
-        person.me = await person.worker()
+        person.me = await person.worker(stale=PATIENT_S)
         while race.goes_on:
             for job in await person.claim("bounded", 2):
                 await person.fail(job, "interrupted")

@@ -14,6 +14,7 @@ import makeready.errors  # noqa: F401  its classes make asyncpg raise LeaseLost 
 
 QUEUES_SQL = Path(__file__).with_name("queues.sql")
 OPEN = ("waiting", "queued", "running")
+PATIENT_S = 3600  # a worker of a test that takes a while where others keep the machine busy
 
 
 def seconds(number: float) -> timedelta:
