@@ -116,6 +116,7 @@ async def scene(dsn: str, witness: Witness, tmp_path: Path) -> AsyncIterator[Sce
                 "s3_access_key": "none",
                 "s3_secret_key": "none",
                 "drain_grace_s": 1,
+                "testing": True,  # windows of seconds
             },
         )
 

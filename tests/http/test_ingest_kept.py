@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -31,6 +35,10 @@ from tests.support.database import Connect
 from tests.support.service import serving
 from tests.support.waiting import until
 
+TOUCHES = frozenset(
+    {"open", "os.link", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+    | {"os.scandir", "os.truncate"}
+)
 EVERYTHING = """
     select json_agg(j)::text || (select json_agg(p)::text from makeready.photos p)
            || (select json_agg(m)::text from makeready.media_objects m)
@@ -152,3 +160,41 @@ async def test_the_type_of_the_answer_is_that_of_the_result(
     assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
     assert answer.body.startswith(b"\x89PNG")
     assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+@contextmanager
+def files_touched_on_the_loop() -> Iterator[list[str]]:
+    """What the thread of the event loop does with files itself, as the interpreter tells it."""
+    found: list[str] = []
+    is_on = True
+
+    def noted(event: str, arguments: tuple[object, ...]) -> None:
+        if is_on and event in TOUCHES and threading.current_thread() is threading.main_thread():
+            found.append(f"{event} {arguments}")
+
+    sys.addaudithook(noted)  # it stays for the life of the process, doing nothing
+    try:
+        yield found
+    finally:
+        is_on = False
+
+
+async def test_no_file_is_touched_on_the_event_loop(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    """ING-040, ING-077: neither by requests nor by workers."""
+    key = {"Idempotency-Key": "shot-1"}
+    async with serving(settings, photo_workers=open_photos) as service:
+        await post(service.url)  # what is imported late is there now
+        await post(service.url, form(b"no image" * 9))
+        with files_touched_on_the_loop() as found:
+            answers = [await post(service.url, form(photo(90)), headers=key) for _ in range(2)]
+            answers.append(await post(service.url, form(b"no image" * 9)))
+            await until(lambda: _is_over(db), what="the end of payloads")
+
+    assert [answer.status for answer in answers] == [200, 200, 415]
+    assert found == []
+
+
+async def _is_over(db: asyncpg.Connection) -> bool:
+    return not await db.fetchval("select count(*) from makeready.media_objects")
