@@ -14,6 +14,10 @@ from typing import IO
 STEPS = 2000
 """Segments or chunks before the one that says the size; a photo has some dozens."""
 EXIF_BYTES = 64 << 10
+EXIF_PARTS = 16
+"""Segments of EXIF in a JPEG: decoders join them, each time copying those before."""
+NOTES_BYTES = 32 << 20
+"""What is no pixel of a JPEG: decoders keep all of it in memory."""
 _ORIENTATION = 274
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG's markers of a frame."""
@@ -38,8 +42,11 @@ class Head:
 def jpeg_head(file: IO[bytes]) -> Head:
     """Of a JPEG, up to the first scan."""
     size: tuple[int, int] | None = None
-    orientation = 1
+    orientation, notes, parts = 1, 0, 0
     for marker, length in _segments(file):
+        notes += length
+        if notes > NOTES_BYTES or parts > EXIF_PARTS:
+            raise BadPicture("too much of it is no picture")
         if marker in _SIZES:
             if size is not None:
                 raise BadPicture("two sizes")
@@ -49,6 +56,7 @@ def jpeg_head(file: IO[bytes]) -> Head:
             data = file.read(length)
             if data.startswith(b"Exif\0\0"):
                 orientation = exif_orientation(data[6:])
+                parts += 1
         elif marker == 0xDA and size is not None:
             return Head(width=size[0], height=size[1], orientation=orientation)
         elif marker in {0xD9, 0xDA}:

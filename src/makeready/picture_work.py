@@ -21,7 +21,9 @@ from PIL import Image, ImageCms, ImageOps
 from makeready.picture_metadata import stripped
 from makeready.pictures import JPEG, MAX_PIXELS, PNG, WEBP, BadPicture, PictureFacts, look
 
-WHOLE_MAX_BYTES = 256 << 20  # of HEIF and WebP: their decoders want the whole file in memory
+WHOLE_MAX_BYTES = (
+    256 << 20
+)  # of HEIF, PNG, WebP: decoders take the whole file, or a chunk of it, into memory
 MAX_SIDE = 4096  # no provider looks at more
 QUALITY = 92
 LOWER_QUALITY = (85, 75)  # before it is made smaller
@@ -34,6 +36,7 @@ PAPER = (255, 255, 255)  # under what is transparent where nothing may be
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 _TYPES = {"JPEG": JPEG, "MPO": JPEG, "PNG": PNG, "WEBP": WEBP}
+_BY_MARK = {b"ftyp": "HEIF", b"\r\n\x1a\n": "PNG"}
 _ORIENTATION = 274
 _TAIL = 1 << 16
 
@@ -164,7 +167,7 @@ def _opened(file: IO[bytes]) -> Iterator[Image.Image]:
     """By its header only; raises PictureUnfit for what is no picture or too large to decode."""
     file.seek(0)
     head = file.read(12)
-    kind = "HEIF" if head[4:8] == b"ftyp" else "WebP" if head[8:] == b"WEBP" else ""
+    kind = "WebP" if head[8:] == b"WEBP" else _BY_MARK.get(head[4:8])
     if kind and file.seek(0, io.SEEK_END) > WHOLE_MAX_BYTES:
         raise PictureUnfit(f"{kind} of more than {WHOLE_MAX_BYTES} bytes")
     file.seek(0)

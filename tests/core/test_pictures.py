@@ -220,6 +220,25 @@ def test_a_header_without_an_end_costs_little(data: bytes) -> None:
     assert file.count < 1_100_000
 
 
+def noted(marker: int, note: bytes, count: int) -> bytes:
+    """A JPEG with so many notes in its header."""
+    whole = photo()
+    segment = struct.pack(">BBH", 0xFF, marker, len(note) + 2) + note
+    return whole[:2] + segment * count + whole[2:]
+
+
+def test_notes_that_decoders_would_choke_on_are_too_much() -> None:
+    assert looked(noted(0xE1, b"Exif\0\0" + bytes(9), 15)).width == 64
+    assert looked(noted(0xE1, b"http://ns.adobe.com/", 500)).width == 64
+    # Joined one by one, EXIF of 97 MB keeps a decoder for half a minute.
+    for too_much in (
+        noted(0xE1, b"Exif\0\0" + bytes(9), 17),
+        noted(0xEF, bytes(65_000), 520),
+    ):
+        with pytest.raises(BadPicture, match="too much of it"):
+            looked(too_much)
+
+
 def test_a_header_is_read_without_its_file(tmp_path: Path) -> None:
     # ING-009: two gigabytes behind a header of some hundred bytes, in the file and not in memory.
     path = tmp_path / "large.jpg"

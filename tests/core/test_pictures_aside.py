@@ -110,7 +110,8 @@ async def test_a_file_that_must_be_read_whole_may_only_be_so_large() -> None:
             return 2 << 30 if whence == io.SEEK_END else super().seek(place, whence)
 
     webp = saved(Image.new("RGB", (8, 8)), "WEBP")
-    with pytest.raises(PictureUnfit, match="WebP of more than"):
-        picture_work.thumbnail(Huge(webp))
+    for kind, content in (("WebP", webp), ("PNG", blank(8, 8))):
+        with pytest.raises(PictureUnfit, match=f"{kind} of more than"):
+            picture_work.thumbnail(Huge(content))
     with pytest.raises(PictureUnfit, match="at once"):
         picture_work.whole(Huge(webp))

@@ -214,11 +214,10 @@ async def open_photos(
             in_background=results.in_background,
         )
         stack.push_async_callback(pictures_aside.close)
-        handler = PhotoHandler(pool, media, Chain(around), results, settings.public_url)
         worker = PhotoWorker(
             settings,
             pool,
-            [handler],
+            [PhotoHandler(pool, media, Chain(around), results, settings.public_url)],
             control=control,
             listener=listener,
             host=media.host,
