@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from makeready.config import Settings
+from makeready.faults import alone
 from makeready_http import (
     admin_alerts,
     admin_config_operations,
@@ -68,6 +69,7 @@ from makeready_http.operations import Operation
 from makeready_http.photo_services import OpenPhotoWorkers
 from makeready_http.problems import answer, refusal_of
 from makeready_http.services import Services, services_opened
+from makeready_http.starting import ToldFaults
 
 
 class State(TypedDict):
@@ -136,18 +138,23 @@ def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = N
     """
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with services_opened(settings, photo_workers=photo_workers) as services:
-            yield {"services": services}
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        try:
+            async with services_opened(settings, photo_workers=photo_workers) as services:
+                yield {"services": services}
+        except Exception as error:
+            app.state.fault = alone(error)
+            raise
 
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(EarlyAnswers), Middleware(RequestScope)],
+        middleware=[Middleware(ToldFaults), Middleware(EarlyAnswers), Middleware(RequestScope)],
         exception_handlers={HTTPException: _refuse},
     )
     app.router.redirect_slashes = False  # a path is a route or it is not
     app.state.operations = OPERATIONS
+    app.state.fault = None
     app.state.readiness = health.Readiness()
     app.state.photo_health = photo_health.PhotoHealth()
     app.state.statistics = photo_statistics.StatisticsCaches()

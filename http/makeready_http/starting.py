@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from makeready.config import ConfigError
 from makeready.db import Backoff, is_transient
 from makeready.storage_errors import StorageError
 from makeready_http.problems import Problem, retry_after
@@ -44,3 +46,21 @@ async def until_done(step: Callable[[], Awaitable[None]], name: str) -> None:
 def not_yet(message: str = "The database has not answered yet.") -> Problem:
     """503: what a route needs has not been reached since the start."""
     return Problem("queue_unavailable", message, headers=retry_after())
+
+
+class ToldFaults:
+    """Settings that cannot be are told by the command, in a line, and not by a trace before it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes all on but the trace."""
+
+        async def told(message: Message) -> None:
+            is_failure = message["type"].endswith(".failed")
+            if is_failure and isinstance(scope["app"].state.fault, ConfigError):
+                message = {**message, "message": ""}
+            await send(message)
+
+        await self._app(scope, receive, told if scope["type"] == "lifespan" else send)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -34,6 +36,8 @@ from tests.support.service import Service, serving
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.notified
+
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
@@ -206,6 +210,24 @@ async def test_a_window_of_tests_is_for_tests_ing_026_ing_085(
     told = str(alone(alone(raised.value)))
     assert told.startswith("a booth is answered within 44.9 s, which is for tests")
     assert "ingest_settings_put" in told
+
+
+async def test_a_service_that_cannot_start_says_why_in_a_line(
+    settings: Settings, db: asyncpg.Connection
+) -> None:
+    await opened(db, window_s=20)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "makeready", "http", "--port", "0"),
+        env=os.environ | replace(settings, testing=False, s3_endpoint=NOWHERE).to_env(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, told = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 1
+    assert b"Traceback" not in out + told
+    line = told.decode().splitlines()[-1]
+    assert line.startswith("makeready http: a booth is answered within 20 s, which is for tests")
 
 
 class Faulty:

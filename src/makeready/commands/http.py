@@ -13,7 +13,7 @@ import signal
 import socket
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
@@ -21,7 +21,7 @@ import uvicorn
 
 from makeready.commands.machine import configured, running
 from makeready.commands.options import setting
-from makeready.config import Settings
+from makeready.config import ConfigError, Settings
 from makeready.log import configure_logging
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         settings = replace(settings, http_port=options.port)
     configure_logging(settings.log_format, settings.log_level)
     server = Server(settings)
-    server.run()
+    try:
+        server.run()
+    finally:  # also when it exits by itself
+        if isinstance(server.fault, ConfigError):
+            raise server.fault
     return 0 if server.started and not server.has_lost_services else 3
 
 
@@ -61,6 +65,13 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(server_config(settings, photo_workers=photo_workers))
         self._grace_s = settings.drain_grace_s
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the services have ended by themselves."""
+        app: Any = self.config.app
+        found: Exception | None = app.state.fault
+        return found
 
     @property
     def has_lost_services(self) -> bool:
