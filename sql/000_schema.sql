@@ -143,3 +143,14 @@ as $$
 $$;
 comment on function makeready.audit(text, text, jsonb, jsonb, text) is
   'Writes one line of the audit log. Called by every function that an operator calls, in its transaction.';
+
+create or replace function makeready.acting_as()
+  returns text
+  language sql
+  stable
+  security definer
+  set search_path = ''
+as $$
+  select coalesce(nullif(current_setting('makeready.actor', true), ''), 'database:' || session_user)
+$$;
+comment on function makeready.acting_as() is 'Who acts in this transaction: a member of staff, or a user of the database.';

@@ -117,7 +117,7 @@ begin
   end if;
   if v_alert.acked_at is null then
     update makeready.alerts a
-       set acked_at = makeready.now(), acked_by = coalesce(nullif(current_setting('makeready.actor', true), ''), session_user)
+       set acked_at = makeready.now(), acked_by = makeready.acting_as()
      where a.id = alert returning * into v_alert;
     perform makeready.audit('alert_ack', alert::text, null, jsonb_build_object('event', v_alert.event), because);
   end if;

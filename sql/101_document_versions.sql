@@ -137,7 +137,7 @@ begin
   perform makeready.document_type_lock(document);
   insert into makeready.document_type_versions (id, doc_id, number, origin, hash, design, state, remark, made_by, created_at, changed_at)
   values (makeready.uuid7(), document, makeready.document_type_next(document, 'number'), 'staff', makeready.document_design_hash(new_design),
-          new_design, 'draft', note, coalesce(nullif(current_setting('makeready.actor', true), ''), session_user), v_now, v_now)
+          new_design, 'draft', note, makeready.acting_as(), v_now, v_now)
   returning * into v_row;
   perform makeready.document_assets_keep(v_row, uploads);
   perform makeready.audit('document_draft', document, null, jsonb_build_object('version', v_row.number, 'hash', v_row.hash), note);
@@ -185,7 +185,7 @@ begin
   update makeready.document_type_versions v
      set design = new_design, hash = makeready.document_design_hash(new_design), state = 'draft', problems = '[]', checked_at = null, trial_job = null,
          changed_at = makeready.now(), remark = coalesce(note, v.remark),
-         made_by = coalesce(nullif(current_setting('makeready.actor', true), ''), session_user)
+         made_by = makeready.acting_as()
    where v.id = v_old.id returning * into v_new;
   perform makeready.document_assets_keep(v_new, uploads);
   perform makeready.audit('document_update', document, jsonb_build_object('version', which, 'hash', v_old.hash),

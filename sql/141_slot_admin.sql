@@ -4,17 +4,6 @@
 -- (slot_open), looks, and writes (slot_put) in one transaction. What is here holds for psql too: providers exist, and
 -- numbers are in their bounds.
 
-create or replace function makeready.acting_as()
-  returns text
-  language sql
-  stable
-  security definer
-  set search_path = ''
-as $$
-  select coalesce(nullif(current_setting('makeready.actor', true), ''), 'database:' || session_user)
-$$;
-comment on function makeready.acting_as() is 'Who acts in this transaction: a member of staff, or a user of the database.';
-
 create or replace function makeready.slot_refuse(wanted_slot text)
   returns void language plpgsql volatile security definer set search_path = ''
 as $$

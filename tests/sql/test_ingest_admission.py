@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,6 +13,7 @@ import pytest
 
 from makeready import ingest
 from makeready.errors import Busy, Closed, MakereadyError, Rejected, WrongIsolation
+from makeready.photo_kinds import KINDS
 from tests.support.clock import Clock
 from tests.support.database import Connect
 from tests.support.photographing import SLOT, Darkroom, upload
@@ -122,6 +125,21 @@ async def test_the_door_says_what_holds_before_a_body_is_read(dark: Darkroom) ->
     door = await ingest.door(dark.db, SLOT, "::1")
     assert door.media_types == ("image/jpeg", "image/png", "image/webp")
     assert door.max_bytes == 15_000_000
+
+
+@pytest.mark.parametrize("options", [{}, {"requires_public_media": True}])
+async def test_the_door_and_the_kinds_of_providers_agree_on_types(
+    dark: Darkroom, options: dict[str, Any]
+) -> None:
+    """ING-008: what a slot takes is said by `photo_kinds`, and decided in SQL."""
+    given = json.dumps(options)
+    await dark.db.execute("update makeready.providers set options = $1::text::jsonb", given)
+    kinds = await dark.db.fetch("select id, kind from makeready.providers")
+    assert {row["kind"] for row in kinds} == set(KINDS)
+    for row in kinds:
+        await dark.slot(provider_id=row["id"])
+        door = await ingest.door(dark.db, SLOT, "::1")
+        assert door.media_types == KINDS[row["kind"]].slot_media_types(options), row["kind"]
 
 
 async def test_a_full_queue_is_known_at_the_door(dark: Darkroom) -> None:

@@ -22,16 +22,10 @@ from makeready.pictures import EXTENSIONS
 from makeready.pictures_aside import holds_lock, prepared_aside
 from makeready_workers.picture_threads import in_thread
 from makeready_workers.providers.base import Image, ProviderFailed, Task
+from makeready_workers.providers.local import LOCAL
 
-LOCAL = "local"
-ECHO = "echo"
 AS_IT_IS_MAX_BYTES = 64 << 20  # what works here reads the photo itself, unless it is larger
 TEMPLATES_MAX_BYTES = 64 << 20  # of one photo, in memory
-
-
-def is_echo(step: Step) -> bool:
-    """Whether the photo is given back as it came, byte by byte, whatever its size."""
-    return step.kind == LOCAL and step.operation == ECHO
 
 
 class Photo:

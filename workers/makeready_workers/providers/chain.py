@@ -29,7 +29,6 @@ from makeready.photo_kinds import KINDS
 from makeready.picture_work import PictureUnfit
 from makeready.sealing import SealingError
 from makeready.values import Secret
-from makeready_workers.photo import LOCAL, is_echo
 from makeready_workers.picture_threads import in_thread
 from makeready_workers.providers.base import (
     IMAGE_MAX_BYTES,
@@ -40,6 +39,7 @@ from makeready_workers.providers.base import (
     Task,
 )
 from makeready_workers.providers.keys import Keys, pause_after, rest_after
+from makeready_workers.providers.local import LOCAL, is_echo
 from makeready_workers.providers.tally import Tally
 
 ATTEMPTS = 5
