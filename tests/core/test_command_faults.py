@@ -28,6 +28,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("DATABASE_URL", "S3_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MAKEREADY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("MAKEREADY_LOG_LEVEL", "warning")  # secrets that are made are told as well
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
