@@ -27,6 +27,7 @@ import structlog
 from makeready.db import Executor, one
 from makeready.faults import database_fault, note_fault
 from makeready.media import MediaStore
+from makeready.upkeep import keep_failure
 
 Scope: TypeAlias = Literal["results", "temporary", "payloads"]
 CLEANUP = "photochanger-media-cleanup"
@@ -101,7 +102,7 @@ class MediaCleanup:
             with anyio.fail_after(SCAN_TIMEOUT_S if chore == SCAN else RUN_TIMEOUT_S):
                 return await self._clean(chore)
         except Exception as error:  # noqa: BLE001 -- as above
-            await self._failed(chore, error)
+            await keep_failure(self._pool, chore, error)
             return None
 
     async def _clean(self, chore: str) -> Mapping[str, int]:
@@ -186,12 +187,3 @@ class MediaCleanup:
         if unknown:
             await self._media.delete(unknown)
         return len(unknown)
-
-    async def _failed(self, chore: str, error: Exception) -> None:
-        note_fault(_log, "chore_failed", error, chore=chore)
-        text = f"{type(error).__name__}: {error}"
-        try:
-            with database_fault():
-                await self._pool.execute("select makeready.chore_failed($1, $2)", chore, text)
-        except Exception as second:  # noqa: BLE001 -- it comes round again and fails again
-            note_fault(_log, "chore_failure_unrecorded", second, chore=chore)

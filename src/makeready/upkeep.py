@@ -50,6 +50,17 @@ class UpkeepStatistics:
     files_purged: int
 
 
+async def keep_failure(db: Control | asyncpg.Pool, chore: str, error: Exception) -> None:
+    """Logs that a chore has failed, and keeps it: its own transaction could not."""
+    note_fault(_log, "chore_failed", error, chore=chore)
+    text = f"{type(error).__name__}: {error}"
+    try:
+        with database_fault():
+            await db.fetch("select makeready.chore_failed($1, $2)", chore, text)
+    except Exception as second:  # noqa: BLE001 -- it is due again and fails again
+        note_fault(_log, "chore_failure_unrecorded", second, chore=chore)
+
+
 class Upkeep:
     """Ticks while `run` runs. Without a storage it purges no files; other processes do."""
 
@@ -125,15 +136,8 @@ class Upkeep:
             self._under_way.discard(chore)
 
     async def _chore_failed(self, chore: str, error: Exception) -> None:
-        """The failed transaction could not keep its own failure; kept here, if it can be."""
         self._failures[chore] += 1
-        note_fault(_log, "chore_failed", error, chore=chore)
-        try:
-            await self._control.fetch(
-                "select makeready.chore_failed($1, $2)", chore, f"{type(error).__name__}: {error}"
-            )
-        except Exception as second:  # noqa: BLE001 -- it is due again and fails again
-            note_fault(_log, "chore_failure_unrecorded", second, chore=chore)
+        await keep_failure(self._control, chore, error)
 
     async def _purge_for_ever(self, storage: ObjectStore) -> None:
         while True:

@@ -1,10 +1,11 @@
 """Asks one provider after the other for the changed photo, inside one window of time.
 
-A provider is asked again when it may bring an image yet: at most five times, three seconds apart
-or after the time that it names, with the next key when one is refused or used up, and never when
-there is no time left for an answer. What has been ordered there is not ordered twice: when the
-other side has a reference, a lost connection or time that is up ends the try for good, and the
-order is withdrawn as well as can be. Each provider but the last leaves time to those behind it.
+A provider is asked again when it may bring an image yet: at most five times, and once more for
+each further key, three seconds apart or after the time that it names, with the next key when one
+is refused or used up, and never when there is no time left for an answer. What has been ordered
+there is not ordered twice: when the other side has a reference, a lost connection or time that is
+up ends the try for good, and the order is withdrawn as well as can be. Each provider but the last
+leaves time to those behind it.
 """
 
 from __future__ import annotations
