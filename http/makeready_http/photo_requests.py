@@ -109,7 +109,8 @@ async def answered(request: Request, errand: Errand) -> Response:
         slot, reason = cut(request.path_params["slot_id"]), details.get("reason")
         _log.info("ingest_refused", slot=slot, code=refusal.code, reason=reason)
         if "job_id" not in request.scope["state"]:  # else the photo's own end is counted
-            photos.refusals.note(request.path_params["slot_id"], refusal.code, reason)
+            counted = "slot_limit" if details.get("scope") == "slot" else reason
+            photos.refusals.note(request.path_params["slot_id"], refusal.code, counted)
         return answer(refusal)
 
 

@@ -35,7 +35,7 @@ from tests.support.waiting import until
 KEY = {"Idempotency-Key": "shot-1"}
 ROWS = "select count(*) from makeready.media_objects"
 RESET = """
-    update makeready.slots set max_bytes = 1 << 20, max_pixels = 1000000;
+    update makeready.slots set max_bytes = 1 << 20, max_pixels = 1000000, max_open = null;
     delete from makeready.throttles;
     delete from makeready.requests;
     select makeready.queue_open('ingest');
@@ -137,6 +137,13 @@ async def key_of_another(stage: Stage) -> Answer:
 
 async def full_queue(stage: Stage) -> Answer:
     await stage.db.execute("select makeready.queue_set('ingest', 'max_open', '1')")
+    await stage.busy(1)
+    return await post(stage.url)
+
+
+async def full_slot(stage: Stage) -> Answer:
+    """ING-022: there is room for others."""
+    await stage.db.execute("update makeready.slots set max_open = 1 where id = $1", SLOT)
     await stage.busy(1)
     return await post(stage.url)
 
@@ -261,6 +268,7 @@ TABLE = (
     row(no_image, 415, "unsupported_media_type", "detected mime allowed"),
     row(key_of_another, 422, "idempotency_mismatch", "key"),
     row(full_queue, 429, "queue_busy", BUSY, retry=True, close=True),
+    row(full_slot, 429, "queue_busy", f"{BUSY} scope=slot", retry=True, close=True),
     row(queue_that_fills_up, 429, "queue_busy", BUSY, retry=True),
     row(no_time, 429, "queue_busy", LATE, retry=True),
     row(many_guesses, 429, "rate_limited", retry=True, close=True),
@@ -305,9 +313,15 @@ async def test_each_refusal_is_as_the_table_says(
         assert find_problems(schema, {"error": answer.error, "detail": name})
         assert find_problems(schema, {"error": {**answer.error, "hint": name}})
     await stage.clear()
+    await until(lambda: _are_counted(db), what="the refusals counted, by their reasons")
     asked = await service.client.get(f"/ingest/{SLOT}")
     assert (asked.status_code, asked.json()["error"]["code"]) == (405, "method_not_allowed")
     assert (asked.headers["allow"], asked.headers["cache-control"]) == ("POST", "no-store")
+
+
+async def _are_counted(db: asyncpg.Connection) -> bool:
+    rows = await db.fetch("select distinct reason from makeready.ingest_refusals")
+    return {row[0] for row in rows} == {"limit", "slot_limit", "deadline", "unavailable"}
 
 
 async def test_what_is_no_request_is_kept_by_nobody_either(service: Service) -> None:

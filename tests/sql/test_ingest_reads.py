@@ -72,10 +72,9 @@ async def test_the_view_shows_photos_as_the_first_system_had_them(dark: Darkroom
     gone = await ingest.answered(dark.db, job, 200)
     assert [each.store for each in gone] == [STORE]
     await ingest.forget(dark.db, gone)
-    view = await dark.row("select * from makeready.ingest_job_view")
-    assert view["payload_path"] is None
-    assert view["result_inline_base64"] is None
-    assert view["result_file_path"] == photo["result_path"]
+    after = await dark.row("select * from makeready.ingest_job_view")
+    answered = await dark.db.fetchval("select answered_at from makeready.photos")
+    assert dict(after) == dict(view) | {"payload_path": None, "updated_at": answered}
 
 
 async def why(dark: Darkroom, job: object) -> list[str]:
