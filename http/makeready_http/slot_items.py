@@ -144,7 +144,7 @@ def provider_item(row: Provider, *, has_options: bool) -> dict[str, Any]:
         "kind": row.kind,
         "is_enabled": row.is_enabled,
         "is_configured": row.is_configured,
-        "needs_key": kind.needs_key,
+        "needs_key": kind.wants_key(row.options),
         "requires_public_media": kind.fetches(row.options),
         "media_types": kind.slot_media_types(row.options),
         "max_parallel": row.max_parallel,

@@ -6,6 +6,7 @@ the same name. Whoever writes settings asks `settings_problems` and `options_pro
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,10 @@ class Kind:
     def fetches(self, options: Mapping[str, Any]) -> bool:
         """Whether a provider with these options is given links to photos."""
         return self.requires_public_media or options.get("requires_public_media") is True
+
+    def wants_key(self, options: Mapping[str, Any]) -> bool:
+        """Whether a provider with these options cannot be asked without a key."""
+        return self.needs_key or "{key}" in json.dumps(options)
 
     def slot_media_types(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """What a booth may post to a slot that asks it first."""

@@ -69,7 +69,7 @@ class Provider:
     @property
     def is_configured(self) -> bool:
         """Whether it has what its kind needs: options, and a key."""
-        has_key = bool(self.keys) or not self.speaks.needs_key
+        has_key = bool(self.keys) or not self.speaks.wants_key(self.options)
         return has_key and not options_problems(self.kind, self.options)
 
 

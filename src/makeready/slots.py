@@ -236,7 +236,7 @@ def _of_provider(known: Provider, where: str, *, has_public_url: bool) -> list[d
         hint = f"PUT /api/providers/{known.id} with is_enabled"
         found.append(problem("disabled", path, f"{known.id} is switched off", hint))
     if not known.is_configured:
-        lacks_key = kind.needs_key and not known.keys
+        lacks_key = kind.wants_key(known.options) and not known.keys
         what = "has no key" if lacks_key else "lacks options"
         where_set = "settings" if lacks_key else f"providers/{known.id}"
         text = f"{known.id} {what}"

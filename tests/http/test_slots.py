@@ -289,6 +289,11 @@ async def test_a_webhook_provider_is_made_used_and_deleted(
     assert (again.status_code, again.json()["version"]) == (200, 2)
 
     use: dict[str, Any] = {"provider_id": "our-model", "operation_id": "call", "settings_json": {}}
+    headers = [{"name": "Authorization", "value": "Bearer {key}"}]
+    named = await put(administrator, path, {"options": WEBHOOK | {"headers": headers}})
+    assert (named.json()["needs_key"], named.json()["is_configured"]) == (True, False)
+    assert problems(await put_slot(operator, **use)) == [("not_configured", "provider_id")]
+    assert (await put(administrator, path, {"options": WEBHOOK})).json()["is_configured"]
     assert (await put_slot(operator, **use)).status_code == 200
     kept = await administrator.client.delete(path)
     assert (kept.status_code, error_code(kept)) == (409, "conflict")
@@ -300,7 +305,7 @@ async def test_a_webhook_provider_is_made_used_and_deleted(
     assert (await administrator.client.delete(path)).status_code == 204
     assert (await administrator.client.delete(path)).status_code == 404
     actions = await db.fetch("select action from makeready.audit_log where target = 'our-model'")
-    assert [row["action"] for row in actions] == ["provider_put"] * 2 + ["provider_delete"]
+    assert [row["action"] for row in actions] == ["provider_put"] * 4 + ["provider_delete"]
 
 
 async def test_what_is_shipped_is_switched_off_not_deleted(administrator: Member) -> None:

@@ -51,7 +51,9 @@ async def test_the_last_key_rests_too_and_the_provider_is_given_up() -> None:
 
 
 async def test_keys_that_cannot_be_opened_or_are_missing_are_told() -> None:
-    async with rig(gemini=[good]) as it:
+    async with rig(gemini=[good], webhook=[good]) as it:
         assert (await it.failure(step("gemini"))).reason == "quota"
         assert "cannot be opened" in str(await it.failure(step("gemini", "foreign")))
-    assert it.fakes["gemini"].calls == []
+        named = {"headers": [{"name": "Authorization", "value": "Bearer {key}"}]}
+        assert (await it.failure(step("webhook", options=named))).reason == "quota"  # it rests
+    assert it.fakes["gemini"].calls == it.fakes["webhook"].calls == []

@@ -43,7 +43,7 @@ class ProviderPings:
         return found
 
     async def _one(self, step: Step, found: dict[str, str]) -> None:
-        if KINDS[step.kind].needs_key and not step.keys:
+        if KINDS[step.kind].wants_key(step.options) and not step.keys:
             found[step.provider] = "no_key"
             return
         with anyio.move_on_after(PING_S):

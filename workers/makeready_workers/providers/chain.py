@@ -188,7 +188,7 @@ class _Asked:
         if provider is None:
             raise ProviderFailed("rejected", f"there is no program for the kind {step.kind}")
         keys = Keys(step.keys)
-        if not step.keys and KINDS[step.kind].needs_key:
+        if not step.keys and KINDS[step.kind].wants_key(step.options):
             raise ProviderFailed("quota", "it has no key that may be used now")
         task = await self._source.task(step)
         most = int(step.options.get("max_attempts", ATTEMPTS)) + max(0, len(step.keys) - 1)
