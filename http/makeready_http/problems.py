@@ -107,6 +107,7 @@ _OF_THE_ROUTER = {
 _UNSTORABLE = frozenset({"22021", "22P05"})  # characters that PostgreSQL cannot keep
 _TEXT_OF_AWAY = "The database does not answer now."
 _TEXT_OF_FULL = "The disk of the database is full."
+_TEXT_OF_FILES = "The service cannot read or write its files now."
 _TEXT_OF_NO_ROOM = "The service has no room for temporary files."
 _log = structlog.get_logger(__name__)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -168,6 +169,9 @@ def refusal_of(error: BaseException, correlation_id: str) -> Refusal:
         return invalid_request(
             "A character cannot be stored.", field="body", reason="text"
         ).refusal
+    elif isinstance(error, OSError) and error.filename is not None and not _is_full(error):
+        # A file: connections have no name, not even those to a socket in a folder.
+        return Refusal(code="storage_unavailable", message=_TEXT_OF_FILES, headers=retry_after())
     elif is_transient(error):
         return Refusal(
             code="queue_unavailable", message=_text_of_transient(error), headers=retry_after()
@@ -182,8 +186,11 @@ def refusal_of(error: BaseException, correlation_id: str) -> Refusal:
 def _text_of_transient(error: BaseException) -> str:
     if isinstance(error, asyncpg.DiskFullError):
         return _TEXT_OF_FULL
-    is_ours = isinstance(error, OSError) and error.errno in _NO_ROOM
-    return _TEXT_OF_NO_ROOM if is_ours else _TEXT_OF_AWAY
+    return _TEXT_OF_NO_ROOM if _is_full(error) else _TEXT_OF_AWAY
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 def note_refusal(error: BaseException, refusal: Refusal) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import json
 import re
+import socket
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -286,3 +288,18 @@ def test_a_key_of_storage_is_told_to_nobody() -> None:
     refusal = refusal_of(ObjectMissing("get renders/secret.pdf: …"), "id")
 
     assert "secret" not in repr(refusal)
+
+
+def test_a_file_out_of_reach_is_not_the_databases_fault(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as gone:
+        (tmp_path / "unmounted" / "photo").open("rb")
+    refusal = refusal_of(gone.value, "id")
+    assert (refusal.status, refusal.code) == (503, "storage_unavailable")
+    assert "Retry-After" in refusal.headers
+
+    # A socket of the database lies in a folder too, and its error names none.
+    with socket.socket(socket.AF_UNIX) as line, pytest.raises(FileNotFoundError) as away:
+        line.connect(str(tmp_path / "s"))
+    assert refusal_of(away.value, "id").code == "queue_unavailable"
+    full = OSError(errno.ENOSPC, "No space left on device", "photo")
+    assert refusal_of(full, "id").code == "queue_unavailable"
