@@ -116,8 +116,7 @@ class _Streamed(Response):
 
 
 def _disposition(download: Download) -> str:
-    said = content_disposition(download.filename)
-    return said.replace("attachment", "inline", 1) if download.is_inline else said
+    return content_disposition(download.filename, is_inline=download.is_inline)
 
 
 async def _cancel_at_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:

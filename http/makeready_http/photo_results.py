@@ -78,7 +78,10 @@ async def result(request: Request) -> Response:
     if known is None:
         left_s = min(int(shown.seconds_left), LINK_MAX_S)
         link = await photos.media.link(
-            _of_store(photos.media, shown), filename=name, seconds=left_s
+            _of_store(photos.media, shown),
+            filename=name,
+            seconds=left_s,
+            is_inline=shown.stored.media_type in SHOWN,
         )
         if left_s and link is not None:
             known = RedirectResponse(link, status_code=307)

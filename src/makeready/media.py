@@ -108,8 +108,10 @@ class MediaStore(Protocol):
     def listing(self, prefix: str) -> AsyncIterator[Listed]:
         """All files below a prefix."""
 
-    async def link(self, stored: StoredMedia, *, filename: str, seconds: int) -> str | None:
-        """A presigned link; None: there is none, the service sends the bytes itself."""
+    async def link(
+        self, stored: StoredMedia, *, filename: str, seconds: int, is_inline: bool = False
+    ) -> str | None:
+        """A presigned link, to be shown or saved; None: the service sends the bytes itself."""
 
     async def free_bytes(self) -> int | None:
         """Room that is left; None: unknown, or without bound."""

@@ -121,11 +121,13 @@ class BucketStore:
                     modified_at=facts.modified_at or datetime.now(UTC),
                 )
 
-    async def link(self, stored: StoredMedia, *, filename: str, seconds: int) -> str | None:
+    async def link(
+        self, stored: StoredMedia, *, filename: str, seconds: int, is_inline: bool = False
+    ) -> str | None:
         """See `MediaStore`; a secret for as long as it works."""
         with self._found(stored):
             return await self._storage.presign(
-                _key(stored.path), valid_s=seconds, filename=filename
+                _key(stored.path), valid_s=seconds, filename=filename, is_inline=is_inline
             )
 
     async def free_bytes(self) -> int | None:

@@ -133,7 +133,14 @@ class FolderStore:
             for each in page:
                 yield each
 
-    async def link(self, stored: StoredMedia, *, filename: str, seconds: int) -> str | None:  # noqa: ARG002
+    async def link(
+        self,
+        stored: StoredMedia,  # noqa: ARG002
+        *,
+        filename: str,  # noqa: ARG002
+        seconds: int,  # noqa: ARG002
+        is_inline: bool = False,  # noqa: ARG002
+    ) -> str | None:
         """None: nobody but the service reaches the folder."""
         return None
 

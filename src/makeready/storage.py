@@ -228,7 +228,13 @@ class Storage:
                 raise StorageUnavailable(f"{len(left)} objects were not deleted, first {first}")
 
     async def presign(
-        self, key: str, *, valid_s: int, filename: str | None = None, bucket: str | None = None
+        self,
+        key: str,
+        *,
+        valid_s: int,
+        filename: str | None = None,
+        is_inline: bool = False,
+        bucket: str | None = None,
     ) -> str:
         """A link that lets whoever holds it read the object for `valid_s` s. Needs no network.
 
@@ -237,7 +243,9 @@ class Storage:
         bucket = self.bucket if bucket is None else bucket
         wanted: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if filename is not None:
-            wanted["ResponseContentDisposition"] = content_disposition(filename)
+            wanted["ResponseContentDisposition"] = content_disposition(
+                filename, is_inline=is_inline
+            )
         log = _log.bind(bucket=bucket, key=key)
         try:
             link = await self.signer.generate_presigned_url(
@@ -335,10 +343,11 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         )
 
 
-def content_disposition(filename: str) -> str:
+def content_disposition(filename: str, *, is_inline: bool = False) -> str:
     """The header that names a download, with an ASCII form for old clients (RFC 6266)."""
+    how = "inline" if is_inline else "attachment"
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 _session = functools.cache(get_session)  # reading botocore's models takes 0.25 s: once a process

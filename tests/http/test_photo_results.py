@@ -269,6 +269,10 @@ async def test_ing_050_from_a_bucket_a_result_comes_by_a_redirect(
     assert (status, content) == (200, PICTURE)
     expires_s = int(httpx2.URL(answer.headers["location"]).params["X-Amz-Expires"])
     assert KEPT_S - 60 < expires_s <= KEPT_S
+    for media_type, ext, how in (("image/jpeg", "jpg", "inline"), ("image/heic", "heic", "attac")):
+        other = await a_result(album, bucket, media_type=media_type, ext=ext)
+        leads = httpx2.URL((await bucketed.client.get(link(other))).headers["location"])
+        assert leads.params["response-content-disposition"].startswith(how)  # as from a folder
     assert (await bucketed.client.head(link(job))).status_code == 307
     wanted = await offered(album, bucket)
     shown = await bucketed.client.get(f"/public/media/{wanted}")
