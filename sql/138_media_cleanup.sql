@@ -99,7 +99,7 @@ begin
 end
 $$;
 comment on function makeready.media_due(text, text, integer, uuid[]) is
-  'Files of one media store that are to be deleted: of results, of temporary media, or payloads that were not removed after their answer. but_not: those that could not be deleted just now.';
+  'Files of one media store that are to be deleted: of results, of temporary media, or payloads that were not removed after their answer, with prepared images and with images that are no slot''s any more. but_not: those that could not be deleted just now.';
 
 create or replace function makeready.media_gone(what text, due_ids uuid[])
   returns integer

@@ -84,7 +84,10 @@ async def thumbnail(db: Executor, job: UUID, side: Side) -> Shown:
 
 
 async def temporary(db: Executor, media: UUID, client: str) -> Shown:
-    """Temporary media; NotFound (media_not_found), Gone (media_link_expired), Busy."""
+    """Temporary media, or a prepared image.
+
+    NotFound (media_not_found), Gone (media_link_expired), Busy.
+    """
     query = "select * from makeready.media_shown($1, $2)"
     return await _shown(db, query, media, client)
 

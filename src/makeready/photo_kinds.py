@@ -49,7 +49,7 @@ class Kind:
     """Of the options of a provider of this kind."""
     needs_key: bool = True
     requires_public_media: bool = False
-    """It fetches photos by a link: a slot takes only what it can read, and needs `public_url`."""
+    """It fetches photos by a link, whatever is set: its slots take only what it can read."""
     media_types: tuple[str, ...] = WEB
     """What it can read: photos in other formats become JPEG before they are sent."""
     max_input_bytes: int = 20 * MB
@@ -62,6 +62,11 @@ class Kind:
     def wants_key(self, options: Mapping[str, Any]) -> bool:
         """Whether a provider with these options cannot be asked without a key."""
         return self.needs_key or "{key}" in json.dumps(options)
+
+    def is_sent_link(self, options: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+        """Whether what is sent has a link to the photo: then the service needs `public_url`."""
+        said = settings.get("sends") == "link" or "{photo_link}" in json.dumps(options)
+        return said or self.fetches(options)
 
     def slot_media_types(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """What a booth may post to a slot that asks it first."""

@@ -141,7 +141,7 @@ def problems(
             text = f"there is no provider {cut(step['provider_id'])}"
             found.append(problem("unknown", f"{where}provider_id", text, names))
             continue
-        found += _of_provider(known, where, has_public_url=has_public_url)
+        found += _of_provider(known, step, where, has_public_url=has_public_url)
         found += _of_operation(known, step, where, media)
     return found
 
@@ -229,7 +229,9 @@ def _steps(wanted: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield f"fallbacks[{place}]", step
 
 
-def _of_provider(known: Provider, where: str, *, has_public_url: bool) -> list[dict[str, str]]:
+def _of_provider(
+    known: Provider, step: Mapping[str, Any], where: str, *, has_public_url: bool
+) -> list[dict[str, str]]:
     path, kind = f"{where}provider_id", known.speaks
     found = []
     if not known.is_enabled:
@@ -241,7 +243,7 @@ def _of_provider(known: Provider, where: str, *, has_public_url: bool) -> list[d
         where_set = "settings" if lacks_key else f"providers/{known.id}"
         text = f"{known.id} {what}"
         found.append(problem("not_configured", path, text, f"PUT /api/{where_set}"))
-    if kind.fetches(known.options) and not has_public_url:
+    if not has_public_url and kind.is_sent_link(known.options, step["settings"]):
         text = f"{known.id} fetches photos by a link, and this service has no public address"
         found.append(problem("not_configured", path, text, "set PUBLIC_BASE_URL"))
     return found

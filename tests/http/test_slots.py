@@ -332,6 +332,30 @@ class TestFetchedPhotos:
         assert problems(answer) == [("not_configured", "provider_id")]
         assert "PUBLIC_BASE_URL" in answer.text
 
+    async def test_so_does_a_slot_that_asks_for_a_link(
+        self, operator: Member, administrator: Member
+    ) -> None:
+        """ING-068: else each of its photos would fail when it is posted."""
+        await keyed(administrator, "replicate")
+        use: dict[str, Any] = {
+            "provider_id": "replicate",
+            "operation_id": "run",
+            "settings_json": {"model": "booth/styler", "sends": "link"},
+        }
+        refused = await put_slot(operator, **use)
+        assert problems(refused) == [("not_configured", "provider_id")]
+        use["settings_json"] = {"model": "booth/styler"}
+        assert (await put_slot(operator, **use)).status_code == 200
+
+        body = {"kind": "json", "document": {"image": "{photo_link}"}}
+        answer = {"kind": "image"}
+        options = {"url": "https://booth.example.com/", "body": body, "answer": answer}
+        path = "/api/providers/webhook"
+        assert (await put(administrator, path, {"options": options})).status_code == 200
+        use = {"provider_id": "webhook", "operation_id": "call", "settings_json": {}}
+        refused = await put_slot(operator, **use)
+        assert problems(refused) == [("not_configured", "provider_id")]
+
 
 class TestPublicAddress:
     """Where there is one."""
