@@ -27,6 +27,27 @@ _CLOSED = tuple(
         ),
     )
 )
+_OF_THE_MACHINE = (
+    ip_network("169.254.0.0/16"),  # among them what clouds tell a machine, keys included
+    ip_network("fe80::/10"),
+    ip_network("fd00:ec2::/32"),
+    ip_network("168.63.129.16/32"),
+    ip_network("100.100.100.200/32"),
+)
+"""What nobody means by a network of their own."""
+
+
+def is_near(text: str) -> bool:
+    """Whether an address may be connected to where a network of one's own is allowed."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and any(address in network for network in _MAPPED):
+        return is_near(str(IPv4Address(address.packed[-4:])))
+    return not any(
+        address in network for network in _OF_THE_MACHINE if network.version == address.version
+    )
 
 
 def is_public(text: str) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from makeready.addresses import check_url, is_public
+from makeready.addresses import check_url, is_near, is_public
 
 
 def words(text: str) -> list[str]:
@@ -33,6 +33,22 @@ def test_an_address_of_a_network_of_ones_own_is_not_public(address: str) -> None
 @pytest.mark.parametrize("address", PUBLIC)
 def test_an_address_of_the_internet_is_public(address: str) -> None:
     assert is_public(address)
+
+
+MACHINES = words("""
+169.254.169.254 169.254.170.2 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe fe80::1 fe80::1%eth0
+fd00:ec2::254 168.63.129.16 100.100.100.200
+""")
+
+
+@pytest.mark.parametrize("address", [*MACHINES, "", "localhost"])
+def test_what_clouds_tell_a_machine_is_in_nobodys_network(address: str) -> None:
+    assert not is_near(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "192.168.0.9", "::1", "fd12::1"])
+def test_a_network_of_ones_own_is_near(address: str) -> None:
+    assert is_near(address)
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "1.2.3", "1.2.3.4.5", "x::1", "2130706433"])

@@ -104,6 +104,11 @@ async def test_a_name_that_leads_into_ones_own_network_is_not_followed(
     assert there.server.asked == []
 
 
+async def test_what_a_cloud_tells_its_machine_is_never_fetched(there: Desk) -> None:
+    failed = await failure(there, "http://169.254.169.254/latest", hosts=["169.254.169.254"])
+    assert str(failed) == "its address is not public"
+
+
 async def test_redirects_are_few_and_each_is_looked_at(there: Desk) -> None:
     there.server.will(redirect("/files/other.jpg"), redirect("b.jpg", 307), stage="download")
     assert await fetched(there.call(), link(there), HERE) == RESULT

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 
 from makeready import __version__
-from makeready.addresses import is_public
+from makeready.addresses import is_near, is_public
 
 CONNECTIONS = 16
 RETRY_AFTER_MAX_S = 24 * 3600.0
@@ -122,6 +122,14 @@ def checked_socket(place: tuple[Any, ...]) -> socket.socket:
     """A socket for an address that was resolved and is about to be connected to."""
     family, kind, protocol, _, address = place
     if not is_public(str(address[0])):
+        raise AddressRefused
+    return socket.socket(family, kind, protocol)
+
+
+def near_socket(place: tuple[Any, ...]) -> socket.socket:
+    """The same where addresses of one's own network are allowed."""
+    family, kind, protocol, _, address = place
+    if family in (socket.AF_INET, socket.AF_INET6) and not is_near(str(address[0])):
         raise AddressRefused
     return socket.socket(family, kind, protocol)
 

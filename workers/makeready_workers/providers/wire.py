@@ -15,7 +15,7 @@ from typing import TypeVar
 import aiohttp
 
 from makeready import __version__
-from makeready_workers.posting import AddressRefused, checked_socket
+from makeready_workers.posting import AddressRefused, checked_socket, near_socket
 from makeready_workers.providers.base import IMAGE_MAX_BYTES, Call, ProviderFailed
 from makeready_workers.providers.bodies import Body
 
@@ -50,7 +50,7 @@ async def new_session(*, private: bool) -> AsyncIterator[aiohttp.ClientSession]:
     Unless private it connects to public addresses alone, as they are at the moment of connecting.
     """
     connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS, socket_factory=None if private else checked_socket
+        limit=CONNECTIONS, socket_factory=near_socket if private else checked_socket
     )
     async with aiohttp.ClientSession(
         connector=connector,
