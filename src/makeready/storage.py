@@ -243,9 +243,8 @@ class Storage:
         bucket = self.bucket if bucket is None else bucket
         wanted: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if filename is not None:
-            wanted["ResponseContentDisposition"] = content_disposition(
-                filename, is_inline=is_inline
-            )
+            shown = content_disposition(filename, is_inline=is_inline)
+            wanted["ResponseContentDisposition"] = shown
         log = _log.bind(bucket=bucket, key=key)
         try:
             link = await self.signer.generate_presigned_url(
@@ -253,9 +252,8 @@ class Storage:
             )
         except (BotoCoreError, ValueError) as error:
             log.warning("s3_presign_error", reason=type(error).__name__)
-            raise StorageRefused(
-                f"no link to {key} can be signed; check the credentials"
-            ) from None
+            text = f"no link to {key} can be signed; check the credentials"
+            raise StorageRefused(text) from None
         log.info("s3_presign_ok", expires_in_s=valid_s)
         return link
 
