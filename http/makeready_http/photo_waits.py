@@ -95,6 +95,8 @@ async def ended(photos: Photos, wait: Wait, body: Body) -> Ended:
             raise ClientGone from error
         if not is_transient(error) and not isinstance(error, NotFound):
             raise
+        if why == "late" and isinstance(error, TimeoutError):
+            raise _too_late(wait) from error  # slow, not away; by its own clock it is over too
         # It may have ended in whatever way: the database has not said, or lost it in a crash.
         raise Problem(
             "queue_unavailable",
@@ -166,11 +168,12 @@ def refuse_unless_done(wait: Wait, found: Ended) -> StoredMedia:
     problem = found.error or {}
     if found.state == "dead" and problem.get("code") != WORKER_LOST:
         raise _failure(wait.job, problem)
-    raise Problem(
-        "sync_timeout",
-        TIMEOUT_TEXT,
-        details={"job_id": job, "expires_at": iso(wait.expires_at)},
-    )
+    raise _too_late(wait)
+
+
+def _too_late(wait: Wait) -> Problem:
+    details = {"job_id": str(wait.job), "expires_at": iso(wait.expires_at)}
+    return Problem("sync_timeout", TIMEOUT_TEXT, details=details)
 
 
 def _failure(job: UUID, problem: Json) -> Exception:

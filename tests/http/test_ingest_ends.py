@@ -124,9 +124,10 @@ async def test_another_process_may_do_the_work_ing_037(settings: Settings, studi
         assert {(await task).status for task in busy} == {200}
 
 
-async def test_a_database_that_is_silent_at_the_deadline_is_503_in_time(
+async def test_a_database_that_is_silent_at_the_deadline_is_504_in_time(
     settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> None:
+    """Silent, not away: once the database speaks again, it ends the photo as a timeout itself."""
     await opened(db, window_s=1)
     studio.script = waits_for(asyncio.Event())
     assert settings.database_url is not None
@@ -140,8 +141,8 @@ async def test_a_database_that_is_silent_at_the_deadline_is_503_in_time(
             proxy.cut()
             proxy.restore_connectivity()
 
-    assert (answer.status, answer.code) == (503, "queue_unavailable")
-    assert answer.error["details"] == {"job_id": answer.headers["x-job-id"]}
+    assert (answer.status, answer.code) == (504, "sync_timeout")
+    assert answer.error["details"]["job_id"] == answer.headers["x-job-id"]
     assert not payloads(settings.media_folder)  # whatever the database says
 
 
