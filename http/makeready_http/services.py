@@ -16,7 +16,7 @@ import structlog
 from starlette.requests import Request
 
 from makeready import passwords, render, sms
-from makeready.config import Settings
+from makeready.config import ConfigError, Settings
 from makeready.db import Control, Executor, close_pool, open_pool
 from makeready.documents.catalogue import Catalogue
 from makeready.listening import Listener
@@ -178,7 +178,11 @@ async def services_opened(
     """Opens everything; after 5 s without a database it goes on and waits in the background."""
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(settings))
-        media = await stack.enter_async_context(open_media(settings, storage))
+        try:
+            media = await stack.enter_async_context(open_media(settings, storage))
+        except OSError as error:
+            text = f"make MEDIA_ROOT a folder that this user may write to ({error})"
+            raise ConfigError(text) from error
         services = Services(settings, storage, media, photo_workers=photo_workers)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(services.run)

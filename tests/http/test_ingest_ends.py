@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from makeready.config import Settings
+from makeready.config import ConfigError, Settings
 from makeready.faults import alone
 from makeready_http.photo_services import PhotoWorkers
 from makeready_http.services import services_opened
@@ -211,6 +211,14 @@ async def test_a_window_of_tests_is_for_tests_ing_026_ing_085(
     told = str(alone(alone(raised.value)))
     assert told.startswith("a booth is answered within 44.9 s, which is for tests")
     assert "ingest_settings_put" in told
+
+
+async def test_a_folder_of_photos_that_cannot_be_written_to_is_named(settings: Settings) -> None:
+    settings.data_dir.joinpath("file").touch()
+    nowhere = replace(settings, media_root=settings.data_dir / "file" / "media")
+    with pytest.raises(ConfigError, match="make MEDIA_ROOT a folder"):
+        async with services_opened(nowhere):
+            raise AssertionError
 
 
 async def test_a_service_that_cannot_start_says_why_in_a_line(
