@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from makeready_workers.providers import chain
-from makeready_workers.providers.base import Call, Image
+from makeready_workers.providers.base import Call, Image, ProviderFailed
 from makeready_workers.providers.chain import OutOfTime
 from tests.support.photo_pictures import quarters, saved
 from tests.support.photo_rig import (
@@ -117,6 +117,17 @@ async def test_the_last_failure_is_the_one_that_is_told() -> None:
     async with rig(webhook=[no("rejected", "first")], fal=[no("no_image", "last")]) as it:
         failed = await it.failure(step(), step("fal", "k"))
     assert (failed.reason, str(failed)) == ("no_image", "last")
+
+
+async def test_of_a_provider_that_failed_only_its_calls_are_told_beside_an_image() -> None:
+    """ING-056: what it has noted says nothing of the image, which is another's."""
+    failed = raising(ProviderFailed("rejected", "no"), model="one", provider_reference="order-1")
+    async with rig(webhook=[failed]) as it:
+        made = await it.run(step(), step("local", operation="echo"))
+    facts = it.tally.facts(made.step)
+    assert facts.keys() == {"provider", "operation", "attempts", "cost", "calls"}
+    assert (facts["provider"], facts["operation"]) == ("local", "echo")
+    assert [(each["provider"], each["failures"]) for each in facts["calls"]] == [("webhook", 1)]
 
 
 async def test_echo_asks_nobody_also_as_a_last_resort() -> None:

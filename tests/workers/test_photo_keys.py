@@ -24,6 +24,13 @@ async def test_a_key_that_is_used_up_rests_and_the_next_one_is_taken() -> None:
     assert it.rested == [(one.keys[0].id, 55.0), (one.keys[1].id, keys.REFUSED_RESTS_S)]
 
 
+async def test_a_key_rests_as_long_as_the_provider_says() -> None:
+    one = step("gemini", "first", "second")
+    async with rig(gemini=[no("quota", retry_after_s=40.0, key_is_bad=True), good]) as it:
+        await it.run(one)
+    assert it.rested == [(one.keys[0].id, 40.0)]
+
+
 async def test_a_key_that_rests_for_a_moment_is_waited_for() -> None:
     busy = again("quota", retry_after_s=0.01, key_is_bad=True)
     async with rig(gemini=[busy, busy, good]) as it:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from makeready_workers.providers.base import Image
+from makeready_workers.providers import wire
+from makeready_workers.providers.base import Image, ProviderFailed
 from makeready_workers.providers.fal import Fal
 from makeready_workers.providers.replicate import Replicate
 from tests.support.provider_server import (
@@ -216,6 +217,22 @@ async def test_a_request_is_cancelled_by_put(fal: Desk) -> None:
     asked = fal.server.last("cancel")
     assert (asked.method, asked.path) == ("PUT", "/fal/fal-ai/styler/requests/1001/cancel")
     assert asked.headers["authorization"] == "Key key-of-a-provider-0123456789"
+
+
+async def test_polls_may_fail_now_and_then_but_not_in_a_row(fal: Desk) -> None:
+    lost = ProviderFailed("upstream", "it answered 500", may_retry=True)
+    answers: list[ProviderFailed | str | None] = [lost, lost, None, lost, lost, "done"]
+
+    async def ask() -> str | None:
+        found = answers.pop(0)
+        if isinstance(found, ProviderFailed):
+            raise found
+        return found
+
+    assert await wire.polled(fal.call(), ask, first_s=0, every_s=0) == "done"
+    answers[:] = [lost] * wire.POLL_FAILURES
+    with pytest.raises(ProviderFailed, match="it answered 500"):
+        await wire.polled(fal.call(), ask, first_s=0, every_s=0)
 
 
 async def test_cancelling_takes_two_seconds_at_most(
