@@ -54,6 +54,8 @@ from makeready_http.problems import (
 )
 from makeready_http.services import services_of
 
+STORE_S = 8.0  # before the window begins, while the booth waits already
+STORE_BYTES_PER_S = 4 << 20
 Tell: TypeAlias = "Callable[[Visit, StoredMedia, Wait], Awaitable[Response]]"
 ReadSettings: TypeAlias = "Callable[[Visit, Mapping[str, str]], Awaitable[Json | None]]"
 _log = structlog.get_logger(__name__)
@@ -178,19 +180,32 @@ async def _let_in(
     return Wait.of(admitted, waiter, asked_at, expected), None
 
 
+async def _stored(photos: Photos, photo: ReceivedPhoto, path: str) -> StoredMedia:
+    """The photo in the store; 503 when that takes so long that a refusal is better."""
+    try:
+        with anyio.fail_after(STORE_S + photo.size_bytes / STORE_BYTES_PER_S):
+            return await photos.media.publish(
+                photo.file,
+                path,
+                media_type=photo.media_type,
+                size_bytes=photo.size_bytes,
+                sha256=photo.sha256,
+            )
+    except TimeoutError:
+        raise Problem(
+            "storage_unavailable",
+            "The photo could not be stored in time.",
+            headers=retry_after(),
+        ) from None
+
+
 async def _published(
     visit: Visit, photo: ReceivedPhoto, waiter: UUID, job: UUID, path: str
 ) -> tuple[StoredMedia, float, Admitted]:
     """The stored photo, when its admission was asked for, and what became of that."""
     photos, settings = visit.photos, visit.errand.settings
     overrides = None if settings is None else await settings(visit, photo.fields)
-    payload = await photos.media.publish(
-        photo.file,
-        path,
-        media_type=photo.media_type,
-        size_bytes=photo.size_bytes,
-        sha256=photo.sha256,
-    )
+    payload = await _stored(photos, photo, path)
     asked_at = anyio.current_time()
     for is_last in (False, False, True):
         try:

@@ -16,6 +16,8 @@ from structlog.testing import capture_logs
 
 from makeready.config import ConfigError, Settings
 from makeready.faults import alone
+from makeready.media_folder import FolderStore
+from makeready_http import photo_requests
 from makeready_http.photo_services import PhotoWorkers
 from makeready_http.services import services_opened
 from tests.support.booth import (
@@ -291,3 +293,19 @@ async def test_photos_may_have_a_database_of_their_own_ing_085(
             await own.close()
 
     assert (answer.status, answer.body) == (200, photo())
+
+
+async def test_a_store_that_hangs_is_a_refusal_before_the_window_begins(
+    settings: Settings, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FolderStore, "publish", hangs)
+    monkeypatch.setattr(photo_requests, "STORE_S", 0.05)
+    async with serving(settings, photo_workers=studio.open) as service:
+        refused = await post(service.url)
+    assert (refused.status, refused.code) == (503, "storage_unavailable")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "x-job-id" not in refused.headers
+    assert studio.begun == []
