@@ -77,18 +77,26 @@ def refusal(body: bytes, into: PhotoForm | None = None) -> tuple[str, dict[str, 
     return caught.value.refusal.code, caught.value.refusal.details
 
 
+def apart(parts: Sequence[bytes]) -> bytes:
+    """The parts together, without a boundary in them; the line before a value ends in CRLF."""
+    data, delimiter = b"".join(parts), f"--{BOUNDARY}".encode()
+    while data.startswith(delimiter) or b"\r\n" + delimiter in data:
+        data = data.replace(delimiter, b"")
+    return data
+
+
 tricky = st.lists(
     st.sampled_from(
         [b"\r\n", b"--", b"\r\n--", BOUNDARY.encode(), BOUNDARY[:-1].encode(), b"\r", b"\n", b"-"]
     )
     | st.binary(max_size=20),
     max_size=8,
-).map(lambda parts: b"".join(parts).replace(f"\r\n--{BOUNDARY}".encode(), b""))
+).map(apart)
 texts = st.builds(
     field,
     st.sampled_from([name for name in NAMES if '"' not in name and name != "password"]),
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
-    | tricky.map(lambda data: data.decode("ascii", "ignore").replace("\0", "")),
+    | tricky.map(lambda data: apart([bytes(b for b in data if 0 < b < 128)]).decode("ascii")),
 )
 files = st.builds(
     lambda head, rest, name, media_type: file(head + rest, name=name, media_type=media_type),

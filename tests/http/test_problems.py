@@ -150,7 +150,8 @@ async def test_a_defect_answers_with_an_id_and_no_trace(
     assert "secret" not in answer.text
     (line,) = [line for line in lines if line["event"] == "request_error"]
     assert isinstance(line["exc_info"], ZeroDivisionError)
-    assert [line["event"] for line in lines][-1] == "request_finished"
+    ends = [line for line in lines if line["event"] == "request_finished"]
+    assert [line["status"] for line in ends] == [500]
 
 
 @pytest.mark.parametrize(
