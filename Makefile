@@ -2,9 +2,9 @@
 
 VENV   := .venv/bin/python
 PYTEST := $(VENV) -m pytest
-# A file's tests stay together; each process has servers of its own. Many tests wait, so two cores carry three.
+# A file's tests stay together; each process has servers of its own. Many tests wait, so two cores carry four.
 # tests/support/order.py says which file is next.
-SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 # Left to targets of their own: they take minutes, or break things on purpose.
 APART  := --ignore=tests/chaos --ignore=tests/bench --ignore=tests/mutation
 LOCK   := .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 \
