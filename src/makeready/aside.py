@@ -118,7 +118,7 @@ class Helper:
             return answer
 
     def _running(self, mine: _Turn) -> subprocess.Popen[bytes]:
-        """The helper, from now on with `mine`; HelperLost when nobody waits for that any more."""
+        """The helper, from now on with `mine`; TimeoutError when nobody waits for that now."""
         process = self._process
         if process is None or process.poll() is not None:
             self.stop()
@@ -131,8 +131,8 @@ class Helper:
             )
         with self._guard:
             self._process = process
-            if mine.is_over:
-                raise HelperLost
+            if mine.is_over:  # its time ran out while the helper started
+                raise TimeoutError
             self._current = mine
         return process
 
