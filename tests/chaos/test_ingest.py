@@ -217,6 +217,7 @@ async def test_a_short_outage_costs_no_photo(scene: Scene, server: EmbeddedPostg
 
 
 async def test_a_process_that_is_told_to_end_answers_all_who_wait_ing_036(scene: Scene) -> None:
+    # ING-036
     async with scene.service() as service:
         asked = scene.posts(6)
         await scene.until_asked(4)

@@ -155,6 +155,7 @@ async def test_migrate_moves_keys_under_the_first_master_key(dsn: str, given: Se
 
 def test_ing_026_a_window_that_cannot_be_is_a_config_error() -> None:
     """ING-085: less than 45 seconds is for tests, which say so."""
+    # ING-026
     names = {"T_SYNC_RESPONSE_SECONDS": "20", "QUEUE_STATEMENT_TIMEOUT_MS": "5000"}
     with pytest.raises(ConfigError, match="between 45 and 60"):
         Settings.from_env(names)

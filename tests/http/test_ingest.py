@@ -60,6 +60,7 @@ def media(settings: Settings) -> Path:
 async def test_a_photo_comes_back_processed_ing_001_ing_041_ing_042(
     service: Service, db: asyncpg.Connection
 ) -> None:
+    # ING-001
     answer = await post(service.url, headers=EXPECT)
 
     assert (answer.status, answer.body) == (200, photo())
@@ -92,6 +93,7 @@ async def test_nothing_of_the_payload_is_left_after_the_answer_ing_046_ing_053_i
 async def test_a_slot_that_is_not_there_is_told_before_anything_is_read_ing_003_ing_015(
     service: Service, db: asyncpg.Connection
 ) -> None:
+    # ING-003
     await db.execute("update makeready.slots set is_enabled = false where id = 'slot-002'")
     for slot in ("slot-016", "slot-1", "kiosk", "slot-002"):
         async with line_to(service.url) as line:
@@ -109,6 +111,7 @@ async def test_a_slot_that_is_not_there_is_told_before_anything_is_read_ing_003_
 async def test_a_wrong_password_is_401_wherever_it_stands_ing_004_ing_016(
     service: Service, media: Path
 ) -> None:
+    # ING-004, ING-016
     for last in (False, True):
         answer = await post(service.url, form(password="wrong", password_last=last))
 
@@ -121,12 +124,14 @@ async def test_a_wrong_password_is_401_wherever_it_stands_ing_004_ing_016(
 async def test_without_a_password_nobody_gets_in_ing_005(
     service: Service, db: asyncpg.Connection
 ) -> None:
+    # ING-005
     await db.execute("update makeready.ingest_password set password_hash = null")
     for password in (PASSWORD, "", "null"):
         assert (await post(service.url, form(password=password))).code == "invalid_credentials"
 
 
 async def test_what_is_missing_or_broken_is_400_ing_011(service: Service, media: Path) -> None:
+    # ING-011
     for body, field in (
         (form(password=None), "password"),
         (form(file_field="other"), "fileToUpload"),
@@ -188,6 +193,7 @@ async def test_a_full_queue_is_429_before_the_body_ing_019_ing_020(
 async def test_of_thirty_at_once_twelve_get_in_ing_073(
     service: Service, studio: Studio, media: Path
 ) -> None:
+    # ING-073
     ready = asyncio.Event()
     studio.script = waits_for(ready)
     posts = [asyncio.create_task(post(service.url, form(photo(50 + n)))) for n in range(30)]

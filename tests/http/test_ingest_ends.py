@@ -87,6 +87,7 @@ async def _refuses(service: Service) -> bool:
 async def test_what_is_not_ready_when_the_grace_is_over_is_cancelled_ing_036(
     settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> None:
+    # ING-036
     studio.script = waits_for(asyncio.Event())
     async with serving(settings, photo_workers=studio.open, grace_s=0.2) as service:
         asked = [asyncio.create_task(post(service.url, form(photo(50 + n)))) for n in range(6)]
@@ -168,6 +169,7 @@ async def test_the_workers_of_the_service_are_its_own_and_four_ing_027_ing_078(
     settings: Settings, db: asyncpg.Connection
 ) -> None:
     """The queue, its workers and the log are those that the service is run with."""
+    # ING-027
     with capture_logs() as logs:
         async with serving(settings) as service:
             answer = await post(service.url)
@@ -206,6 +208,7 @@ async def test_a_statement_may_not_take_as_long_as_a_booth_waits_ing_024(
 async def test_a_window_of_tests_is_for_tests_ing_026_ing_085(
     settings: Settings, db: asyncpg.Connection
 ) -> None:
+    # ING-026
     await opened(db, window_s=44.9)
     with pytest.raises(ExceptionGroup) as raised:
         async with services_opened(replace(settings, testing=False)):

@@ -81,6 +81,7 @@ async def test_booths_that_start_together_are_no_brute_force(
 async def test_a_new_password_holds_from_the_next_request_on_ing_067(
     service: Service, db: asyncpg.Connection, studio: Studio
 ) -> None:
+    # ING-067
     ready = asyncio.Event()
     studio.script = waits_for(ready)
     under_way = asyncio.create_task(post(service.url))

@@ -54,6 +54,7 @@ async def test_a_wrong_password_ends_the_upload_where_it_stands(
 
 
 async def test_ing_016_a_wrong_password_after_the_photo_ends_it_too(intake: Intake) -> None:
+    # ING-016
     answer = await begun(intake, form(file(photo()), WRONG)[:-4] + b"\r\n")
 
     assert (answer.status, intake.tried, intake.taken) == (401, ["wrong"], [])
@@ -99,6 +100,7 @@ async def test_ing_015_who_asks_first_is_refused_before_a_byte(
 
 
 async def test_ing_011_what_is_no_form_is_refused_before_a_byte(intake: Intake) -> None:
+    # ING-011
     async with booth(intake) as client:
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         await client.send(f"{head}Content-Length: {ENDLESS}\r\nExpect: 100-continue\r\n\r\n")
@@ -245,6 +247,7 @@ def _are_open(intake: Intake, count: int) -> bool:
 
 
 async def test_ing_073_only_so_many_photos_come_in_at_a_time(intake: Intake) -> None:
+    # ING-073
     async with all_places(intake, form(RIGHT)[:20]), booth(intake) as late:
         await late.head("Expect: 100-continue", length=1000)
         answer = await late.answer()

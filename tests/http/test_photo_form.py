@@ -114,6 +114,7 @@ cuts_of = st.lists(st.integers(1, 3000), max_size=12) | st.just(list(range(1, 30
 def test_ing_012_ing_016_a_form_is_read_as_others_read_it(
     parts: list[bytes], cuts: list[int]
 ) -> None:
+    # ING-016
     body = form(*parts)
     texts_there, files_there = MultiPartParser(in_memory).parse(
         io.BytesIO(body), BOUNDARY.encode(), len(body)
@@ -202,6 +203,7 @@ def test_ing_008_a_slot_may_take_fewer_types() -> None:
 
 
 def test_ing_011_a_file_must_be_there_and_have_bytes() -> None:
+    # ING-011
     missing = {"field": "fileToUpload", "reason": "missing"}
     empty = {"field": "fileToUpload", "reason": "invalid_payload"}
 
@@ -223,11 +225,13 @@ def test_ing_011_a_file_must_be_there_and_have_bytes() -> None:
     ],
 )
 def test_ing_011_a_broken_form_is_told(body: bytes) -> None:
+    # ING-011
     code, details = refusal(body)
     assert (code, details) == ("invalid_request", {"field": "body", "reason": "multipart"})
 
 
 def test_ing_013_the_first_file_that_can_be_used_is_and_others_are_counted() -> None:
+    # ING-013
     raw = file(OTHER * 100, filename="IMG_0003.CR2", media_type="image/x-canon-cr2")
     second = file(photo("image/png"), filename="second.png", media_type="image/png")
     other = file(photo(), name="thumbnail")
@@ -239,6 +243,7 @@ def test_ing_013_the_first_file_that_can_be_used_is_and_others_are_counted() -> 
 
 
 def test_ing_013_other_files_before_the_photo_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # ING-013
     monkeypatch.setattr(photo_form, "SKIPPED_BYTES", 1000)
     raw = file(OTHER * 100, media_type="image/tiff")
 

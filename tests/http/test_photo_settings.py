@@ -86,6 +86,7 @@ async def test_ing_066_one_window_moves_with_what_hangs_on_it(
 
 
 async def test_ing_026_another_window_is_422(administrator: Member) -> None:
+    # ING-026
     for seconds in (44, 61, 0, -5, "48", None, True):
         body = {"ingest": {"sync_response_timeout_sec": seconds}}
         answer = await put(administrator, PATH, body)
@@ -114,6 +115,7 @@ async def test_ing_067_a_password_is_rotated(
     administrator: Member, db: asyncpg.Connection
 ) -> None:
     """ING-006, ING-079: kept is a hash, of the same algorithm as those of staff."""
+    # ING-067
     with capture_logs() as lines:
         answer = await put(administrator, PATH, {"dslr_password": {"value": PASSWORD}})
     found = answer.json()["dslr_password"]

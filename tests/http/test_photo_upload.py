@@ -25,6 +25,7 @@ SHA1 = hashlib.new("sha1", photo(), usedforsecurity=False).hexdigest()
 
 async def test_ing_001_a_photo_is_taken_as_a_booth_sends_it(intake: Intake) -> None:
     # ING-012, ING-014, ING-015: captured fields in captured order; the hash is none of the file.
+    # ING-001
     answer = await posted(intake, booth_form(photo(), PASSWORD), "Expect: 100-continue")
 
     assert answer.status == 200
@@ -48,6 +49,7 @@ async def test_ing_001_a_photo_is_taken_as_a_booth_sends_it(intake: Intake) -> N
 @pytest.mark.parametrize("kind", ["image/png", "image/webp", "image/heic"])
 async def test_ing_016_the_password_may_come_after_the_photo(intake: Intake, kind: str) -> None:
     # ING-007: whatever its type is said to be.
+    # ING-016
     answer = await posted(intake, form(file(photo(kind)), RIGHT, field("late", "1")))
 
     assert (answer.status, answer.body["media_type"]) == (200, kind)
@@ -90,6 +92,7 @@ async def test_ing_014_a_hash_never_rejects(
 
 
 async def test_ing_013_other_files_are_ignored_and_logged(intake: Intake) -> None:
+    # ING-013
     raw = file(b"II*\0" + bytes(1000), media_type="image/x-canon-cr2")
     with capture_logs() as logs:
         answer = await posted(intake, form(RIGHT, raw, file(photo()), file(photo("image/png"))))
@@ -112,6 +115,7 @@ async def test_ing_013_other_files_are_ignored_and_logged(intake: Intake) -> Non
 async def test_ing_011_what_is_missing_or_broken_is_told(
     intake: Intake, body: bytes, field_name: str, reason: str
 ) -> None:
+    # ING-011
     answer = await posted(intake, body)
 
     assert (answer.status, answer.code) == (400, "invalid_request")

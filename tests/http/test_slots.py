@@ -204,6 +204,7 @@ async def test_what_no_slot_can_be_is_422(operator: Member) -> None:
 
 
 async def test_ing_003_no_other_slot_is_there(operator: Member) -> None:
+    # ING-003
     for odd in ("slot-016", "slot-1", "SLOT-001", "%00", "slot-001%20", "x" * 300):
         for answer in (
             await operator.get(f"/api/slots/{odd}"),

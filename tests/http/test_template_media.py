@@ -36,6 +36,7 @@ def files(root: Path) -> list[str]:
 async def test_ing_069_an_image_is_taken_in_shown_and_deleted(
     operator: Member, viewer: Member, root: Path
 ) -> None:
+    # ING-069
     content = picture(kind="PNG")
     answer = await register(operator, "slot-002", "frame", content, label="Зима")
     made = answer.json()
@@ -72,6 +73,7 @@ async def test_ing_069_an_image_is_taken_in_shown_and_deleted(
 
 
 async def test_ing_069_every_type_of_a_booth_is_taken(operator: Member) -> None:
+    # ING-069
     for kind in ("PNG", "JPEG", "WEBP", "HEIF"):
         answer = await register(operator, key=kind.lower(), content=picture(kind=kind))
         assert answer.status_code == 201, answer.text
@@ -87,6 +89,7 @@ async def test_ing_069_every_type_of_a_booth_is_taken(operator: Member) -> None:
 async def test_ing_069_a_setting_has_one_image(
     operator: Member, root: Path, db: asyncpg.Connection
 ) -> None:
+    # ING-069
     first = (await register(operator)).json()
     second = await register(operator, content=picture(colour=(1, 2, 3)))
     assert (second.status_code, error_code(second)) == (409, "conflict")
@@ -107,6 +110,7 @@ async def test_ing_069_a_setting_has_one_image(
 
 
 async def test_ing_069_of_uploads_at_once_one_is_kept(operator: Member, root: Path) -> None:
+    # ING-069
     answers = await asyncio.gather(
         *(register(operator, content=picture(colour=(n, n, n))) for n in range(5))
     )
@@ -115,6 +119,7 @@ async def test_ing_069_of_uploads_at_once_one_is_kept(operator: Member, root: Pa
 
 
 async def test_ing_069_what_a_slot_needs_is_kept_unless_forced(operator: Member) -> None:
+    # ING-069
     made = (await register(operator)).json()["id"]
     other = (await register(operator, key="unused")).json()["id"]
     frame: dict[str, Any] = {"operation_id": "frame", "settings_json": {}}
@@ -220,6 +225,7 @@ class TestBucket:
         return dataclasses.replace(settings, media_store="bucket")
 
     async def test_ing_069_images_lie_there_too(self, operator: Member, s3: S3) -> None:
+        # ING-069
         content = picture()
         made = (await register(operator, content=content)).json()
         assert (await operator.get(made["content_url"])).content == content

@@ -34,6 +34,7 @@ async def audited(db: asyncpg.Connection) -> list[str]:
 
 
 async def test_ing_026_what_is_in_force_at_first(db: asyncpg.Connection) -> None:
+    # ING-026
     found = await photo_policy.read(db)
     assert (found.sync_response_s, found.max_in_flight) == (48, 12)
     assert (found.result_retention_hours, found.refuses_late) == (72, True)
@@ -44,6 +45,7 @@ async def test_ing_026_what_is_in_force_at_first(db: asyncpg.Connection) -> None
 async def test_ing_026_a_booth_waits_45_to_60_seconds(
     db: asyncpg.Connection, seconds: Any
 ) -> None:
+    # ING-026
     with pytest.raises(Rejected) as refused:
         await photo_policy.put(db, {"sync_response_s": seconds})
     (problem,) = refused.value.details["problems"]
@@ -83,6 +85,7 @@ async def test_ing_067_a_new_password_is_audited_and_counts_at_once(
     db: asyncpg.Connection,
 ) -> None:
     """ING-006: what is kept of it is a hash."""
+    # ING-067
     digest = await asyncio.to_thread(photo_policy.hashed, PASSWORD)
     assert await photo_policy.set_password(db, digest) == 1
     assert await photo_policy.set_password(db, digest) == 2

@@ -66,6 +66,7 @@ async def test_ing_029_a_slot_is_changed_for_photos_from_now_on(room: Darkroom) 
 
 
 async def test_ing_069_a_photo_keeps_the_images_its_slot_had(room: Darkroom, clock: Clock) -> None:
+    # ING-069
     await put_media(room.db, b"old")
     (old,) = await slots.media_listed(room.db, SLOT)
     await room.admit()
@@ -85,6 +86,7 @@ async def test_ing_069_a_photo_keeps_the_images_its_slot_had(room: Darkroom, clo
 
 
 async def test_ing_069_a_deleted_image_goes_the_same_way(room: Darkroom, clock: Clock) -> None:
+    # ING-069
     await put_media(room.db)
     (found,) = await slots.media_listed(room.db, SLOT)
     async with room.db.transaction():
@@ -218,6 +220,7 @@ async def test_ing_068_of_two_who_save_at_once_the_second_sees_the_first(
 
 
 async def test_ing_069_a_setting_has_one_image(db: asyncpg.Connection) -> None:
+    # ING-069
     first = await put_media(db)
     with pytest.raises(Conflict) as refused:
         await put_media(db)

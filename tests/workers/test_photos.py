@@ -92,6 +92,7 @@ async def test_echo_loads_no_photo_and_copies_it_only_where_it_must(
 async def test_ing_027_four_tasks_with_connections_of_their_own_role(
     db: asyncpg.Connection, settings: Settings, tmp_path: Path
 ) -> None:
+    # ING-027
     async with photo_lab(db, settings, tmp_path, tasks=9) as lab:
         assert lab.worker.statistics().tasks == 4
         role = await lab.worker._pool.fetchval("select current_user")

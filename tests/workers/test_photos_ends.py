@@ -176,6 +176,7 @@ async def test_ing_036_a_process_that_stops_cancels_what_it_has_in_work(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # ING-036
     provider = scripted(monkeypatch, hangs)
     async with photo_lab(db, settings, tmp_path) as lab:
         await lab.slot("webhook", "call")
