@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.formparser import MultiPartParser
 
@@ -95,7 +95,10 @@ tricky = st.lists(
 texts = st.builds(
     field,
     st.sampled_from([name for name in NAMES if '"' not in name and name != "password"]),
-    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+    # Hypothesis also draws from the constants of this repository: the boundary is one of them.
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map(
+        lambda text: apart([text.encode()]).decode()
+    )
     | tricky.map(lambda data: apart([bytes(b for b in data if 0 < b < 128)]).decode("ascii")),
 )
 files = st.builds(
@@ -116,6 +119,7 @@ def test_ing_012_ing_016_a_form_is_read_as_others_read_it(
 ) -> None:
     # ING-016
     body = form(*parts)
+    assume(body.count(f"--{BOUNDARY}".encode()) == len(parts) + 1)  # none in what is sent
     texts_there, files_there = MultiPartParser(in_memory).parse(
         io.BytesIO(body), BOUNDARY.encode(), len(body)
     )
