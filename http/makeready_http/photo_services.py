@@ -252,6 +252,9 @@ class Photos:
 
     async def _registered(self, workers: PhotoWorkers) -> None:
         await workers.wait_registered()
+        if self.is_leaving:  # told to end while it started: `leave` had nobody to stop
+            workers.stop(0)
+            return
         self._workers = workers
         self._ready.set()
 

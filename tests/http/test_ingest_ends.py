@@ -8,17 +8,19 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID, uuid4
 
+import anyio
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from makeready.config import ConfigError, Settings
 from makeready.faults import alone
-from makeready.media_folder import FolderStore
+from makeready.media_folder import FolderStore, open_folder
 from makeready_http import photo_requests
-from makeready_http.photo_services import PhotoWorkers
+from makeready_http.photo_services import Photos, PhotoWorkers
 from makeready_http.services import services_opened
 from tests.support.booth import (
     Answer,
@@ -278,6 +280,46 @@ async def test_a_service_whose_workers_break_ends_to_be_started_anew(settings: S
     async with serving(settings, photo_workers=workers.open) as service:
         workers.fault.set()
         await until(lambda: _refuses(service))
+
+
+class Slow(Faulty):
+    """Workers that are known to the database when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registered = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.stopped.wait()
+
+    async def wait_registered(self) -> None:
+        await self.registered.wait()
+
+    def stop(self, grace_s: float | None = None) -> None:
+        del grace_s
+        self.stopped.set()
+
+
+async def test_a_service_that_is_told_to_end_while_its_workers_start_ends_ing_036(
+    settings: Settings, tmp_path: Path
+) -> None:
+    workers = Slow()
+    photos = Photos(
+        settings,
+        await open_folder(tmp_path),
+        password_limiter=anyio.CapacityLimiter(1),
+        open_workers=workers.open,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(photos.run)
+        await photos.leave(0)
+        workers.registered.set()
+        with anyio.fail_after(10):
+            await workers.stopped.wait()
+            await photos.leave(0)
+        tasks.cancel_scope.cancel()
+    await photos.close()
 
 
 async def test_photos_may_have_a_database_of_their_own_ing_085(
