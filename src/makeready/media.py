@@ -65,6 +65,10 @@ class Listed:
     modified_at: datetime
 
 
+class NoRoom(OSError):
+    """The disk has less room than it is to keep."""
+
+
 class MediaStore(Protocol):
     """What processes do with photos. Raises `makeready.storage_errors.StorageError`, OSError."""
 
@@ -76,8 +80,11 @@ class MediaStore(Protocol):
     def host(self) -> str:
         """What jobs about its files carry as `host`: '' when every process reaches them."""
 
-    def spool(self) -> AbstractAsyncContextManager[IO[bytes]]:
-        """A file without a name for an upload, on the same disk as the folder; gone at the end."""
+    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
+        """A file without a name for an upload, on the same disk as the folder; gone at the end.
+
+        Raises NoRoom when the disk has not so many bytes left.
+        """
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes

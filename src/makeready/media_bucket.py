@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from anyio import to_thread
-
 from makeready.media import Listed, StoredMedia
-from makeready.media_folder import checked_path, free_bytes, nameless
+from makeready.media_folder import checked_path, free_bytes, spooled
 from makeready.storage import Storage
 from makeready.storage_errors import ObjectMissing
 from makeready.storage_upload import put_file
+from makeready.threads import in_thread
 
 PREFIX = "photos/"
 """Of all keys: the bucket holds other things too."""
@@ -42,20 +46,15 @@ class BucketStore:
         """Every process reaches the files."""
         return ""
 
-    @asynccontextmanager
-    async def spool(self) -> AsyncIterator[IO[bytes]]:
+    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
         """See `MediaStore`; a file of this machine."""
-        file = await to_thread.run_sync(nameless, self._spool)
-        try:
-            yield file
-        finally:
-            file.close()
+        return spooled(self._spool, room)
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes
     ) -> StoredMedia:
         """See `MediaStore`."""
-        await to_thread.run_sync(spooled.flush)
+        await in_thread(spooled.flush)
         await put_file(
             self._storage,
             _key(path),
@@ -103,8 +102,8 @@ class BucketStore:
         """See `MediaStore`; a copy, as long as the block runs."""
         async with self.spool() as file, aclosing(self.stream(stored)) as chunks:
             async for chunk in chunks:
-                await to_thread.run_sync(file.write, chunk)
-            await to_thread.run_sync(file.seek, 0)
+                await in_thread(file.write, chunk)
+            await in_thread(file.seek, 0)
             yield file
 
     async def delete(self, paths: Sequence[str]) -> None:
@@ -132,7 +131,7 @@ class BucketStore:
 
     async def free_bytes(self) -> int | None:
         """Room for uploads on this machine; the bucket has no bound that is known."""
-        return await to_thread.run_sync(free_bytes, self._spool)
+        return await in_thread(free_bytes, self._spool)
 
     async def check(self) -> None:
         """See `MediaStore`."""

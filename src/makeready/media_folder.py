@@ -15,15 +15,16 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import IO
 
-from anyio import to_thread
+import anyio
 
-from makeready.media import PIECE_BYTES, Listed, StoredMedia
+from makeready.media import PIECE_BYTES, Listed, NoRoom, StoredMedia
+from makeready.threads import in_thread
 
 ID_FILE = "store-id"
 SPOOL = ".spool"
@@ -58,20 +59,15 @@ class FolderStore:
         """The same: jobs go to processes that reach this very folder."""
         return self._name
 
-    @asynccontextmanager
-    async def spool(self) -> AsyncIterator[IO[bytes]]:
+    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
         """See `MediaStore`."""
-        file = await to_thread.run_sync(nameless, self._spool)
-        try:
-            yield file
-        finally:
-            file.close()
+        return spooled(self._spool, room)
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes
     ) -> StoredMedia:
         """See `MediaStore`."""
-        await to_thread.run_sync(self._publish, spooled, path)
+        await in_thread(self._publish, spooled, path)
         return StoredMedia(
             store=self._name,
             path=path,
@@ -82,7 +78,7 @@ class FolderStore:
 
     async def write(self, path: str, content: bytes, media_type: str) -> StoredMedia:
         """See `MediaStore`."""
-        digest = await to_thread.run_sync(self._write, path, content)
+        digest = await in_thread(self._write, path, content)
         return StoredMedia(
             store=self._name,
             path=path,
@@ -93,26 +89,28 @@ class FolderStore:
 
     async def read(self, stored: StoredMedia) -> bytes:
         """See `MediaStore`."""
-        return await to_thread.run_sync(self._read, stored)
+        return await in_thread(self._read, stored)
 
     async def stream(
         self, stored: StoredMedia, first: int = 0, last: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """See `MediaStore`."""
         left = (stored.size_bytes if last is None else last + 1) - first
-        async with self.local(stored) as file:
-            await to_thread.run_sync(file.seek, first)
+        size = min(left, PIECE_BYTES)
+        file, piece = await in_thread(self._begun, stored, first, size, untaken=_close_first)
+        with file:
             while left > 0:
-                piece = await to_thread.run_sync(file.read, min(left, PIECE_BYTES))
                 if not piece:
                     raise FileNotFoundError(errno.ENOENT, "the file is shorter", stored.path)
                 left -= len(piece)
                 yield piece
+                if left > 0:
+                    piece = await in_thread(file.read, min(left, PIECE_BYTES))
 
     @asynccontextmanager
     async def local(self, stored: StoredMedia) -> AsyncIterator[IO[bytes]]:
         """See `MediaStore`."""
-        file = await to_thread.run_sync(self._open, stored)
+        file = await in_thread(self._open, stored, untaken=_close)
         try:
             yield file
         finally:
@@ -120,7 +118,7 @@ class FolderStore:
 
     async def delete(self, paths: Sequence[str]) -> None:
         """See `MediaStore`."""
-        await to_thread.run_sync(self._delete, paths)
+        await in_thread(self._delete, paths)
 
     async def listing(self, prefix: str) -> AsyncIterator[Listed]:
         """See `MediaStore`."""
@@ -129,7 +127,7 @@ class FolderStore:
         def some() -> list[Listed]:
             return [each for each, _ in zip(found, range(LISTED_AT_ONCE), strict=False)]
 
-        while page := await to_thread.run_sync(some):
+        while page := await in_thread(some):
             for each in page:
                 yield each
 
@@ -146,7 +144,7 @@ class FolderStore:
 
     async def free_bytes(self) -> int | None:
         """See `MediaStore`; what the super-user alone may fill up does not count."""
-        return await to_thread.run_sync(free_bytes, self._root)
+        return await in_thread(free_bytes, self._root)
 
     async def check(self) -> None:
         """See `MediaStore`."""
@@ -156,7 +154,7 @@ class FolderStore:
                 file.write(b"?")
                 file.flush()
 
-        await to_thread.run_sync(write)
+        await in_thread(write)
 
     def _path(self, path: str) -> Path:
         return self._root / checked_path(path)
@@ -201,6 +199,16 @@ class FolderStore:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(self._path(stored.path), flags), "rb")
 
+    def _begun(self, stored: StoredMedia, first: int, size: int) -> tuple[IO[bytes], bytes]:
+        """The file and its first piece: most photos are no longer than that."""
+        file = self._open(stored)
+        try:
+            file.seek(first)
+            return file, file.read(max(0, size))
+        except BaseException:
+            file.close()
+            raise
+
     def _delete(self, paths: Sequence[str]) -> None:
         for path in paths:
             where = self._path(path)
@@ -234,13 +242,42 @@ def checked_path(path: str) -> str:
 
 async def open_folder(root: Path) -> FolderStore:
     """The folder as a store: made if it is not there; raises OSError when it cannot be used."""
-    return await to_thread.run_sync(_opened, root)
+    return await in_thread(_opened, root)
 
 
 async def made_spool(folder: Path) -> Path:
     """The folder for uploads, made if it is not there."""
-    await to_thread.run_sync(_make_spool, folder)
+    await in_thread(_make_spool, folder)
     return folder
+
+
+@asynccontextmanager
+async def spooled(folder: Path, room: int) -> AsyncIterator[IO[bytes]]:
+    """See `MediaStore.spool`."""
+    file = await in_thread(_spooled, folder, room, untaken=_close)
+    try:
+        yield file
+    finally:
+        # What nobody has named takes its time to be freed, if it is large.
+        if file.tell() > PIECE_BYTES:
+            with anyio.CancelScope(shield=True):
+                await in_thread(file.close)
+        else:
+            file.close()
+
+
+def _close(file: IO[bytes]) -> None:
+    file.close()
+
+
+def _close_first(found: tuple[IO[bytes], bytes]) -> None:
+    found[0].close()
+
+
+def _spooled(folder: Path, room: int) -> IO[bytes]:
+    if room and free_bytes(folder) < room:
+        raise NoRoom(errno.ENOSPC, "there is no room", str(folder))
+    return nameless(folder)
 
 
 def nameless(folder: Path) -> IO[bytes]:

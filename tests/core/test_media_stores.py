@@ -18,7 +18,7 @@ import pytest
 
 from makeready import media_folder
 from makeready.config import Secret, Settings
-from makeready.media import MediaStore, StoredMedia
+from makeready.media import MediaStore, NoRoom, StoredMedia
 from makeready.media_bucket import BucketStore
 from makeready.media_folder import FolderStore, open_folder
 from makeready.media_opening import open_media
@@ -182,6 +182,14 @@ async def test_a_store_says_that_it_can_be_written_to_and_how_much_fits(media: M
     free = await media.free_bytes()
     assert free is not None
     assert free > 0
+
+
+async def test_no_file_is_begun_where_there_is_no_room(media: MediaStore) -> None:
+    async with media.spool(room=1):
+        pass
+    with pytest.raises(NoRoom):
+        async with media.spool(room=1 << 60):
+            raise AssertionError
 
 
 async def test_only_a_bucket_gives_links(media: MediaStore) -> None:

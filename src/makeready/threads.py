@@ -1,0 +1,42 @@
+"""Where what blocks is run: short calls of the file system, hashing, the reading of a header.
+
+A hop through these threads costs the event loop a quarter of one through `anyio.to_thread`, and
+a photo makes half a dozen while a booth waits. What may take seconds belongs elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+
+AT_ONCE = 32  # a store that hangs holds some of them, never all that others need
+
+T = TypeVar("T")
+
+_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="files")
+
+
+async def in_thread(
+    call: Callable[..., T], *arguments: object, untaken: Callable[[T], object] | None = None
+) -> T:
+    """What the call returns or raises.
+
+    Who is cancelled meanwhile leaves when the call has ended, so that nothing is closed or deleted
+    under it; one that has not begun is not made at all. `untaken` gets what it returned then: a
+    file, say, that somebody has to close.
+    """
+    work = _threads.submit(call, *arguments)
+    try:
+        return await asyncio.wrap_future(work)
+    except asyncio.CancelledError:
+        if not work.cancel():
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                returned = await asyncio.wrap_future(work)
+                if untaken is not None:
+                    untaken(returned)
+        raise
