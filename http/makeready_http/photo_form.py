@@ -8,13 +8,11 @@ is wrong is kept as well, so that a password that came before it is looked at fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from collections.abc import Sequence
 
 from makeready.pictures import SNIFFED_BYTES, safe_name, sniff, told_type
 from makeready.shapes import cut
+from makeready_http.form_parts import FormParts, do_nothing
 from makeready_http.problems import Problem, invalid_request
 
 PARTS = 64
@@ -28,7 +26,7 @@ PASSWORD = "password"  # noqa: S105 -- the field's name
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class PhotoForm:
+class PhotoForm(FormParts):
     """One body; `feed` it until it is over or `problem` says why not to go on."""
 
     def __init__(
@@ -39,6 +37,7 @@ class PhotoForm:
         media_types: Sequence[str],
         max_bytes: int,
     ) -> None:
+        super().__init__(boundary)
         self.max_bytes = max_bytes
         self.problem: Problem | None = None
         self.password: str | None = None
@@ -57,33 +56,13 @@ class PhotoForm:
         self._media_types = tuple(media_types)
         self._refusal: Problem | None = None
         """What is said if no photo comes: why the first file was none."""
-        self._parts = self._field_bytes = self._skipped = 0
-        self._is_whole = False
-        self._header = (bytearray(), bytearray())
-        self._headers: dict[bytes, bytes] = {}
-        self._take: Callable[[bytes], None] = _nothing
-        self._close: Callable[[], None] = _no_more
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),
-                "on_header_value": lambda data, a, b: self._header[1].extend(data[a:b]),
-                "on_header_end": self._keep_header,
-                "on_headers_finished": self._open,
-                "on_part_data": lambda data, a, b: self._take(data[a:b]),
-                "on_part_end": lambda: self._close(),  # noqa: PLW0108 -- another one each part
-                "on_end": self._end,
-            },
-        )
+        self._field_bytes = self._skipped = 0
 
     def feed(self, data: bytes) -> None:
         """Reads on, unless there is a problem."""
         if self.problem is None:
             try:
-                self._parser.write(data)
-            except MultipartParseError as error:
-                self.problem = _broken(str(error))
+                super().feed(data)
             except Problem as problem:
                 self.problem = problem
 
@@ -91,8 +70,7 @@ class PhotoForm:
         """The body is over: raises Problem unless a photo has come whole."""
         if self.problem is not None:
             raise self.problem
-        if not self._is_whole:
-            raise _broken("it ends early")
+        super().finish()
         if self.media_type is None:
             name = self._file_fields[0]
             raise self._refusal or invalid_request(
@@ -111,36 +89,22 @@ class PhotoForm:
             },
         )
 
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > PARTS:
+    def _count(self, parts: int) -> None:
+        if parts > PARTS:
             text = f"The form may have {PARTS} parts."
             raise invalid_request(text, field="body", reason="too_many_parts")
-        self._headers.clear()
 
-    def _keep_header(self) -> None:
-        name, value = self._header
-        self._headers[bytes(name).lower()] = bytes(value)
-        name.clear()
-        value.clear()
-
-    def _open(self) -> None:
-        stated = self._headers.get(b"content-disposition", b"").decode("latin-1")
-        kind, options = parse_options_header(stated)
-        if kind != b"form-data" or b"name" not in options:
-            raise _broken("a part has no name")
-        name = _text(options[b"name"])[:NAME_LENGTH]
-        declared = self._headers.get(b"content-type", b"").decode("latin-1")
-        declared = declared.partition(";")[0].strip().lower()[:NAME_LENGTH]
+    def _open(self, name: bytes, filename: bytes | None, media_type: str) -> None:
+        field, declared = _text(name)[:NAME_LENGTH], media_type[:NAME_LENGTH]
         # Some libraries forget the file's name; then its type tells it from a text.
         is_typed = declared and not declared.startswith("text/")
-        if b"filename" not in options and not (is_typed and name in self._file_fields):
-            self._open_field(name)
-        elif name in self._file_fields and self.media_type is None:
-            self._open_file(_text(options.get(b"filename", b"")), declared)
+        if filename is None and not (is_typed and field in self._file_fields):
+            self._open_field(field)
+        elif field in self._file_fields and self.media_type is None:
+            self._open_file(_text(filename or b""), declared)
         else:
             self.ignored += 1
-            self._take, self._close = self._skip, _no_more
+            self._take, self._close = self._skip, do_nothing
 
     def _open_field(self, name: str) -> None:
         if name == PASSWORD and self.password is not None:
@@ -185,7 +149,7 @@ class PhotoForm:
     def _decide(self, head: bytes, name: str, declared: str) -> None:
         """Takes the file as the photo, or goes on to look for another."""
         found = sniff(head)
-        self._close = _no_more
+        self._close = do_nothing
         if found in self._media_types:
             self.media_type, self.declared_type, self.name = found, declared, safe_name(name)
             self._take = self._gather
@@ -213,9 +177,6 @@ class PhotoForm:
                 reason="missing",
             )
 
-    def _end(self) -> None:
-        self._is_whole = True
-
 
 def too_large(max_bytes: int, received: int) -> Problem:
     """413 for a file, or for a body that cannot but hold one."""
@@ -230,15 +191,3 @@ def too_large(max_bytes: int, received: int) -> Problem:
 def _text(value: bytes) -> str:
     """Whatever booths send, as what PostgreSQL can store."""
     return _UNSTORABLE.sub("\ufffd", value.decode(errors="replace"))
-
-
-def _broken(why: str) -> Problem:
-    return invalid_request(f"The body is broken: {cut(why)}.", field="body", reason="multipart")
-
-
-def _nothing(_: bytes) -> None:
-    return
-
-
-def _no_more() -> None:
-    return

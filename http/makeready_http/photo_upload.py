@@ -24,11 +24,11 @@ from makeready.ingest import Limits
 from makeready.media import MediaStore
 from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, look
 from makeready.shapes import cut
+from makeready_http.form_parts import boundary_of
 from makeready_http.inputs import Pace, body_chunks
 from makeready_http.photo_form import FIELDS_BYTES, PASSWORD, PhotoForm, too_large
 from makeready_http.photo_places import Place, place
 from makeready_http.problems import Problem, invalid_request, retry_after
-from makeready_http.upload import boundary_of
 
 FILE_FIELDS = ("fileToUpload", "file")
 BATCH_BYTES = 1 << 20

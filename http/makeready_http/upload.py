@@ -10,18 +10,17 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote
 
 from anyio import to_thread
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from makeready.shapes import cut
+from makeready_http.form_parts import FormParts, boundary_of, utf8
 from makeready_http.inputs import body_chunks, linger
 from makeready_http.problems import Problem, invalid_request
 
@@ -63,7 +62,7 @@ async def received(request: Request, limits: Limits) -> AsyncGenerator[Upload, N
         reader = _Reader(file, boundary, limits)
         try:
             await _read(request, reader, limits)
-            yield await to_thread.run_sync(reader.finish)
+            yield await to_thread.run_sync(reader.upload)
         finally:
             reader.close()
 
@@ -83,20 +82,11 @@ async def _read(request: Request, reader: _Reader, limits: Limits) -> None:
             raise
 
 
-def boundary_of(request: Request) -> bytes:
-    """What stands between the parts of a form; 400 when the body is none."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:
-        text = "The body must be multipart/form-data with a boundary."
-        raise invalid_request(text, field="Content-Type", reason="multipart")
-    return boundary
-
-
-class _Reader:
-    """The parser's callbacks; runs in one thread at a time."""
+class _Reader(FormParts):
+    """Writes what it is fed into an archive; runs in one thread at a time."""
 
     def __init__(self, file: IO[bytes], boundary: bytes, limits: Limits) -> None:
+        super().__init__(boundary)
         self._file = file
         self._limits = limits
         self._archive = zipfile.ZipFile(file, "w")
@@ -104,37 +94,10 @@ class _Reader:
         self._digests: dict[str, bytes] = {}
         self._entry: IO[bytes] | None = None
         """The file in the archive that is being written."""
-        self._parts = 0
-        self._is_whole = False
-        self._header = (bytearray(), bytearray())
-        self._headers: dict[bytes, bytes] = {}
-        self._take: Callable[[bytes], None] = _nothing
-        self._close: Callable[[], None] = _no_more
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, a, b: self._header[0].extend(data[a:b]),
-                "on_header_value": lambda data, a, b: self._header[1].extend(data[a:b]),
-                "on_header_end": self._keep_header,
-                "on_headers_finished": self._open,
-                "on_part_data": lambda data, a, b: self._take(data[a:b]),
-                "on_part_end": lambda: self._close(),  # noqa: PLW0108 -- another one each part
-                "on_end": self._end,
-            },
-        )
 
-    def feed(self, data: bytes) -> None:
-        """Reads on; raises Problem."""
-        try:
-            self._parser.write(data)
-        except MultipartParseError as error:
-            raise _broken(str(error)) from None
-
-    def finish(self) -> Upload:
+    def upload(self) -> Upload:
         """What has been read, if it is whole; raises Problem."""
-        if not self._is_whole:
-            raise _broken("it ends early")
+        self.finish()
         self._archive.close()
         size = self._file.tell()
         self._file.seek(0)
@@ -155,35 +118,23 @@ class _Reader:
             self._entry.close()
         self._archive.close()
 
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > self._limits.parts:
+    def _count(self, parts: int) -> None:
+        if parts > self._limits.parts:
             raise Problem(
                 "payload_too_large",
                 f"The body may have {self._limits.parts} parts.",
                 details={"max_parts": self._limits.parts},
                 headers={"Connection": "close"},
             )
-        self._headers.clear()
 
-    def _keep_header(self) -> None:
-        name, value = self._header
-        self._headers[bytes(name).lower()] = bytes(value)
-        name.clear()
-        value.clear()
-
-    def _open(self) -> None:
-        stated = self._headers.get(b"content-disposition", b"").decode("latin-1")
-        kind, options = parse_options_header(stated)
-        if kind != b"form-data" or b"name" not in options:
-            raise _broken("a part has no name")
-        name = _text(options[b"name"])
-        if b"filename" in options:
-            # Many clients cannot say how a file is to be called: then the field says it.
-            is_named = name in self._limits.of_path
-            self._open_file(name if is_named else _path(_text(options[b"filename"])))
+    def _open(self, name: bytes, filename: bytes | None, media_type: str) -> None:  # noqa: ARG002
+        told = _text(name)
+        if filename is None:
+            self._open_field(told)
         else:
-            self._open_field(name)
+            # Many clients cannot say how a file is to be called: then the field says it.
+            is_named = told in self._limits.of_path
+            self._open_file(told if is_named else _path(_text(filename)))
 
     def _open_field(self, name: str) -> None:
         if name in self._fields:
@@ -221,9 +172,6 @@ class _Reader:
 
         self._take, self._close = take, close
 
-    def _end(self) -> None:
-        self._is_whole = True
-
 
 def _path(name: str) -> str:
     """A path inside the archive; 400 for one that leads out of it, or nowhere."""
@@ -236,10 +184,7 @@ def _path(name: str) -> str:
 
 
 def _text(value: bytes) -> str:
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        raise _broken("a name is not UTF-8") from None
+    text = utf8(value)
     # A quotation mark as browsers write it; a slash as some libraries do.
     return unquote(text) if "%22" in text or "%2f" in text.lower() else text
 
@@ -252,15 +197,3 @@ def _refuse_above(most: int, count: int, name: str) -> None:
             details={"field": cut(name), "max_bytes": most, "received_bytes": count},
             headers={"Connection": "close"},
         )
-
-
-def _broken(why: str) -> Problem:
-    return invalid_request(f"The body is broken: {cut(why)}.", field="body", reason="multipart")
-
-
-def _nothing(_: bytes) -> None:
-    return
-
-
-def _no_more() -> None:
-    return
