@@ -6,14 +6,14 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO
 
 from anyio import to_thread
 from starlette.requests import Request
 
-from makeready_http.inputs import body_chunks
+from makeready_http.bodies import BodyChunks
 from makeready_http.problems import invalid_request
 from makeready_http.upload import BATCH_BYTES, IN_MEMORY_BYTES, Upload
 
@@ -42,7 +42,7 @@ async def received_file(request: Request, max_bytes: int) -> AsyncGenerator[Rece
             digest.update(piece)
             file.write(piece)
 
-        async with aclosing(body_chunks(request, max_bytes)) as chunks:
+        with BodyChunks(request, max_bytes) as chunks:
             async for chunk in chunks:
                 batch += chunk
                 size += len(chunk)

@@ -9,22 +9,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import anyio
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from makeready_http.problems import Problem, invalid_request, not_found
+from makeready_http.bodies import BodyChunks
+from makeready_http.problems import invalid_request, not_found
 
 WAIT_MAX_S = 60.0
 KEY_MAX = 255
-LINGER_S = 1.0
-BODY_TIMEOUT_S = 15.0
-BODY_BYTES_PER_S = 32 << 10  # a body that comes faster than this has all the time it needs
 
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{KEY_MAX}}}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -43,8 +38,9 @@ async def read_bytes(request: Request, max_bytes: int) -> bytes:
     slowly.
     """
     received = bytearray()
-    async for chunk in body_chunks(request, max_bytes):
-        received += chunk
+    with BodyChunks(request, max_bytes) as chunks:
+        async for chunk in chunks:
+            received += chunk
     return bytes(received)
 
 
@@ -90,79 +86,6 @@ def prefer_wait(request: Request) -> float | None:
     """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None: do not wait."""
     found = _WAIT.search(",".join(request.headers.getlist("prefer")))
     return None if found is None else min(float(found[1]), WAIT_MAX_S)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How slowly a body may come."""
-
-    first_s: float
-    """Before it has to come at all."""
-    bytes_per_s: int
-    """What comes faster has all the time it needs."""
-    silence_s: float = math.inf
-    """At a time, however fast it came before."""
-
-
-async def body_chunks(
-    request: Request, max_bytes: int, pace: Pace | None = None
-) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; 413 over the limit, 408 when it comes too slowly, 400 when it ends.
-
-    Only waiting for the client counts against its time.
-    """
-    pace = pace or Pace(first_s=BODY_TIMEOUT_S, bytes_per_s=BODY_BYTES_PER_S)
-    declared = request.headers.get("content-length", "0")
-    is_asked_first = request.headers.get("expect", "").lower() == "100-continue"
-    chunks = request.stream()
-    received, left_s = 0, pace.first_s
-    try:
-        if declared.isdigit() and int(declared) > max_bytes:
-            if not is_asked_first:
-                await linger(chunks)
-            raise _too_large(max_bytes, int(declared))
-        while True:
-            began = time.monotonic()
-            with anyio.move_on_after(left_s) as patience:
-                chunk = await anext(chunks, None)
-            if patience.cancelled_caught:
-                raise _too_slow(received)
-            if chunk is None:
-                return
-            left_s += len(chunk) / pace.bytes_per_s - (time.monotonic() - began)
-            left_s = min(left_s, pace.silence_s)
-            received += len(chunk)
-            if received > max_bytes:
-                await linger(chunks)
-                raise _too_large(max_bytes, received)
-            yield chunk
-    except ClientDisconnect:
-        raise invalid_request("The body ended early.", field="body", reason="aborted") from None
-
-
-def _too_slow(received: int) -> Problem:
-    return Problem(
-        "upload_timeout",
-        "The body came too slowly.",
-        details={"received_bytes": received},
-        headers={"Connection": "close"},
-    )
-
-
-async def linger(chunks: AsyncGenerator[bytes, None]) -> None:
-    """Throws away what still comes, for a second: most clients read no answer while they send."""
-    with anyio.move_on_after(LINGER_S):
-        async for _ in chunks:
-            pass
-
-
-def _too_large(max_bytes: int, received: int) -> Problem:
-    return Problem(
-        "payload_too_large",
-        f"The body may have {max_bytes} bytes.",
-        details={"max_bytes": max_bytes, "received_bytes": received},
-        headers={"Connection": "close"},  # the rest is not read
-    )
 
 
 def _is_storable(found: Any) -> bool:

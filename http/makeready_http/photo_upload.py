@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -24,8 +24,8 @@ from makeready.ingest import Limits
 from makeready.media import MediaStore
 from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, look
 from makeready.shapes import cut
+from makeready_http.bodies import BodyChunks, Pace
 from makeready_http.form_parts import boundary_of
-from makeready_http.inputs import Pace, body_chunks
 from makeready_http.photo_form import FIELDS_BYTES, PASSWORD, PhotoForm, too_large
 from makeready_http.photo_places import Place, place
 from makeready_http.problems import Problem, invalid_request, retry_after
@@ -156,7 +156,7 @@ async def _read(
     The last batch is left to be written.
     """
     form, received = spooled.form, 0
-    async with aclosing(body_chunks(request, sys.maxsize, PACE)) as chunks:
+    with BodyChunks(request, sys.maxsize, PACE) as chunks:
         async for chunk in chunks:
             received += len(chunk)
             form.feed(chunk)

@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote
@@ -20,8 +20,8 @@ from anyio import to_thread
 from starlette.requests import Request
 
 from makeready.shapes import cut
+from makeready_http.bodies import BodyChunks
 from makeready_http.form_parts import FormParts, boundary_of, utf8
-from makeready_http.inputs import body_chunks, linger
 from makeready_http.problems import Problem, invalid_request
 
 FIELD_BYTES = 64 << 10
@@ -69,7 +69,7 @@ async def received(request: Request, limits: Limits) -> AsyncGenerator[Upload, N
 
 async def _read(request: Request, reader: _Reader, limits: Limits) -> None:
     batch = bytearray()
-    async with aclosing(body_chunks(request, limits.body_bytes)) as chunks:
+    with BodyChunks(request, limits.body_bytes) as chunks:
         try:
             async for chunk in chunks:
                 batch += chunk
@@ -78,7 +78,7 @@ async def _read(request: Request, reader: _Reader, limits: Limits) -> None:
                     batch.clear()
             await to_thread.run_sync(reader.feed, bytes(batch))
         except Problem:
-            await linger(chunks)
+            await chunks.linger()
             raise
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from makeready.config import Settings
 from makeready_http import photo_upload
-from makeready_http.inputs import Pace
+from makeready_http.bodies import Pace
 from tests.support.booth import Studio, form, line_to, opened, payloads, photo, post, waits_for
 from tests.support.service import Service, serving
 from tests.support.waiting import until

@@ -14,7 +14,7 @@ import pytest
 from makeready.config import Settings
 from makeready.validation import find_problems
 from makeready_http import ingest, photo_upload
-from makeready_http.inputs import Pace
+from makeready_http.bodies import Pace
 from tests.support.booth import (
     SLOT,
     Answer,

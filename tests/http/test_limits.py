@@ -16,7 +16,7 @@ from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from makeready.documents import foreign
-from makeready_http import inputs, operations, protocol
+from makeready_http import bodies, operations, protocol
 from makeready_http import render as render_routes
 from makeready_http.services import HEAVY, Services, services_of
 from tests.support.service import Person, Service, pack_body
@@ -67,7 +67,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time limits for tests."""
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.3)
     monkeypatch.setattr(protocol, "REST_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(inputs, "BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(bodies, "TIMEOUT_S", 0.3)
 
 
 def post(anna: Person, *fields: str) -> bytes:
@@ -124,7 +124,7 @@ async def _dripped(service: Service, anna: Person) -> tuple[int, Any]:
 async def test_a_slow_body_of_a_fair_rate_has_its_time(
     service: Service, anna: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "BODY_BYTES_PER_S", 100)
+    monkeypatch.setattr(bodies, "BYTES_PER_S", 100)
     raw = json.dumps(pack_body("invoice")).encode()
     async with line_to(service) as line:
         await line.send(post(anna, f"Content-Length: {len(raw)}"))

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from makeready_http import early_answers, photo_places, photo_upload
-from makeready_http.inputs import Pace
+from makeready_http.bodies import Pace
 from tests.support.intake import (
     PASSWORD,
     PATH,
