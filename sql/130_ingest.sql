@@ -17,7 +17,7 @@
 -- booth is answered 504; what comes later is refused (MR001) and changes nothing. There is one attempt: whatever is worth
 -- trying again is tried inside of it.
 --
--- How durable it is: ingest_admit, ingest_begin, ingest_finish, ingest_end and ingest_answered do not wait for the disk,
+-- How durable it is: ingest_admit, ingest_claim, ingest_finish, ingest_end and ingest_answered do not wait for the disk,
 -- unless ingest_policy.is_durable. A crash of the database cuts the waiting request off as well; what was committed in the
 -- last moments before it (three times wal_writer_delay, 0.6 s) may be gone, but never half of it: a photo is there with its
 -- job and its log, or not at all.

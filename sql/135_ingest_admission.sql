@@ -209,9 +209,10 @@ $$;
 comment on function makeready.ingest_again(makeready.slots, bytea, uuid, jsonb, jsonb, integer, timestamptz) is
   'The photo that a re-sent image is: joined while it is open, replayed soon after a success; no row: it is a new one. Behind the gate. Internal.';
 
+drop function if exists makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text);
 create or replace function makeready.ingest_admit(job uuid, slot_key text, stored jsonb, came_with jsonb, waiting uuid, came_from text default 'booth',
-    overrides jsonb default null, repeat_key text default null)
-  returns table (job_id uuid, verdict text, expires_at timestamptz, seconds_left float8)
+    overrides jsonb default null, repeat_key text default null, and_claim boolean default false)
+  returns table (job_id uuid, verdict text, expires_at timestamptz, seconds_left float8, claimed makeready.jobs)
   language plpgsql
   volatile
   security definer
@@ -235,6 +236,7 @@ declare
   v_open      bigint;
   v_outlook   record;
   v_now       timestamptz;
+  v_claimed   makeready.jobs;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     perform makeready.refuse_unless_read_committed('ingest_admit');
@@ -266,7 +268,7 @@ begin
     exit when v_verdict = 'created';
     v_until := makeready.ingest_join(v_photo, waiting, v_verdict = 'joined');
     if v_until is not null then
-      return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - makeready.now())::float8);
+      return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - makeready.now())::float8), null::makeready.jobs;
       return;
     end if;            -- it ended this moment: the key says anew what that means
     if v_try = 5 then
@@ -278,7 +280,7 @@ begin
   v_now := makeready.now();
   select p.expires_at into v_until from makeready.photos p where p.id = job and p.payload_sha256 = v_hash and p.slot_id = slot_key;
   if found then      -- this very call again: the answer to the first was lost
-    return query select job, 'created'::text, v_until, greatest(0, extract(epoch from v_until - v_now)::float8);
+    return query select job, 'created'::text, v_until, greatest(0, extract(epoch from v_until - v_now)::float8), null::makeready.jobs;
     return;
   end if;
   if v_slot.joins_resent and overrides is null then
@@ -287,7 +289,7 @@ begin
     if found then
       update makeready.requests r set resource = v_photo      -- its key means that photo from now on
        where r.scope = 'slot ' || slot_key and r.operation = 'ingest' and r.key = repeat_key;
-      return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - v_now)::float8);
+      return query select v_photo, v_verdict, v_until, greatest(0, extract(epoch from v_until - v_now)::float8), null::makeready.jobs;
       return;
     end if;
   end if;
@@ -312,11 +314,17 @@ begin
   insert into makeready.processing_logs (job_id, slot_id, provider_id, status, occurred_at, details)
   values (job, slot_key, v_lane, 'received', v_now,
           jsonb_build_object('provider_id', v_lane, 'expires_at', v_until, 'payload_path', stored ->> 'path', 'source', came_from));
-  return query select job, 'created'::text, v_until, extract(epoch from v_until - v_now)::float8;
+  -- The claim's transaction does not wait for the disk, and this is the claim's as well. One that may not claim has its photo
+  -- let in all the same: others take it.
+  if and_claim and not v_policy.is_durable
+     and exists (select from makeready.workers w where w.id = waiting and w.draining_at is null and w.beat_at >= makeready.now() - w.stale_after) then
+    select * into v_claimed from makeready.ingest_claim(array['ingest'], waiting);
+  end if;
+  return query select job, 'created'::text, v_until, extract(epoch from v_until - v_now)::float8, v_claimed;
 end
 $$;
-comment on function makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text) is
-  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
+comment on function makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text, boolean) is
+  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. and_claim: the process has a free task; what it is to do first is claimed for it in the same call, this photo unless another has waited longer (claimed: as ingest_claim). Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
 
 create or replace function makeready.ingest_refused(slot_keys text[], reasons text[], in_minutes timestamptz[], counts integer[])
   returns void
@@ -336,5 +344,5 @@ comment on function makeready.ingest_refused(text[], text[], timestamptz[], inte
   'Counts requests that were refused before there was a photo, by slot, reason and minute: 429 by limit, slot_limit or deadline; 503 and 500 as unavailable. Slots that there are not are left out.';
 
 grant execute on function makeready.ingest_door(text, text, boolean), makeready.ingest_password_tried(text, text),
-  makeready.ingest_password_right(text, text), makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text),
+  makeready.ingest_password_right(text, text), makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text, boolean),
   makeready.ingest_refused(text[], text[], timestamptz[], integer[]) to makeready_http;

@@ -36,7 +36,8 @@ end
 $$;
 comment on function makeready.ingest_hold(uuid, uuid) is 'Locks a photo''s job if the lease on it is held and its deadline has not passed; else MR001. Internal.';
 
-create or replace function makeready.ingest_begin(job uuid, token uuid)
+drop function if exists makeready.ingest_begin(uuid, uuid);
+create or replace function makeready.ingest_begin(job uuid)
   returns jsonb
   language plpgsql
   volatile
@@ -50,15 +51,11 @@ declare
   v_photo   makeready.photos;
   v_payload jsonb;
   v_chain   jsonb;
-  v_now     timestamptz;
+  v_now     timestamptz := makeready.now();
 begin
-  perform makeready.ingest_async();
-  perform makeready.ingest_hold(job, token);
-  v_now := makeready.now();
   select * into v_photo from makeready.photos p where p.id = job;
-  if not found then
-    raise exception 'job % has no photo', job
-      using errcode = 'MR404', detail = json_build_object('code', 'job_not_found', 'job_id', job), hint = 'Photos are let in by makeready.ingest_admit.';
+  if not found then          -- a job that was made by hand has nothing to begin with; its neighbours go on
+    return '{}';
   end if;
   select makeready.media_facts(m.store, m.path, m.mime, m.size_bytes, m.sha256) into v_payload
     from makeready.media_objects m where m.job_id = job and m.kind = 'payload';
@@ -81,8 +78,27 @@ begin
                             'is_awaited', makeready.ingest_is_awaited(v_photo.waiters, v_now));
 end
 $$;
-comment on function makeready.ingest_begin(uuid, uuid) is
-  'What a claimed photo''s worker needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys: [{id, nonce, sealed, rests_s}]}], payload, templates, seconds_left, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that may be used before the deadline, in rests_s seconds. MR001: the lease is lost. Does not wait for the disk.';
+comment on function makeready.ingest_begin(uuid) is
+  'What the worker of a photo that was claimed in this transaction needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys: [{id, nonce, sealed, rests_s}]}], payload, templates, seconds_left, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that may be used before the deadline, in rests_s seconds; {} where there is no photo. Internal: ingest_claim calls it.';
+
+create or replace function makeready.ingest_claim(queue_names text[], worker uuid, max_jobs integer default 1)
+  returns setof makeready.jobs
+  language plpgsql
+  volatile
+  security definer
+  set search_path = ''
+as $$
+declare
+  v_job makeready.jobs;
+begin
+  for v_job in select * from makeready.claim(queue_names, worker, max_jobs) loop
+    v_job.payload := makeready.ingest_begin(v_job.id);
+    return next v_job;
+  end loop;
+end
+$$;
+comment on function makeready.ingest_claim(text[], uuid, integer) is
+  'As claim, for the queue ingest: each photo is begun in the same transaction, and its job''s payload is what ingest_begin says. Does not wait for the disk.';
 
 create or replace function makeready.ingest_offer(job uuid, token uuid, stored jsonb)
   returns void
@@ -197,5 +213,5 @@ as $$
 $$;
 comment on function makeready.provider_key_rests(uuid, float8, text) is 'A provider has refused a key, or its quota is used up: it is not handed out for so many seconds, a day at most.';
 
-grant execute on function makeready.ingest_begin(uuid, uuid), makeready.ingest_offer(uuid, uuid, jsonb), makeready.ingest_finish(uuid, uuid, jsonb, jsonb),
+grant execute on function makeready.ingest_claim(text[], uuid, integer), makeready.ingest_offer(uuid, uuid, jsonb), makeready.ingest_finish(uuid, uuid, jsonb, jsonb),
   makeready.ingest_pictured(uuid, jsonb, jsonb), makeready.provider_key_rests(uuid, float8, text) to makeready_worker;

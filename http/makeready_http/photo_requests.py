@@ -161,7 +161,6 @@ async def _let_in(
         with anyio.CancelScope(shield=True):
             await _taken_back(photos, job, path, error)
         raise
-    photos.admitted()
     visit.request.state.job_id = admitted.job_id
     _log.info(
         "ingest_admitted",
@@ -207,24 +206,37 @@ async def _published(
     overrides = None if settings is None else await settings(visit, photo.fields)
     payload = await _stored(photos, photo, path)
     asked_at = anyio.current_time()
+    admit = partial(
+        ingest.admit,
+        photos.pool,
+        job,
+        visit.slot,
+        payload,
+        facts=_facts(photo),
+        waiter=waiter,
+        source=visit.errand.source,
+        overrides=overrides,
+        key=visit.key,
+    )
     for is_last in (False, False, True):
         try:
-            admitted = await ingest.admit(
-                photos.pool,
-                job,
-                visit.slot,
-                payload,
-                facts=_facts(photo),
-                waiter=waiter,
-                source=visit.errand.source,
-                overrides=overrides,
-                key=visit.key,
-            )
-            break
+            return payload, asked_at, await _admitted(photos, admit)
         except asyncpg.SerializationError:  # the photo of its key is ending at this moment
             if is_last:
                 raise
-    return payload, asked_at, admitted
+    raise AssertionError  # the last try has returned or raised
+
+
+async def _admitted(photos: Photos, admit: Callable[..., Awaitable[Admitted]]) -> Admitted:
+    """Lets it in; a free task of this process has it at once, or is given what is due before."""
+    with photos.reserved() as take:
+        admitted = await admit(and_claim=take is not None)
+        claimed = admitted.claimed
+        if take is not None and claimed is not None:
+            take(claimed)
+    if claimed is None or claimed.job.id != admitted.job_id:
+        photos.admitted()
+    return admitted
 
 
 async def _taken_back(photos: Photos, job: UUID, path: str, error: BaseException) -> None:

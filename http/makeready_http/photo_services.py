@@ -9,7 +9,12 @@ nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 from uuid import UUID
@@ -21,6 +26,8 @@ import structlog
 from makeready import ingest, photo_policy
 from makeready.config import ConfigError, Settings
 from makeready.db import Control, close_pool, open_pool
+from makeready.jobs import Ended
+from makeready.leases import Claimed
 from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready.media_cleanup import MediaCleanup
@@ -52,6 +59,9 @@ class PhotoWorkers(Protocol):
     async def ping(self) -> Mapping[str, str]:
         """What each provider that slots use says of itself now: `ok`, or why not."""
 
+    def reserved(self) -> AbstractContextManager[Take | None]:
+        """A free task for a photo that the block claims; None: there is none."""
+
     def kick(self) -> bool:
         """A photo was let in: claim it now. False: all tasks are busy, others may take it."""
 
@@ -59,12 +69,13 @@ class PhotoWorkers(Protocol):
         """No new photos; those in work get so long to end."""
 
 
-OnEnd: TypeAlias = Callable[[str, UUID], object]
+Take: TypeAlias = Callable[[Claimed], None]
+OnEnd: TypeAlias = Callable[[str, UUID, Ended | None], object]
 OpenPhotoWorkers: TypeAlias = Callable[
     [Settings, MediaStore, Listener | None, OnEnd], AbstractAsyncContextManager[PhotoWorkers]
 ]
 """Opens the workers of a process: for these settings and this store, with the listener that they
-share with the service; they tell of each end after its commit."""
+share with the service; they tell of each end after its commit, and how, where they know."""
 
 
 class Photos:
@@ -145,8 +156,12 @@ class Photos:
             await self._ready.wait()
         return self._ready.is_set()
 
+    def reserved(self) -> AbstractContextManager[Take | None]:
+        """A free task of this process, for a photo that the block claims; None: there is none."""
+        return nullcontext() if self._workers is None else self._workers.reserved()
+
     def admitted(self) -> None:
-        """A photo was let in: the workers of this process take it, or others are told."""
+        """A photo was let in that nobody has claimed: our workers take it, or others are told."""
         if self._workers is None or not self._workers.kick():
             self._waker.wake(ingest.QUEUE)
 
@@ -236,11 +251,17 @@ class Photos:
                 f"booth is answered within {self._window_s:g} s"
             )
 
+    def _on_end(self, queue: str, job: UUID, end: Ended | None) -> None:
+        if end is None:
+            self.waiting.hint(queue, job)
+        else:
+            self.waiting.tell(end)
+
     async def _work(self, open_workers: OpenPhotoWorkers) -> None:
-        hint = self.waiting.hint
+        opened = open_workers(self.settings, self.media, self._listener, self._on_end)
         try:
             async with (
-                open_workers(self.settings, self.media, self._listener, hint) as workers,
+                opened as workers,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(self._registered, workers)

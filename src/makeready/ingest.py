@@ -14,11 +14,18 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from makeready.db import Connection, Executor, one
+from makeready import leases
+from makeready.db import Connection, Control, Executor, one
 from makeready.jobs import Json, json_value
+from makeready.leases import Claimed
 from makeready.media import StoredMedia, kept
 
 QUEUE = "ingest"
+_ADMIT = f"""
+select a.job_id, a.verdict, a.expires_at, a.seconds_left, {leases.COLUMNS}
+  from makeready.ingest_admit($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7::text::jsonb,
+                              $8, $9) a
+ cross join lateral (select (a.claimed).*) c"""  # noqa: S608 -- all of it is constant
 Reason: TypeAlias = Literal["timeout", "cancelled"]
 
 
@@ -54,6 +61,8 @@ class Admitted:
     expires_at: datetime
     seconds_left: float
     """Until then, by the database's clock."""
+    claimed: Claimed | None
+    """What was claimed with it: this photo, unless another has waited longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,19 @@ class Begun:
     """False: the process whose client waited is gone; nothing is asked of a provider."""
     public_id: UUID
     """Of the media object under which a provider can fetch the prepared image."""
+
+    @classmethod
+    def of(cls, payload: Json) -> Begun:
+        """From the payload of a claimed job."""
+        return cls(
+            slot=payload["slot"],
+            chain=tuple(_step(each) for each in payload["chain"]),
+            payload=StoredMedia.of(payload["payload"]),
+            templates={k: StoredMedia.of(each) for k, each in payload["templates"].items()},
+            seconds_left=payload["seconds_left"],
+            is_awaited=payload["is_awaited"],
+            public_id=UUID(payload["public_id"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,17 +173,18 @@ async def admit(
     source: str = "booth",
     overrides: Json | None = None,
     key: str | None = None,
+    and_claim: bool = False,
 ) -> Admitted:
     """Lets a photo in, whose payload lies in the store already.
 
     `facts`: form fields and what the image's header says. `waiter`: the worker id of this process.
-    `key`: the client's Idempotency-Key. Busy with `reason` limit or deadline; NotFound; Closed;
-    Rejected when the key belongs to another image. Not durable: see `sql/130_ingest.sql`.
+    `key`: the client's Idempotency-Key. `and_claim`: the process has a free task, for which a
+    photo is to be claimed in the same call. Busy with `reason` limit or deadline; NotFound;
+    Closed; Rejected when the key belongs to another image. Not durable: see `sql/130_ingest.sql`.
     """
     row = await one(
         db,
-        "select * from makeready.ingest_admit($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6,"
-        " $7::text::jsonb, $8)",
+        _ADMIT,
         job,
         slot,
         json.dumps(kept(payload)),
@@ -170,28 +193,22 @@ async def admit(
         source,
         None if overrides is None else json.dumps(overrides),
         key,
+        and_claim,
     )
     return Admitted(
         job_id=row["job_id"],
         verdict=row["verdict"],
         expires_at=row["expires_at"],
         seconds_left=row["seconds_left"],
+        claimed=None if row["id"] is None else leases.claimed(row),
     )
 
 
-async def begin(db: Executor, job: UUID, token: UUID) -> Begun:
-    """Marks a claimed photo as processing and returns what to do; LeaseLost."""
-    text = await db.fetchval("select makeready.ingest_begin($1, $2)::text", job, token)
-    found = json_value(text)
-    return Begun(
-        slot=found["slot"],
-        chain=tuple(_step(each) for each in found["chain"]),
-        payload=StoredMedia.of(found["payload"]),
-        templates={key: StoredMedia.of(each) for key, each in found["templates"].items()},
-        seconds_left=found["seconds_left"],
-        is_awaited=found["is_awaited"],
-        public_id=UUID(found["public_id"]),
-    )
+async def claim(
+    db: Executor | Control, queues: Sequence[str], worker: UUID, most: int
+) -> list[Claimed]:
+    """As `leases.claim`; `Begun.of` reads the payload of what it takes."""
+    return await leases.claim(db, queues, worker, most, function="ingest_claim")
 
 
 async def offer(db: Executor, job: UUID, token: UUID, prepared: StoredMedia) -> None:

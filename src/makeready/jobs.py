@@ -98,7 +98,7 @@ class Done:
     """What a handler returns: the job succeeded."""
 
     result: Json | None = None
-    """Kept on the job, at most 64 KiB; ignored when `commit` is given."""
+    """Kept on the job, at most 64 KiB; by `commit` itself when there is one."""
     commit: Commit | None = None
     """In place of the plain finish."""
 

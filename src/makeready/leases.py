@@ -19,12 +19,13 @@ from makeready.jobs import FailKind, Job, Json, Lease, json_text, json_value
 
 CLAIM_TIMEOUT_S = 5.0  # above lock_timeout: a claim behind a forgotten session fails by itself
 
-_CLAIM = """
-select c.queue, c.id, c.attempt, c.lost, c.priority, c.lane, c.host, c.owner, c.batch, c.lease,
+COLUMNS = """
+       c.queue, c.id, c.attempt, c.lost, c.priority, c.lane, c.host, c.owner, c.batch, c.lease,
        c.payload::text as payload, c.progress::text as progress, c.created_at, c.started_at,
        case when c.deadline_at < '9999-01-01' then c.deadline_at end as deadline_at, c.run_until,
-       extract(epoch from c.run_until - c.started_at)::float8 as limit_s
-  from """
+       extract(epoch from c.run_until - c.started_at)::float8 as limit_s"""
+"""What `claimed` reads of a job that is called c in the statement."""
+_CLAIM = f"select {COLUMNS} from "  # noqa: S608 -- both are constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +104,23 @@ async def leave(control: Control, worker: UUID) -> int:
 
 
 async def claim(
-    db: Executor | Control, queues: Sequence[str], worker: UUID, most: int
+    db: Executor | Control,
+    queues: Sequence[str],
+    worker: UUID,
+    most: int,
+    *,
+    function: str = "claim",
 ) -> list[Claimed]:
-    """Takes up to `most` due jobs of one of the queues; WorkerGone: register or beat first."""
-    query = _CLAIM + "makeready.claim($1, $2, $3) c"
+    """Takes up to `most` due jobs of one of the queues; WorkerGone: register or beat first.
+
+    `function`: a queue's own way to claim, with the arguments and the result of makeready.claim.
+    """
+    query = f"{_CLAIM} makeready.{function}($1, $2, $3) c"
     if isinstance(db, Control):  # never repeated: the first one may have been committed
         rows = await db.fetch(query, queues, worker, most, timeout_s=CLAIM_TIMEOUT_S, repeat=False)
     else:
         rows = await db.fetch(query, queues, worker, most, timeout=CLAIM_TIMEOUT_S)
-    return [_claimed(row) for row in rows]
+    return [claimed(row) for row in rows]
 
 
 async def return_strays(db: Executor | Control, worker: UUID, known: Sequence[UUID]) -> int:
@@ -134,7 +143,7 @@ async def finish_and_claim(
         worker,
         most,
     )
-    return [_claimed(row) for row in rows]
+    return [claimed(row) for row in rows]
 
 
 async def finish(db: Executor | Control, lease: Lease, result: Json | None = None) -> str:
@@ -181,7 +190,8 @@ async def report(db: Executor, lease: Lease, facts: Json) -> None:
     )
 
 
-def _claimed(row: asyncpg.Record) -> Claimed:
+def claimed(row: asyncpg.Record) -> Claimed:
+    """A job as a statement returns it with `COLUMNS`."""
     payload, progress, unreadable = {}, None, ""
     try:
         payload, progress = json.loads(row["payload"]), json_value(row["progress"])

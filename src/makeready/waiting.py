@@ -112,6 +112,12 @@ class Waiting:
             self._hinted.add((queue, job))
             self._kick.set()
 
+    def tell(self, ended: Ended) -> None:
+        """Somebody knows how a job ended: who waits for it here is told without a look."""
+        for end in self._waiters.get((ended.queue, ended.job_id), ()):
+            if not end.done():
+                end.set_result(ended)
+
     async def run(self) -> None:
         """Reads until cancelled; no fault of the database ends it."""
         clock = asyncio.get_running_loop().time
@@ -139,9 +145,7 @@ class Waiting:
             note_fault(_log, "peek_failed", error)
             return
         for ended in found:
-            for end in self._waiters.get((queue, ended.job_id), ()):
-                if not end.done():
-                    end.set_result(ended)
+            self.tell(ended)
 
     def _poll_s(self) -> float:
         if not self._waiters:

@@ -6,7 +6,12 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -267,6 +272,9 @@ class Faulty:
 
     async def ping(self) -> Mapping[str, str]:
         return {}
+
+    def reserved(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def kick(self) -> bool:
         return False

@@ -11,7 +11,7 @@ import pytest
 from makeready import ingest
 from makeready.errors import Closed, LeaseLost, NotFound
 from tests.support.clock import Clock
-from tests.support.photographing import Darkroom, a_file
+from tests.support.photographing import Darkroom, a_file, told
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def test_a_photo_goes_in_is_processed_and_answered(dark: Darkroom) -> None
     admitted = await dark.admit()
     assert admitted.verdict == "created"
     claimed = await dark.one()
-    begun = await dark.begin(claimed)
+    begun = told(claimed)
     assert (begun.slot, begun.is_awaited, begun.templates) == ("slot-001", True, {})
     (step,) = begun.chain
     assert (step.provider, step.kind, step.operation, step.keys) == ("local", "local", "echo", ())
@@ -76,9 +76,8 @@ async def test_the_deadline_is_written_once(dark: Darkroom, clock: Clock) -> Non
     assert claimed.limit_s <= 48
     assert (await dark.photo(admitted.job_id))["expires_at"] == photo["expires_at"]
     await clock.advance(48)
-    for late in (dark.begin, dark.finish):
-        with pytest.raises(LeaseLost):
-            await late(claimed)
+    with pytest.raises(LeaseLost):
+        await dark.finish(claimed)
 
 
 async def test_an_unknown_or_disabled_slot_is_not_found(dark: Darkroom) -> None:
@@ -95,15 +94,12 @@ async def test_an_unknown_or_disabled_slot_is_not_found(dark: Darkroom) -> None:
 
 
 async def test_a_provider_that_was_disabled_is_not_asked(dark: Darkroom) -> None:
-    """Nor is one whose keys another lease would get."""
     fallbacks = '[{"provider_id": "openai", "operation_id": "edit"}]'
     await dark.slot(provider_id="gemini", operation_id="edit", fallbacks=fallbacks)
     await dark.admit()
-    claimed = await dark.one()
     await dark.db.execute("update makeready.providers set is_enabled = false where id = 'gemini'")
-    assert [step.provider for step in (await dark.begin(claimed)).chain] == ["openai"]
-    with pytest.raises(LeaseLost):
-        await ingest.begin(dark.db, claimed.job.id, uuid4())
+    claimed = await dark.one()
+    assert [step.provider for step in told(claimed).chain] == ["openai"]
 
 
 async def test_a_stranger_lets_nothing_in(dark: Darkroom) -> None:

@@ -16,7 +16,7 @@ from makeready.errors import Busy, Closed, MakereadyError, Rejected, WrongIsolat
 from makeready.photo_kinds import KINDS
 from tests.support.clock import Clock
 from tests.support.database import Connect
-from tests.support.photographing import SLOT, Darkroom, upload
+from tests.support.photographing import SLOT, Darkroom, told, upload
 
 LIMIT = 12
 CLIENTS = 40
@@ -205,13 +205,13 @@ async def test_the_settings_of_the_slot_are_frozen_with_the_photo(dark: Darkroom
     await dark.admit()
     await dark.slot(provider_id="local", operation_id="echo", settings_json="{}", fallbacks="[]")
     first = await dark.one()
-    begun = await dark.begin(first)
+    begun = told(first)
     assert [(step.provider, step.operation, step.settings) for step in begun.chain] == [
         ("gemini", "edit", {"prompt": "a"}),
         ("openai", "edit", {"prompt": "b"}),
     ]
     await dark.admit()
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert (step.provider, step.operation) == ("local", "echo")
 
 
@@ -219,10 +219,10 @@ async def test_a_test_run_may_ask_for_something_else(dark: Darkroom) -> None:
     await dark.slot(settings_json='{"frame": "a", "size": 1}')
     admitted = await dark.admit(source="ui_test", overrides={"settings_json": {"size": 2}})
     assert (await dark.photo(admitted.job_id))["source"] == "ui_test"
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert step.settings == {"frame": "a", "size": 2}
     await dark.admit(overrides={"provider_id": "gemini", "operation_id": "edit"})
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert (step.provider, step.operation, step.settings) == ("gemini", "edit", {})
     with pytest.raises(Rejected):
         await dark.admit(overrides={"provider_id": "nobody"})

@@ -11,7 +11,7 @@ from makeready import ingest, leases
 from makeready.errors import Conflict, LeaseLost, NotFound, Rejected
 from tests.sql.conftest import Heard
 from tests.support.clock import Clock
-from tests.support.photographing import Darkroom, a_file, upload
+from tests.support.photographing import Darkroom, a_file, told, upload
 
 ENDS = ("succeeded", "failed", "timeout")
 
@@ -70,7 +70,6 @@ async def test_a_provider_that_fails_says_why(dark: Darkroom) -> None:
     """ING-035, ING-056: one line of what it said, one of the end."""
     admitted = await dark.admit()
     claimed = await dark.one()
-    await dark.begin(claimed)
     said: dict[str, Any] = {
         "provider": "gemini",
         "provider_latency_ms": 1200,
@@ -200,9 +199,9 @@ async def test_what_cannot_be(dark: Darkroom) -> None:
         "select makeready.enqueue('ingest', deadline => makeready.now() + interval '1 minute')"
     )
     claimed = await dark.one()
-    for call in (dark.begin, dark.finish):
-        with pytest.raises(NotFound):
-            await call(claimed)
+    assert claimed.job.payload == {}
+    with pytest.raises(NotFound):
+        await dark.finish(claimed)
     await dark.fail(claimed)
 
 
@@ -242,7 +241,7 @@ async def test_what_was_sent_and_shown_goes_after_the_last_answer(dark: Darkroom
     admitted = await dark.admit(content=b"same")
     await dark.admit(content=b"same")
     claimed = await dark.one()
-    begun = await dark.begin(claimed)
+    begun = told(claimed)
     shown = a_file(f"payloads/{admitted.job_id}/prepared.jpg", b"prepared")
     for _ in range(2):  # again, for the next provider
         await ingest.offer(dark.db, claimed.job.id, claimed.lease.token, shown)
@@ -302,7 +301,10 @@ async def test_photos_of_a_dead_process_end_as_timeouts(
     await dark.db.execute("update makeready.reaper set trusts_after = makeready.now()")
     due = await dark.db.fetch("select * from makeready.tick()")
     assert "ingest_abandoned" in {row[0] for row in due}
-    assert not (await dark.begin(claimed)).is_awaited
+    (begun,) = await dark.claim(1)
+    assert begun.job.id == queued.job_id
+    assert told(claimed).is_awaited
+    assert not told(begun).is_awaited
     assert await dark.db.fetchval("select makeready.chore_run('ingest_abandoned')") == 2
     for admitted in (queued, taken):
         assert await dark.state(admitted.job_id) == ("expired", "timeout")

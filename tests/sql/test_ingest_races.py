@@ -168,23 +168,6 @@ async def test_two_answers_at_once_leave_nobody(two: Two, how: str) -> None:
     assert (await two.one.state(job))[0] == ("cancelled" if how == "commit" else "queued")
 
 
-@BOTH
-async def test_a_begin_while_its_photo_ends(two: Two, how: str) -> None:
-    """ING-032: nothing is asked of a provider for what is over."""
-    claimed = await taken(two.one)
-    transaction = await two.begin()
-    await two.one.end(claimed.job.id, "timeout")
-    begins = await two.step(two.two.begin(claimed))
-    assert begins.waits
-    await transaction.end(how)
-    if how == "rollback":
-        assert (await begins).is_awaited
-    else:
-        with pytest.raises(LeaseLost):
-            await begins
-        assert await two.one.log(claimed.job.id) == ["received", "timeout"]
-
-
 async def test_the_last_place_is_given_once(two: Two) -> None:
     """ING-021: whoever waits at the gate counts who came before."""
     await two.one.db.execute("update makeready.queues set max_open = 1 where queue = 'ingest'")
@@ -236,7 +219,6 @@ async def attack(dark: Darkroom, dice: random.Random, known: list[UUID]) -> None
         await dice.choice(moves)()
         try:
             if dice.random() < 0.8:
-                await dark.begin(claimed)
                 await dark.finish(claimed)
             else:
                 await dark.fail(claimed)

@@ -7,7 +7,7 @@ import pytest
 
 from makeready import ingest
 from tests.support.clock import Clock
-from tests.support.photographing import STORE, Darkroom
+from tests.support.photographing import STORE, Darkroom, told
 
 
 @pytest.fixture
@@ -24,23 +24,23 @@ async def test_a_key_rests_and_others_are_taken(dark: Darkroom, clock: Clock) ->
         " makeready.now() from generate_series(1, 2) n"
     )
     await dark.admit()
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     first, second = step.keys
     assert (len(first.nonce), len(first.sealed)) == (12, 20)
     await ingest.key_rests(dark.db, first.id, 20, "quota")
     await ingest.key_rests(dark.db, first.id, 5, "quota")
     await clock.advance(6)  # the shorter rest does not end the longer one
     await dark.admit()
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert [key.id for key in step.keys] == [second.id, first.id]
     assert 5 < step.keys[1].rests_s <= 14
     await ingest.key_rests(dark.db, first.id, 60, "quota")  # longer than the booth waits
     await dark.admit()
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert step.keys == (second,)
     await clock.advance(61)
     await dark.admit()
-    (step,) = (await dark.begin(await dark.one())).chain
+    (step,) = told(await dark.one()).chain
     assert step.keys == (second, first)
 
 

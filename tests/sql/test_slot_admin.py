@@ -16,7 +16,7 @@ from tests.support.clock import Clock
 from tests.support.core import Core
 from tests.support.database import Connect
 from tests.support.generating import refusals
-from tests.support.photographing import SLOT, STORE, Darkroom, a_file
+from tests.support.photographing import SLOT, STORE, Darkroom, a_file, told
 
 WEBHOOK = {"kind": "webhook", "name": "Ours"}
 STEP = {"provider_id": "ours", "operation_id": "call", "settings": {}}
@@ -61,7 +61,7 @@ async def test_ing_066_photos_that_are_there_keep_their_deadline(room: Darkroom)
 async def test_ing_029_a_slot_is_changed_for_photos_from_now_on(room: Darkroom) -> None:
     await room.admit()
     await slots.put(room.db, SLOT, {"operation_id": "filter", "settings_json": {"steps": []}})
-    begun = await room.begin(await room.one())
+    begun = told(await room.one())
     assert [step.operation for step in begun.chain] == ["echo"]
 
 
@@ -75,7 +75,7 @@ async def test_ing_069_a_photo_keeps_the_images_its_slot_had(room: Darkroom, clo
     assert new.id == old.id
     assert new.stored.path != old.stored.path
 
-    begun = await room.begin(await room.one())
+    begun = told(await room.one())
     assert begun.templates["frame"] == old.stored
     assert old.stored.path not in await due(room.db)
     await clock.advance(48)  # the photo may be there until now

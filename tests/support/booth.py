@@ -258,6 +258,7 @@ class Studio:
                     host=media.host,
                     failures={Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "stopped")},
                     on_end=on_end,
+                    claim=ingest.claim,
                 )
                 yield self.worker
             finally:
@@ -272,7 +273,7 @@ class _Handler:
 
     async def run(self, job: Job, lease: HeldLease) -> Done:
         studio = self._studio
-        begun = await ingest.begin(self._pool, job.id, lease.token)
+        begun = Begun.of(job.payload)
         studio.begun.append(job.id)
         studio.at_once += 1
         studio.most_at_once = max(studio.most_at_once, studio.at_once)

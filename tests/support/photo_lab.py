@@ -18,6 +18,7 @@ import pytest
 from makeready import ingest
 from makeready.config import Settings
 from makeready.ingest import Admitted
+from makeready.jobs import Ended
 from makeready.listening import Listener
 from makeready.media import MediaStore
 from makeready.media_folder import open_folder
@@ -189,7 +190,7 @@ async def photo_lab(
     listener = Listener(settings, "makeready_http") if settings.listen else None
     ended: list[UUID] = []
 
-    def on_end(_: str, job: UUID) -> None:
+    def on_end(_: str, job: UUID, __: Ended | None) -> None:
         ended.append(job)
 
     async with anyio.create_task_group() as group:

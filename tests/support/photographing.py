@@ -41,6 +41,11 @@ def a_file(path: str, content: bytes, store: str = STORE) -> StoredMedia:
     )
 
 
+def told(claimed: Claimed) -> Begun:
+    """What its worker is told of a photo."""
+    return Begun.of(claimed.job.payload)
+
+
 class Darkroom:
     """The slice as one session sees it: a process that waits and works, until told otherwise."""
 
@@ -96,16 +101,12 @@ class Darkroom:
 
     async def claim(self, most: int = 4, worker: UUID | None = None) -> Sequence[Claimed]:
         """Takes photos."""
-        return await leases.claim(self.db, [ingest.QUEUE], worker or await self.waiter(), most)
+        return await ingest.claim(self.db, [ingest.QUEUE], worker or await self.waiter(), most)
 
     async def one(self) -> Claimed:
         """Takes the one photo that is there."""
         (claimed,) = await self.claim()
         return claimed
-
-    async def begin(self, claimed: Claimed) -> Begun:
-        """Begins with it."""
-        return await ingest.begin(self.db, claimed.job.id, claimed.lease.token)
 
     async def finish(self, claimed: Claimed, **facts: Any) -> str:
         """Ends it as a success."""

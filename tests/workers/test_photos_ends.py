@@ -222,12 +222,10 @@ async def test_ing_033_a_photo_whose_process_is_gone_is_not_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     provider = scripted(monkeypatch, brings)
-    awaited = ingest.begin
-
-    async def unawaited(*values: Any) -> ingest.Begun:
-        return replace(await awaited(*values), is_awaited=False)
-
-    monkeypatch.setattr(ingest, "begin", unawaited)
+    awaited = ingest.Begun.of
+    monkeypatch.setattr(
+        ingest.Begun, "of", lambda payload: replace(awaited(payload), is_awaited=False)
+    )
     async with photo_lab(db, settings, tmp_path) as lab:
         await lab.slot("webhook", "call")
         row = await lab.processed(PHOTO)
@@ -293,28 +291,6 @@ async def test_a_photo_that_no_library_can_read_is_refused_before_it_is_sent(
         assert problem["reason"] == "rejected"
         assert "cannot be prepared" in problem["message"]
     assert provider.tasks == []
-
-
-async def test_the_database_may_be_away_when_a_photo_is_to_begin(
-    db: asyncpg.Connection,
-    settings: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """ING-033: it ends as a timeout; it is never begun a second time."""
-    monkeypatch.setattr("makeready_workers.ingest.BEGIN_S", 0.05)
-    begins = 0
-
-    async def away(*_: Any) -> ingest.Begun:
-        nonlocal begins
-        begins += 1
-        raise ConnectionResetError
-
-    monkeypatch.setattr(ingest, "begin", away)
-    async with photo_lab(db, settings, tmp_path) as lab:
-        row = await lab.processed(PHOTO)
-        assert row["failure_reason"] == "timeout"
-    assert begins >= 1
 
 
 async def test_ing_032_files_that_take_too_long_are_a_timeout_too(

@@ -20,7 +20,7 @@ from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import LeaseLost
 from makeready.faults import again, database_fault, is_transient
-from makeready.jobs import ENDED, Commit, Done, JobFailed, Json, Lease
+from makeready.jobs import ENDED, Commit, Done, Ended, JobFailed, Json, Lease
 from makeready_workers.attempt import Attempt
 
 CALL_TIMEOUT_S = 20.0  # of a queue's own finish, and of fail
@@ -30,7 +30,12 @@ BATCH = 64
 HELD_S = 0.1  # a row that somebody holds for longer is waited for apart: others want to end
 GAP_S = 0.005  # between notifications: under load many ends share one
 
-OnEnd: TypeAlias = Callable[[str, UUID], object]
+OnEnd: TypeAlias = Callable[[str, UUID, "Ended | None"], object]
+"""Queue and job; how it ended, where that is known without asking."""
+
+
+def unheard(queue: str, job: UUID, end: Ended | None) -> None:
+    """Nobody in this process waits for jobs."""
 
 
 class Endings:
@@ -46,7 +51,7 @@ class Endings:
         pool: asyncpg.Pool,
         control: Control,
         *,
-        on_end: OnEnd = lambda _queue, _job: None,
+        on_end: OnEnd = unheard,
     ) -> None:
         self._pool = pool
         self._control = control
@@ -83,7 +88,7 @@ class Endings:
         except LeaseLost:
             return "lost"
         if verdict != "lost":
-            self._announce(attempt.lease)
+            self._announce(attempt.lease, _as_told(attempt.lease, done))
         return verdict
 
     async def fail(self, attempt: Attempt, failure: JobFailed) -> str:
@@ -94,7 +99,7 @@ class Endings:
         except LeaseLost:
             return "lost"
         if state in ENDED:
-            self._announce(attempt.lease)
+            self._announce(attempt.lease, None)
         elif state == "queued":  # interrupted: somebody else may take it at once
             self._interrupted.add(attempt.lease.queue)
             self._tell_kick.set()
@@ -161,8 +166,8 @@ class Endings:
                 if not answer.done():
                     answer.set_result(verdicts[lease.token])
 
-    def _announce(self, lease: Lease) -> None:
-        self._on_end(lease.queue, lease.job_id)
+    def _announce(self, lease: Lease, end: Ended | None) -> None:
+        self._on_end(lease.queue, lease.job_id, end)
         self._ended[lease.queue].append(lease.job_id)
         self._tell_kick.set()
 
@@ -177,3 +182,10 @@ class Endings:
             for queue in queues:
                 await jobs.wake(self._control, queue)
             await anyio.sleep(GAP_S)
+
+
+def _as_told(lease: Lease, done: Done) -> Ended | None:
+    """How a job ended that succeeded; None when only its commit knows what the result is."""
+    if done.commit is not None and done.result is None:
+        return None
+    return Ended(queue=lease.queue, job_id=lease.job_id, state="done", result=done.result)

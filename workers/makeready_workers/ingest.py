@@ -21,12 +21,12 @@ import structlog
 from makeready import ingest, pictures_aside
 from makeready.config import Settings
 from makeready.db import Connection, Control, pool_opened
-from makeready.errors import LeaseLost
-from makeready.faults import again, is_transient
+from makeready.faults import is_transient
 from makeready.ingest import Begun, SealedKey
-from makeready.jobs import Done, FailKind, Job, JobFailed
+from makeready.jobs import Done, FailKind, Job, JobFailed, Json
 from makeready.listening import Listener
 from makeready.media import MediaStore, StoredMedia
+from makeready.media import kept as media_kept
 from makeready.sealing import Sealer, about_key
 from makeready.storage_errors import StorageError
 from makeready.values import Secret
@@ -44,7 +44,6 @@ from makeready_workers.providers.wire import new_session
 
 TASKS = 4
 SPARE_CONNECTIONS = 2  # beside one a task: thumbnails, links, keys
-BEGIN_S = 5.0  # a database that is away for longer leaves no time for a provider
 RESERVE_PART = 0.02  # of the time left, for storing what a provider brings
 RESERVE_S = 0.25
 
@@ -100,7 +99,7 @@ class PhotoHandler:
     async def run(self, job: Job, lease: HeldLease) -> Done:
         """Processes one photo; raises JobFailed as told in `_failure`."""
         tally = Tally()
-        begun = await self._begin(lease)
+        begun = _begun(job)
         async with AsyncExitStack() as files:
             try:
                 file = await files.enter_async_context(self._media.local(begun.payload))
@@ -121,23 +120,11 @@ class PhotoHandler:
                 self._results.count(tally)
             kept = files.pop_all()
         tally.stored(queued_s=(job.started_at - job.created_at).total_seconds())
-        return Done(commit=self._commit(photo, made, stored, tally, kept))
-
-    async def _begin(self, lease: HeldLease) -> Begun:
-        patience_s = min(BEGIN_S, lease.seconds_left)
-        try:
-            begun = await again(
-                lambda: ingest.begin(self._pool, lease.job_id, lease.token), patience_s=patience_s
-            )
-        except LeaseLost:
-            raise
-        except Exception as error:
-            if is_transient(error):  # never given back: a photo is not begun twice
-                raise _too_late("the database was away when it was to begin") from error
-            raise
-        if not begun.is_awaited:
-            raise _too_late("the process that waited for it is gone")
-        return begun
+        facts = tally.facts(made.step)
+        return Done(
+            result={**facts, "stored": media_kept(stored)},
+            commit=self._commit(photo, made, stored, facts, kept),
+        )
 
     async def _made(self, photo: Photo, lease: HeldLease, tally: Tally) -> Made:
         left_s = lease.seconds_left
@@ -145,9 +132,9 @@ class PhotoHandler:
         return await self._chain.run(photo, photo.begun.chain, until=until, tally=tally)
 
     def _commit(
-        self, photo: Photo, made: Made, stored: StoredMedia, tally: Tally, files: AsyncExitStack
+        self, photo: Photo, made: Made, stored: StoredMedia, facts: Json, files: AsyncExitStack
     ) -> Callable[[Connection, Job], Any]:
-        lease, facts = photo.lease, tally.facts(made.step)
+        lease = photo.lease
 
         async def commit(connection: Connection, job: Job, /) -> str:
             try:
@@ -200,14 +187,12 @@ async def open_photos(
         )
         control = Control(settings, "makeready_worker")
         stack.push_async_callback(control.close)
-        http = await stack.enter_async_context(new_session(private=False))
-        http_private = await stack.enter_async_context(new_session(private=True))
         group = await stack.enter_async_context(anyio.create_task_group())
         results = Results(pool, media, group)
         stack.push_async_callback(results.close)
         around = Surroundings(
-            http=http,
-            http_private=http_private,
+            http=await stack.enter_async_context(new_session(private=False)),
+            http_private=await stack.enter_async_context(new_session(private=True)),
             providers=by_kind(),
             open_key=functools.partial(_opened, Sealer.of(settings.secrets_key)),
             rest_key=functools.partial(ingest.key_rests, pool),
@@ -223,10 +208,20 @@ async def open_photos(
             host=media.host,
             failures=_FAILURES,
             on_end=on_end,
+            claim=ingest.claim,
             pings=ProviderPings(pool, around.session, around.providers, around.open_key),
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
         yield worker
+
+
+def _begun(job: Job) -> Begun:
+    if not job.payload:
+        raise JobFailed("fatal", "job_not_found", "the job has no photo")
+    begun = Begun.of(job.payload)
+    if not begun.is_awaited:
+        raise _too_late("the process that waited for it is gone")
+    return begun
 
 
 def _opened(sealer: Sealer, provider: str, key: SealedKey) -> Secret:

@@ -13,9 +13,10 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
@@ -27,12 +28,12 @@ from makeready import __version__, leases
 from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import WorkerGone
-from makeready.faults import Backoff, database_fault, note_fault
+from makeready.faults import Backoff, database_fault, is_transient, note_fault
 from makeready.jobs import JobFailed, Lease
-from makeready.leases import WorkerFacts
+from makeready.leases import Claimed, WorkerFacts
 from makeready.listening import Listener
 from makeready_workers.attempt import AS_STOPPED, Attempt, Stop
-from makeready_workers.ending import Endings, OnEnd
+from makeready_workers.ending import Endings, OnEnd, unheard
 from makeready_workers.handler import Handler
 from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
 from makeready_workers.running import run_attempt
@@ -42,6 +43,9 @@ POLL_HEARING_S = (1.4, 1.8)  # the poll is then only for hints that got lost
 LISTEN_PATIENCE_S = 3.0  # before registering: a session lock from the first beat on
 ENDING_S = 5.0  # for the last calls of attempts that are interrupted at the end of the grace
 STRAYS_AFTER_S = 5.0  # above lock_timeout: by then a claim whose socket was cut has ended
+
+Claim: TypeAlias = Callable[[Control, Sequence[str], UUID, int], Awaitable[Sequence[Claimed]]]
+"""As `leases.claim`."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +76,7 @@ class Worker:
     `host`: whose local jobs it takes, the machine's name unless given. `failures`: how attempts
     end that are stopped from outside, where that is not as usual. `on_end` is told of each end
     after its commit: in a process that waits for jobs of its own it saves them the notification.
+    `claim`: a queue's own way to claim.
     """
 
     def __init__(
@@ -84,7 +89,8 @@ class Worker:
         listener: Listener | None = None,
         host: str = "",
         failures: Mapping[Stop, JobFailed] = AS_STOPPED,
-        on_end: OnEnd = lambda _queue, _job: None,
+        on_end: OnEnd = unheard,
+        claim: Claim = leases.claim,
     ) -> None:
         self.id = uuid4()
         self._settings = settings
@@ -106,6 +112,9 @@ class Worker:
         self._strays_due: list[float] = []
         self._claims_well = True
         self._failures = failures
+        self._claim = claim
+        self._reserved = 0
+        """Free tasks for which others claim at this moment."""
         self._grace_s = settings.drain_grace_s
         self._endings = Endings(settings, pool, control, on_end=on_end)
         facts = self._facts(host or socket.gethostname(), locks_session=listener is not None)
@@ -141,6 +150,31 @@ class Worker:
         """There is a job, says somebody in this process: claim now. False: all tasks are busy."""
         self._kick.set()
         return not self._stopping.is_set() and len(self._attempts) < self._settings.tasks
+
+    @contextmanager
+    def reserved(self) -> Iterator[Callable[[Claimed], None] | None]:
+        """A free task, for a job that the block claims: what it gets is to be called with that.
+
+        None when no task is free. A block that ends by a fault may have claimed without knowing;
+        such a job is given back.
+        """
+        if self._stopping.is_set() or self._strays_due or self._free_tasks <= 0:
+            yield None
+            return
+        found: list[Claimed] = []
+        asked_at = asyncio.get_running_loop().time()
+        self._reserved += 1
+        try:
+            yield found.append
+        except BaseException as error:
+            if not isinstance(error, Exception) or is_transient(error):
+                self._look_for_strays()
+            raise
+        finally:
+            self._reserved -= 1
+            self._start(found, asked_at)
+            if not found:
+                self._kick.set()  # a claim may have passed this task over
 
     async def wait_registered(self) -> None:
         """Returns once the database knows this worker; raises Conflict when it never will."""
@@ -218,27 +252,42 @@ class Worker:
         """Claims for all free tasks, from one queue after the other until nothing is left."""
         await self._return_strays()
         queues = list(self._queues)
-        while queues and (free := self._settings.tasks - len(self._attempts)) > 0:
+        while queues and (free := self._free_tasks) > 0:
             asked_at = asyncio.get_running_loop().time()
             self._counts["claims"] += 1
-            found = await leases.claim(self._claims, queues, self.id, free)
+            self._reserved += free
+            try:
+                found = await self._claim(self._claims, queues, self.id, free)
+            finally:
+                self._reserved -= free
             self._claims_well = True
             if not found:
                 return
-            self._counts["claimed"] += len(found)
-            for claimed in found:
-                attempt = Attempt(claimed, self._pool, asked_at=asked_at, failures=self._failures)
-                self._attempts[attempt.lease.token] = attempt
-                self._todo.put_nowait(attempt)
-            self._publish()
+            self._start(found, asked_at)
             queues.remove(found[0].job.queue)  # it had no more, or has no more seats
         if self._attempts:
             self._queues.append(self._queues.pop(0))  # the queues take turns at being first
 
-    def _on_claim_fault(self, error: Exception) -> None:
-        """The claim may have been committed and its answer lost: look for such jobs, twice."""
+    @property
+    def _free_tasks(self) -> int:
+        return self._settings.tasks - len(self._attempts) - self._reserved
+
+    def _start(self, found: Sequence[Claimed], asked_at: float) -> None:
+        self._counts["claimed"] += len(found)
+        for claimed in found:
+            attempt = Attempt(claimed, self._pool, asked_at=asked_at, failures=self._failures)
+            self._attempts[attempt.lease.token] = attempt
+            self._todo.put_nowait(attempt)
+        if found:
+            self._publish()
+
+    def _look_for_strays(self) -> None:
+        """A claim may have been committed and its answer lost: look for such jobs, twice."""
         now = asyncio.get_running_loop().time()
         self._strays_due = [now, now + STRAYS_AFTER_S]
+
+    def _on_claim_fault(self, error: Exception) -> None:
+        self._look_for_strays()
         if self._claims_well:  # once an outage, not each try
             note_fault(_log, "claim_failed", error)
         self._claims_well = False
@@ -247,7 +296,7 @@ class Worker:
 
     async def _return_strays(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._strays_due and self._strays_due[0] <= now:
+        if self._strays_due and self._strays_due[0] <= now and not self._reserved:
             known = [lease.token for lease in self._held]
             count = await leases.return_strays(self._claims, self.id, known)
             self._strays_due = [due for due in self._strays_due if due > now]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import IO
+from typing import IO, TypedDict
 
 import asyncpg
 
@@ -17,7 +17,7 @@ from makeready.ingest import Begun, Step
 from makeready.jobs import Lease
 from makeready.media import MediaStore
 from makeready.photo_kinds import KINDS
-from makeready.picture_work import PictureUnfit
+from makeready.picture_work import PictureUnfit, Prepared
 from makeready.pictures import EXTENSIONS
 from makeready.pictures_aside import holds_lock, prepared_aside
 from makeready_workers.picture_threads import in_thread
@@ -93,21 +93,12 @@ class Photo:
         return self._images[key]
 
     async def _prepared(self, media_types: tuple[str, ...], most: int, side: int) -> Image:
-        prepare = functools.partial(
-            picture_work.prepare,
-            self.file,
-            media_types=media_types,
-            max_bytes=most,
-            max_side=side,
-        )
+        bounds = Bounds(media_types=media_types, max_bytes=most, max_side=side)
         try:
-            if await in_thread(functools.partial(holds_lock, self.file)):
+            prepared = await in_thread(functools.partial(_prepared_here, self.file, bounds))
+            if prepared is None:
                 content = await in_thread(functools.partial(picture_work.whole, self.file))
-                prepared = await prepared_aside(
-                    content, media_types=media_types, max_bytes=most, max_side=side
-                )
-            else:
-                prepared = await in_thread(prepare)
+                prepared = await prepared_aside(content, **bounds)
         except PictureUnfit as error:
             raise ProviderFailed("rejected", f"the photo cannot be prepared: {error}") from error
         return Image(content=prepared.content, media_type=prepared.media_type)
@@ -127,3 +118,16 @@ class Photo:
                 read[key] = Image(content=content, media_type=stored.media_type)
             self._templates = read
         return self._templates
+
+
+class Bounds(TypedDict):
+    """What a provider takes."""
+
+    media_types: tuple[str, ...]
+    max_bytes: int
+    max_side: int
+
+
+def _prepared_here(file: IO[bytes], bounds: Bounds) -> Prepared | None:
+    """None: its decoder would hold up the event loop."""
+    return None if holds_lock(file) else picture_work.prepare(file, **bounds)
