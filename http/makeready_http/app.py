@@ -127,8 +127,9 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def routes() -> list[BaseRoute]:
-    """Every route there is."""
-    return [operation.route() for operation in OPERATIONS]
+    """Every route there is; that of booths first, since they are tried one after the other."""
+    rest = (each for each in OPERATIONS if each not in ingest.OPERATIONS)
+    return [operation.route() for operation in (*ingest.OPERATIONS, *rest)]
 
 
 def create_app(settings: Settings, *, photo_workers: OpenPhotoWorkers | None = None) -> Starlette:

@@ -47,7 +47,7 @@ class ImageAnswer(Response):
             "X-Content-Type-Options": "nosniff",
         }
         super().__init__(headers=headers, media_type=stored.media_type)
-        self._first, self._pieces = first, pieces
+        self._size, self._first, self._pieces = stored.size_bytes, first, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Sends it; what breaks off breaks the connection."""
@@ -59,10 +59,15 @@ class ImageAnswer(Response):
                     "headers": self.raw_headers,
                 }
             )
-            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            left = self._size - len(self._first)
+            await send(_piece(self._first, left))
             async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                left -= len(piece)
+                await send(_piece(piece, left))
+
+
+def _piece(content: bytes, left: int) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": left > 0}
 
 
 async def image_answer(media: MediaStore, stored: StoredMedia) -> ImageAnswer:

@@ -113,8 +113,9 @@ class Photos:
         self._window_s = 0.0
         self.is_leaving = False
         """The process is told to end: it takes no photos."""
-        self.cut = anyio.Event()
-        """Set when the process ends now: who still waits is answered."""
+        self._is_cut = False
+        """The process ends now: who still waits is answered."""
+        self._cuttable: set[anyio.CancelScope] = set()
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -177,6 +178,22 @@ class Photos:
                 self._idle.set()
                 self._idle = anyio.Event()
 
+    @contextmanager
+    def cuttable(self, scope: anyio.CancelScope) -> Iterator[None]:
+        """As long as the block runs, its scope is cancelled when the process ends."""
+        if self._is_cut:
+            scope.cancel()
+        self._cuttable.add(scope)
+        try:
+            yield
+        finally:
+            self._cuttable.discard(scope)
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        for scope in tuple(self._cuttable):
+            scope.cancel()
+
     async def leave(self, grace_s: float) -> None:
         """No new photos; those who wait get so long, then they are answered that it is over.
 
@@ -190,7 +207,7 @@ class Photos:
                     await self._idle.wait()
             if self._waits:
                 _log.warning("ingest_cut", photos=self._waits)
-            self.cut.set()
+            self._cut()
             if self._workers is not None:
                 self._workers.stop(max(0.0, until - anyio.current_time()))
         if self._workers is not None:

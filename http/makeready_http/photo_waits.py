@@ -7,6 +7,7 @@ out there is a 504 here, and one that came in the last moment is sent.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -124,29 +125,19 @@ async def _ended_before(photos: Photos, job: UUID) -> Ended:
 
 async def _outcome(photos: Photos, wait: Wait, body: Body) -> tuple[Why, Ended | None]:
     """Waits for whatever comes first."""
-    why: Why = "late"
     left_s = wait.deadline - anyio.current_time()
     patience_s = left_s - min(LAST_CALL_S, left_s * LAST_CALL_SHARE)
-    async with anyio.create_task_group() as tasks:
-
-        async def until_gone() -> None:
-            nonlocal why
-            await body.until_gone()
-            why = "gone"
-            tasks.cancel_scope.cancel()
-
-        async def until_cut() -> None:
-            nonlocal why
-            await photos.cut.wait()
-            why = "cut"
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(until_gone)
-        tasks.start_soon(until_cut)
-        found = await wait.expected.wait(patience_s)
-        tasks.cancel_scope.cancel()
-        return ("late", None) if found is None else ("ended", found)
-    return why, None
+    why: Why = "cut"
+    found: Ended | None = None
+    with anyio.CancelScope() as scope, photos.cuttable(scope):
+        leaves = asyncio.create_task(body.until_gone())  # a task group would cost as much again
+        leaves.add_done_callback(lambda _: scope.cancel())
+        try:
+            found = await wait.expected.wait(patience_s)
+            why = "late" if found is None else "ended"
+        finally:
+            leaves.cancel()
+    return ("gone" if why == "cut" and body.is_gone else why), found
 
 
 async def _ended_by_us(photos: Photos, job: UUID, reason: Reason) -> Ended:

@@ -107,7 +107,8 @@ class Waiting:
 
     def hint(self, queue: str, job: UUID) -> None:
         """Somebody says that a job has ended: the reader looks if anybody here waits for it."""
-        if (queue, job) in self._waiters:
+        # Those who were told by this process hear of it from the database as well.
+        if not all(end.done() for end in self._waiters.get((queue, job), ())):
             self._hints += 1
             self._hinted.add((queue, job))
             self._kick.set()

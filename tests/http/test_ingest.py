@@ -254,7 +254,7 @@ async def test_a_photo_that_waits_for_a_worker_times_out_as_well(
     answers = await asyncio.gather(*(post(service.url, form(photo(60 + n))) for n in range(6)))
 
     assert {answer.status for answer in answers} == {504}
-    assert len(studio.begun) == 4
+    assert studio.most_at_once == 4
 
 
 async def test_a_defect_is_500_and_says_under_which_id_the_log_has_it_ing_044(

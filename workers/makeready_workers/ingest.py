@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -172,27 +172,22 @@ async def open_photos(
     `settings` name the database of photos. `listener` is the process's own and hears the same
     database; `on_end` is told of each photo's end after its commit. Waits for the database.
     """
-    settings = replace(
-        settings, tasks=TASKS, drain_grace_s=0, instance=f"{settings.instance} photos"
-    )
+    name = f"{settings.instance} photos"
+    settings = replace(settings, tasks=TASKS, drain_grace_s=0, instance=name)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            pool_opened(
-                settings,
-                "makeready_worker",
-                size=TASKS + SPARE_CONNECTIONS,
-                patience_s=float("inf"),
-                statement_timeout_s=settings.ingest_statement_timeout_ms / 1000,
-            )
-        )
+        pool = await stack.enter_async_context(_pool_opened(settings))
         control = Control(settings, "makeready_worker")
         stack.push_async_callback(control.close)
+        # They are closed after what is done in the background, which may use them.
+        sessions = [
+            await stack.enter_async_context(new_session(private=each)) for each in (False, True)
+        ]
         group = await stack.enter_async_context(anyio.create_task_group())
         results = Results(pool, media, group)
         stack.push_async_callback(results.close)
         around = Surroundings(
-            http=await stack.enter_async_context(new_session(private=False)),
-            http_private=await stack.enter_async_context(new_session(private=True)),
+            http=sessions[0],
+            http_private=sessions[1],
             providers=by_kind(),
             open_key=functools.partial(_opened, Sealer.of(settings.secrets_key)),
             rest_key=functools.partial(ingest.key_rests, pool),
@@ -213,6 +208,16 @@ async def open_photos(
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)
         yield worker
+
+
+def _pool_opened(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Pool]:
+    return pool_opened(
+        settings,
+        "makeready_worker",
+        size=TASKS + SPARE_CONNECTIONS,
+        patience_s=float("inf"),
+        statement_timeout_s=settings.ingest_statement_timeout_ms / 1000,
+    )
 
 
 def _begun(job: Job) -> Begun:
