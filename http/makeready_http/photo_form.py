@@ -43,8 +43,9 @@ class PhotoForm(FormParts):
         self.password: str | None = None
         self.fields: dict[str, str] = {}
         """Text fields but the password; of two with one name the first."""
-        self.pending = bytearray()
-        """Bytes of the photo that nobody has taken yet."""
+        self.pending: list[bytes] = []
+        """Of the photo, in pieces as they came; `taken` empties it."""
+        self.pending_bytes = 0
         self.media_type: str | None = None
         """Of the photo, by its content; None until it has begun."""
         self.name = ""
@@ -76,6 +77,11 @@ class PhotoForm(FormParts):
             raise self._refusal or invalid_request(
                 f"The file {name} is missing.", field=name, reason="missing"
             )
+
+    def taken(self) -> list[bytes]:
+        """What is pending, and is not any more."""
+        pieces, self.pending, self.pending_bytes = self.pending, [], 0
+        return pieces
 
     def unsupported(self, detected: str | None, declared: str, why: str = "") -> Problem:
         """415 for a file that is not taken here."""
@@ -166,7 +172,8 @@ class PhotoForm(FormParts):
         self.size_bytes += len(data)
         if self.size_bytes > self.max_bytes:
             raise too_large(self.max_bytes, self.size_bytes)
-        self.pending += data
+        self.pending.append(data)
+        self.pending_bytes += len(data)
 
     def _skip(self, data: bytes) -> None:
         self._skipped += len(data)

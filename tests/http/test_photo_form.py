@@ -52,8 +52,7 @@ def read(body: bytes, cuts: Iterable[int] = (), into: PhotoForm | None = None) -
     borders = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     for start, end in pairwise(borders):
         into.feed(body[start:end])
-        content += into.pending
-        into.pending = bytearray()
+        content += b"".join(into.taken())
     into.finish()
     return Read(form=into, content=bytes(content))
 

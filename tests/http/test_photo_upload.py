@@ -15,6 +15,7 @@ import pytest
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from makeready.media import MediaStore
 from makeready_http.photo_upload import received_photo
 from tests.support.intake import PASSWORD, RIGHT, Intake, booth, posted
 from tests.support.pictures import BOUNDARY, CAPTURED, booth_form, field, file, form, photo
@@ -156,55 +157,75 @@ async def test_what_only_begins_like_a_photo_is_refused(intake: Intake, content:
     assert answer.details["detected"] in {"image/jpeg", "image/png"}
 
 
+class SlowFile:
+    """A file whose writes wait."""
+
+    def __init__(self, real: IO[bytes]) -> None:
+        self.real = real
+        self.stuck, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, data: bytes) -> int:
+        self.stuck.set()
+        assert self.go_on.wait(20)
+        return self.real.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class SlowStore:
+    """A folder on a disk that takes its time."""
+
+    def __init__(self, store: MediaStore) -> None:
+        self._store = store
+        self.files: list[SlowFile] = []
+
+    @asynccontextmanager
+    async def spool(self, room: int) -> AsyncIterator[Any]:
+        async with self._store.spool(room) as real:
+            self.files.append(SlowFile(real))
+            yield self.files[-1]
+
+    def is_stuck(self) -> bool:
+        return bool(self.files) and self.files[0].stuck.is_set()
+
+
 async def test_ing_040_the_disk_never_holds_the_loop(intake: Intake) -> None:
-    # A disk that takes its time: others are served meanwhile.
-    stuck, go_on = threading.Event(), threading.Event()
-    store = intake.store
-
-    class Slow:
-        """A file whose writes wait."""
-
-        def __init__(self, real: IO[bytes]) -> None:
-            self._real = real
-
-        def write(self, data: bytes) -> int:
-            stuck.set()
-            assert go_on.wait(20)
-            return self._real.write(data)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._real, name)
-
-    class SlowStore:
-        """A folder on that disk."""
-
-        free_bytes = store.free_bytes
-
-        @asynccontextmanager
-        async def spool(self) -> AsyncIterator[Any]:
-            async with store.spool() as real:
-                yield Slow(real)
-
-    intake.store = SlowStore()  # type: ignore[assignment]
+    # Others are served meanwhile.
+    store, slow = intake.store, SlowStore(intake.store)
+    intake.store = slow  # type: ignore[assignment]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(posted, intake, form(RIGHT, file(photo())))
-        await until(stuck.is_set, what="a write")
+        await until(slow.is_stuck, what="a write")
         intake.store = store
         assert (await posted(intake, form(RIGHT, file(photo())))).status == 200
-        go_on.set()
+        slow.files[0].go_on.set()
     assert len(intake.taken) == 2
 
 
+async def test_the_file_stays_open_as_long_as_it_is_written(intake: Intake) -> None:
+    slow = SlowStore(intake.store)
+    intake.store = slow  # type: ignore[assignment]
+    async with booth(intake) as client:
+        await client.head(length=10 << 20)
+        await client.send(form(RIGHT, file(photo() + bytes(1 << 20))))
+        await until(slow.is_stuck, what="a write")
+        client.reset()
+    await anyio.sleep(0.1)
+    assert not slow.files[0].real.closed
+
+    slow.files[0].go_on.set()
+    await until(lambda: slow.files[0].real.closed, what="its end")
+    assert intake.taken == []
+
+
 async def test_a_disk_that_fills_up_is_told(intake: Intake) -> None:
-    store = intake.store
 
     class Full:
         """A folder without room."""
 
-        free_bytes = store.free_bytes
-
         @asynccontextmanager
-        async def spool(self) -> AsyncIterator[Any]:
+        async def spool(self, _: int) -> AsyncIterator[Any]:
             class File:
                 def write(self, _: bytes) -> int:
                     raise OSError(errno.ENOSPC, "No space left on device")
