@@ -80,7 +80,7 @@ def prepare(
 def thumbnail(file: IO[bytes]) -> bytes:
     """A small JPEG of a picture; raises PictureUnfit."""
     with _opened(file) as image:
-        drawn = flat(_drawn_within(image, THUMBNAIL_SIDE))
+        drawn = flat(_drawn_within(image, THUMBNAIL_SIDE, by=Image.Resampling.HAMMING))
     return encoded(drawn, JPEG, THUMBNAIL_QUALITY)
 
 
@@ -99,13 +99,15 @@ def read(content: bytes, max_side: int = MAX_SIDE) -> Image.Image:
         return _drawn_within(image, max_side)
 
 
-def _drawn_within(image: Image.Image, max_side: int) -> Image.Image:
+def _drawn_within(
+    image: Image.Image, max_side: int, by: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """An opened picture as `read` gives it; a large JPEG is decoded at a part of its size."""
     if max(image.size) > max_side:
         if image.mode.startswith("I"):  # 16 bits of grey cannot be drawn smaller
             image = _plain_mode(ImageOps.exif_transpose(image))
         # A JPEG is decoded at a half, a quarter or an eighth of its size, if that is enough.
-        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS, reducing_gap=ROOM)
+        image.thumbnail((max_side, max_side), by, reducing_gap=ROOM)
     drawn = ImageOps.exif_transpose(image)
     drawn = _in_srgb(_plain_mode(drawn), image.info.get("icc_profile"))
     if drawn is image:

@@ -33,6 +33,8 @@ from makeready_workers.providers.tally import Tally
 
 WAITING_MOST = 16  # photos whose thumbnails are still to be made
 HELD_MOST = 128 << 20  # bytes of their results, in memory
+PAUSE_S = 0.25
+"""Before what can wait: by then the booth has its answer, and the next photo is let in."""
 PART_TIMEOUT_S = 10.0  # for the thumbnails of one, or one deletion
 _ONE_NAME = frozenset({errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 CLOSING_S = 2.0  # what is left then is cut off: the cleaner finds it
@@ -92,8 +94,12 @@ class Results:
     def count(self, tally: Tally) -> None:
         """Adds what providers were asked to their counters."""
         calls = tally.calls()
+
+        async def count() -> None:
+            await anyio.sleep(PAUSE_S)
+            await ingest.providers_asked(self._pool, calls)
+
         if calls:
-            count = functools.partial(ingest.providers_asked, self._pool, calls)
             self.in_background(count, "count")
 
     def picture(
@@ -111,6 +117,7 @@ class Results:
         async def make() -> None:
             try:
                 async with files:
+                    await anyio.sleep(PAUSE_S)
                     await self._make_pictures(job, before, after)
             finally:
                 self._pictures -= 1
