@@ -67,8 +67,9 @@ class BodyChunks:
 
     async def __anext__(self) -> bytes:
         if self._declared > self._max_bytes:
-            if not self._is_asked_first:
-                await self.linger()
+            if self._is_asked_first:
+                self._is_over = True  # whoever asks for more would have it sent
+            await self.linger()
             raise _too_large(self._max_bytes, self._declared)
         self._patience.wait()
         chunk = await self._next()

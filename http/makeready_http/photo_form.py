@@ -133,12 +133,13 @@ class PhotoForm(FormParts):
         self._take, self._close = take, close
 
     def _open_file(self, name: str, declared: str) -> None:
-        head = bytearray()
+        head = b""
 
         def take(data: bytes) -> None:
-            head.extend(data)
+            nonlocal head
+            head += data  # no copy of the first one, which most often is enough
             if len(head) >= SNIFFED_BYTES:
-                self._decide(bytes(head), name, declared)
+                self._decide(head, name, declared)
 
         def close() -> None:
             if not head:
@@ -148,7 +149,7 @@ class PhotoForm(FormParts):
                     "The file is empty.", field=field, reason="invalid_payload"
                 )
             else:
-                self._decide(bytes(head), name, declared)
+                self._decide(head, name, declared)
 
         self._take, self._close = take, close
 

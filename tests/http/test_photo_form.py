@@ -164,6 +164,28 @@ def test_ing_012_what_a_booth_sends_is_kept_as_it_came() -> None:
     assert found.ignored == 0
 
 
+@pytest.mark.parametrize("cuts", [(), range(1, 3000)], ids=["whole", "in bytes"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"", b""),
+        (f"--{BOUNDARY}\r\n".encode(), f"--{BOUNDARY} \t\r\n".encode()),
+        (f"--{BOUNDARY}--\r\n".encode(), f"--{BOUNDARY}--".encode()),
+        (f"--{BOUNDARY}--\r\n".encode(), f"--{BOUNDARY}--\r\n--{BOUNDARY}\r\nx".encode()),
+    ],
+    ids=["as it is", "padded", "no line end", "more behind it"],
+)
+def test_what_looks_like_a_boundary_is_told_from_one(
+    old: bytes, new: bytes, cuts: Iterable[int]
+) -> None:
+    text = f"1\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}x\r\n--{BOUNDARY}-\r\n\r"
+    body = form(field("a", text), file(photo())).replace(old, new)
+    found = read(b"\r\n" + body, cuts)
+
+    assert found.content == photo()
+    assert found.form.fields == {"a": text}
+
+
 def test_of_two_fields_with_one_name_the_first_is_kept() -> None:
     found = read(form(field("a", "1"), field("a", "2"), file(photo()))).form
     assert found.fields == {"a": "1"}
@@ -225,6 +247,10 @@ def test_ing_011_a_file_must_be_there_and_have_bytes() -> None:
         form(file(photo()))[:200],
         form(field("a", "b").replace(b'name="a"', b"")),
         form(field("a", "b").replace(b"form-data", b"attachment")),
+        form(field("a", "b").replace(b"Content-Disposition:", b"Content-Disposition")),
+        form(field("a" * (8 << 10), "b"), file(photo())),
+        form(file(photo())).replace(b"\r\n", b" " * (8 << 10), 1),
+        b"preamble\r\n" + form(file(photo())),
     ],
 )
 def test_ing_011_a_broken_form_is_told(body: bytes) -> None:
