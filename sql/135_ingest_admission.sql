@@ -318,13 +318,17 @@ begin
   -- let in all the same: others take it.
   if and_claim and not v_policy.is_durable
      and exists (select from makeready.workers w where w.id = waiting and w.draining_at is null and w.beat_at >= makeready.now() - w.stale_after) then
-    select * into v_claimed from makeready.ingest_claim(array['ingest'], waiting);
+    -- Only tried: waited for behind this gate, it would hold up everybody who is to be let in.
+    perform 1 from makeready.gates g where g.queue = 'ingest' and g.kind = 'claim' for no key update skip locked;
+    if found then
+      select * into v_claimed from makeready.ingest_claim(array['ingest'], waiting);
+    end if;
   end if;
   return query select job, 'created'::text, v_until, extract(epoch from v_until - v_now)::float8, v_claimed;
 end
 $$;
 comment on function makeready.ingest_admit(uuid, text, jsonb, jsonb, uuid, text, jsonb, text, boolean) is
-  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. and_claim: the process has a free task; what it is to do first is claimed for it in the same call, this photo unless another has waited longer (claimed: as ingest_claim). Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
+  'Lets a photo in whose payload lies in the store (stored: store, path, media_type, size_bytes, sha256 in hex): created, joined (the same image is being processed) or replayed (it has been). waiting: the worker id of the process. overrides: provider_id, operation_id, settings_json, fallbacks in place of the slot''s. and_claim: the process has a free task; what it is to do first is claimed for it in the same call, this photo unless another has waited longer (claimed: as ingest_claim; null while somebody else claims). Never more than max_open are open: MR429 with reason limit or deadline; MR404, MR503; MR422 when the key belongs to another image; MR010. Does not wait for the disk, unless is_durable.';
 
 create or replace function makeready.ingest_refused(slot_keys text[], reasons text[], in_minutes timestamptz[], counts integer[])
   returns void

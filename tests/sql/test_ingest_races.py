@@ -18,7 +18,7 @@ from makeready.leases import Claimed
 from tests.sql.interleave import BOTH, Open, begin, step
 from tests.support.core import Core
 from tests.support.database import Connect
-from tests.support.photographing import SLOT, Darkroom
+from tests.support.photographing import SLOT, Darkroom, a_file
 
 STATES = {"timeout": "expired", "cancelled": "cancelled"}
 
@@ -50,6 +50,13 @@ async def taken(dark: Darkroom) -> Claimed:
     """A photo that is being processed."""
     await dark.admit()
     return await dark.one()
+
+
+async def offer(dark: Darkroom, claimed: Claimed) -> None:
+    """Shows its prepared image to a provider."""
+    job = claimed.job.id
+    prepared = a_file(f"prepared/{job}.jpg", b"prepared %b" % job.bytes)
+    await ingest.offer(dark.db, job, claimed.lease.token, prepared)
 
 
 async def once(dark: Darkroom, job: UUID, status: str) -> None:
@@ -92,6 +99,44 @@ async def test_time_runs_out_while_a_result_comes(two: Two, how: str, reason: st
     assert await late == ("done" if how == "commit" else STATES[reason])
     ended = {"timeout": "timeout"}.get(reason, "failed")
     await once(two.one, claimed.job.id, "succeeded" if how == "commit" else ended)
+
+
+OFFERED = "select count(*) from makeready.media_objects where kind = 'prepared' and job_id = $1"
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["timeout", "cancelled"])
+async def test_an_image_is_offered_while_its_photo_ends(two: Two, how: str, reason: str) -> None:
+    """ING-034: what comes too late is not shown to a provider."""
+    claimed = await taken(two.one)
+    transaction = await two.begin()
+    await two.one.end(claimed.job.id, reason)  # type: ignore[arg-type]
+    late = await two.step(offer(two.two, claimed))
+    assert late.waits
+    await transaction.end(how)
+    if how == "rollback":
+        await late
+    else:
+        with pytest.raises(LeaseLost):
+            await late
+    shown = await two.one.db.fetchval(OFFERED, claimed.job.id)
+    assert shown == (1 if how == "rollback" else 0)
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["timeout", "cancelled"])
+async def test_a_photo_ends_while_its_image_is_offered(two: Two, how: str, reason: str) -> None:
+    """ING-046: the end waits, so that what is offered goes with the photo's other files."""
+    claimed = await taken(two.one)
+    transaction = await two.begin()
+    await offer(two.one, claimed)
+    end = await two.step(two.two.end(claimed.job.id, reason))  # type: ignore[arg-type]
+    assert end.waits
+    await transaction.end(how)
+    assert await end == STATES[reason]
+    gone = await ingest.answered(two.first.db, claimed.job.id, 504)
+    folders = ["payloads", "prepared"] if how == "commit" else ["payloads"]
+    assert sorted(stored.path.partition("/")[0] for stored in gone) == folders
 
 
 @BOTH
@@ -202,9 +247,13 @@ async def keep_house(dark: Darkroom) -> None:
 async def attack(dark: Darkroom, dice: random.Random, known: list[UUID]) -> None:
     """Whatever may happen to photos, at random."""
     content = bytes([dice.randrange(4)])
+    found: list[Claimed] = []
     try:
         key = f"key {content.hex()}" if dice.random() < 0.3 else None
-        known.append((await dark.admit(content=content, key=key)).job_id)
+        eager = dice.random() < 0.5
+        admitted = await dark.admit(content=content, key=key, and_claim=eager)
+        known.append(admitted.job_id)
+        found += [admitted.claimed] if admitted.claimed else []
     except Busy:
         pass
     job = dice.choice(known)
@@ -215,7 +264,7 @@ async def attack(dark: Darkroom, dice: random.Random, known: list[UUID]) -> None
         lambda: ingest.pictured(dark.db, job, None, None),
         lambda: dark.db.fetchval("select makeready.cancel('ingest', $1)", job),
     ]
-    for claimed in await dark.claim(2):
+    for claimed in [*found, *await dark.claim(2)]:
         await dice.choice(moves)()
         try:
             if dice.random() < 0.8:

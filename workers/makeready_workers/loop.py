@@ -28,7 +28,7 @@ from makeready import __version__, leases
 from makeready.config import Settings
 from makeready.db import Control
 from makeready.errors import WorkerGone
-from makeready.faults import Backoff, database_fault, is_transient, note_fault
+from makeready.faults import Backoff, database_fault, note_fault
 from makeready.jobs import JobFailed, Lease
 from makeready.leases import Claimed, WorkerFacts
 from makeready.listening import Listener
@@ -37,12 +37,12 @@ from makeready_workers.ending import Endings, OnEnd, unheard
 from makeready_workers.handler import Handler
 from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
 from makeready_workers.running import run_attempt
+from makeready_workers.strays import Strays, may_have_claimed
 
 POLL_S = (0.9, 1.1)
 POLL_HEARING_S = (1.4, 1.8)  # the poll is then only for hints that got lost
 LISTEN_PATIENCE_S = 3.0  # before registering: a session lock from the first beat on
 ENDING_S = 5.0  # for the last calls of attempts that are interrupted at the end of the grace
-STRAYS_AFTER_S = 5.0  # above lock_timeout: by then a claim whose socket was cut has ended
 
 Claim: TypeAlias = Callable[[Control, Sequence[str], UUID, int], Awaitable[Sequence[Claimed]]]
 """As `leases.claim`."""
@@ -109,13 +109,15 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
-        self._strays_due: list[float] = []
+        self._strays = Strays(self._claims, self.id)
         self._claims_well = True
         self._failures = failures
         self._claim = claim
         self._reserved = 0
-        """Free tasks for which others claim at this moment."""
+        """Free tasks for which somebody claims at this moment."""
         self._grace_s = settings.drain_grace_s
+        self._is_over = False
+        """The grace is: what begins is stopped at once."""
         self._endings = Endings(settings, pool, control, on_end=on_end)
         facts = self._facts(host or socket.gethostname(), locks_session=listener is not None)
         self._heartbeat = Heartbeat(
@@ -147,34 +149,36 @@ class Worker:
         self._kick.set()
 
     def kick(self) -> bool:
-        """There is a job, says somebody in this process: claim now. False: all tasks are busy."""
+        """There is a job, says somebody in this process: claim now.
+
+        False: all tasks are busy, or may be in a moment; others should be told.
+        """
         self._kick.set()
-        return not self._stopping.is_set() and len(self._attempts) < self._settings.tasks
+        return not self._stopping.is_set() and self._free_tasks > 0
 
     @contextmanager
     def reserved(self) -> Iterator[Callable[[Claimed], None] | None]:
         """A free task, for a job that the block claims: what it gets is to be called with that.
 
         None when no task is free. A block that ends by a fault may have claimed without knowing;
-        such a job is given back.
+        such a job is given back. A worker that stops waits for the block.
         """
-        if self._stopping.is_set() or self._strays_due or self._free_tasks <= 0:
+        if self._stopping.is_set() or self._strays.are_looked_for or self._free_tasks <= 0:
             yield None
             return
         found: list[Claimed] = []
         asked_at = asyncio.get_running_loop().time()
-        self._reserved += 1
-        try:
-            yield found.append
-        except BaseException as error:
-            if not isinstance(error, Exception) or is_transient(error):
-                self._look_for_strays()
-            raise
-        finally:
-            self._reserved -= 1
-            self._start(found, asked_at)
-            if not found:
-                self._kick.set()  # a claim may have passed this task over
+        with self._set_aside(1):
+            try:
+                yield found.append
+            except BaseException as error:
+                if may_have_claimed(error):
+                    self._strays.look_twice()
+                raise
+            finally:
+                self._start(found, asked_at)
+                if not found:
+                    self._kick.set()  # a claim may have passed this task over
 
     async def wait_registered(self) -> None:
         """Returns once the database knows this worker; raises Conflict when it never will."""
@@ -250,20 +254,18 @@ class Worker:
 
     async def _claim_round(self) -> None:
         """Claims for all free tasks, from one queue after the other until nothing is left."""
-        await self._return_strays()
+        if not self._reserved:  # no claim is under way, and `reserved` begins none meanwhile
+            await self._strays.give_back([lease.token for lease in self._held])
         queues = list(self._queues)
         while queues and (free := self._free_tasks) > 0:
             asked_at = asyncio.get_running_loop().time()
             self._counts["claims"] += 1
-            self._reserved += free
-            try:
+            with self._set_aside(free):
                 found = await self._claim(self._claims, queues, self.id, free)
-            finally:
-                self._reserved -= free
+                self._start(found, asked_at)
             self._claims_well = True
             if not found:
                 return
-            self._start(found, asked_at)
             queues.remove(found[0].job.queue)  # it had no more, or has no more seats
         if self._attempts:
             self._queues.append(self._queues.pop(0))  # the queues take turns at being first
@@ -272,36 +274,33 @@ class Worker:
     def _free_tasks(self) -> int:
         return self._settings.tasks - len(self._attempts) - self._reserved
 
+    @contextmanager
+    def _set_aside(self, tasks: int) -> Iterator[None]:
+        """Nobody else claims for these tasks."""
+        self._reserved += tasks
+        self._publish()
+        try:
+            yield
+        finally:
+            self._reserved -= tasks
+            self._publish()
+
     def _start(self, found: Sequence[Claimed], asked_at: float) -> None:
         self._counts["claimed"] += len(found)
         for claimed in found:
             attempt = Attempt(claimed, self._pool, asked_at=asked_at, failures=self._failures)
             self._attempts[attempt.lease.token] = attempt
             self._todo.put_nowait(attempt)
-        if found:
-            self._publish()
-
-    def _look_for_strays(self) -> None:
-        """A claim may have been committed and its answer lost: look for such jobs, twice."""
-        now = asyncio.get_running_loop().time()
-        self._strays_due = [now, now + STRAYS_AFTER_S]
+            if self._is_over:
+                attempt.stop(Stop.SHUTDOWN)
 
     def _on_claim_fault(self, error: Exception) -> None:
-        self._look_for_strays()
+        self._strays.look_twice()
         if self._claims_well:  # once an outage, not each try
             note_fault(_log, "claim_failed", error)
         self._claims_well = False
         # One queue's held gate must not starve the others.
         self._queues.append(self._queues.pop(0))
-
-    async def _return_strays(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._strays_due and self._strays_due[0] <= now and not self._reserved:
-            known = [lease.token for lease in self._held]
-            count = await leases.return_strays(self._claims, self.id, known)
-            self._strays_due = [due for due in self._strays_due if due > now]
-            if count:
-                _log.warning("strays_returned", jobs=count)
 
     async def _work_for_ever(self) -> None:
         while True:
@@ -315,7 +314,7 @@ class Worker:
                 )
                 self._ends[end] += 1
                 if end == "unknown":
-                    self._strays_due = [asyncio.get_running_loop().time()]
+                    self._strays.look()
             finally:
                 del self._attempts[attempt.lease.token]
                 self._publish()
@@ -324,7 +323,7 @@ class Worker:
     def _publish(self) -> None:
         # One assignment: the heartbeat's thread reads it without a lock.
         self._held = tuple(attempt.lease for attempt in self._attempts.values())
-        if self._held:
+        if self._held or self._reserved:
             self._idle.clear()
         else:
             self._idle.set()
@@ -343,8 +342,11 @@ class Worker:
         for patience_s in (self._grace_s, ENDING_S):
             with anyio.move_on_after(patience_s):
                 await self._idle.wait()
+            self._is_over = True
             for attempt in self._attempts.values():
                 attempt.stop(Stop.SHUTDOWN)
+        # Those who leave have lost what they still hold, which may be the end of a job.
+        await _say(self._strays.give_back([lease.token for lease in self._held], at_once=True))
 
     async def _leave(self) -> None:
         with anyio.CancelScope(shield=True):
