@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
@@ -18,8 +19,11 @@ from makeready.shapes import cut
 from makeready_http.problems import Problem, invalid_request
 
 HEAD_BYTES = 8 << 10
+Bytes: TypeAlias = bytes | memoryview
+"""A view saves the copy of what is large."""
 
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ ]*([^\r]*)")
+_NO_LINE_END = re.compile(rb"[^\r\n]")
 _LINE = re.compile(rb"--|[ \t]*\r\n")
 """What follows a delimiter: else it is none."""
 _LINE_BEGUN = re.compile(rb"-?|[ \t]*\r?")
@@ -29,16 +33,16 @@ class FormParts(ABC):
     """One body. Who inherits this says in `_open` what becomes of a part."""
 
     def __init__(self, boundary: bytes) -> None:
-        self._take: Callable[[bytes], None] = _refuse_preamble
+        self._take: Callable[[Bytes], None] = _take_nothing
         """Takes bytes of the part that is being read."""
         self._close: Callable[[], None] = do_nothing
         """Is called at the end of that part."""
         self._parts = 0
         self._is_whole = False
         self._delimiter = b"\r\n--" + boundary
-        self._left = b"\r\n"  # so that the first delimiter is like any other
+        self._left = b""
         """The beginning of a delimiter or a head whose rest has not come."""
-        self._read: Callable[[bytes, int], int | None] = self._read_content
+        self._read: Callable[[bytes, int], int | None] = self._read_preamble
         """Reads on from there; None when that is all."""
 
     def feed(self, data: bytes) -> None:
@@ -61,13 +65,33 @@ class FormParts(ABC):
     def _open(self, name: bytes, filename: bytes | None, media_type: str) -> None:
         """Sets `_take` and `_close` for a part with this head; raises Problem."""
 
+    def _read_preamble(self, data: bytes, at: int) -> int | None:
+        """Only ends of lines may come before the first delimiter, which needs none."""
+        begun = len(data) if (found := _NO_LINE_END.search(data, at)) is None else found.start()
+        first = self._delimiter[2:]
+        after = begun + len(first)
+        if data.startswith(first, begun):
+            if line := _LINE.match(data, after):
+                return self._pass(line)
+            is_delimiter = _LINE_BEGUN.fullmatch(data, after) is not None
+        else:
+            is_delimiter = first.startswith(data[begun:after])
+        if not is_delimiter:
+            raise _broken("it does not begin with its boundary")
+        self._left = self._bounded(data[begun:])
+        return None
+
     def _read_content(self, data: bytes, at: int) -> int | None:
         end, line = self._end_of_content(data, at)
         if end > at:
-            self._take(data[at:end])
+            self._take(memoryview(data)[at:end])
         if line is None:
             self._left = self._bounded(data[end:])
             return None
+        return self._pass(line)
+
+    def _pass(self, line: re.Match[bytes]) -> int:
+        """Leaves a part for what follows its delimiter."""
         self._close()
         self._is_whole = line[0] == b"--"
         self._read = _read_nothing if self._is_whole else self._read_head
@@ -149,13 +173,12 @@ def _disposition(stated: bytes) -> tuple[bytes, bytes | None, bytes | None]:
     return kind, options.get(b"name"), options.get(b"filename")
 
 
+def _take_nothing(_: Bytes) -> None:
+    """No part has begun."""
+
+
 def _read_nothing(_: bytes, __: int) -> None:
     """What is behind the form."""
-
-
-def _refuse_preamble(data: bytes) -> None:
-    if data.strip(b"\r\n"):
-        raise _broken("it does not begin with its boundary")
 
 
 def _broken(why: str) -> Problem:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from makeready.pictures import SNIFFED_BYTES, safe_name, sniff, told_type
 from makeready.shapes import cut
-from makeready_http.form_parts import FormParts, do_nothing
+from makeready_http.form_parts import Bytes, FormParts, do_nothing
 from makeready_http.problems import Problem, invalid_request
 
 PARTS = 64
@@ -43,7 +43,7 @@ class PhotoForm(FormParts):
         self.password: str | None = None
         self.fields: dict[str, str] = {}
         """Text fields but the password; of two with one name the first."""
-        self.pending: list[bytes] = []
+        self.pending: list[Bytes] = []
         """Of the photo, in pieces as they came; `taken` empties it."""
         self.pending_bytes = 0
         self.media_type: str | None = None
@@ -78,7 +78,7 @@ class PhotoForm(FormParts):
                 f"The file {name} is missing.", field=name, reason="missing"
             )
 
-    def taken(self) -> list[bytes]:
+    def taken(self) -> list[Bytes]:
         """What is pending, and is not any more."""
         pieces, self.pending, self.pending_bytes = self.pending, [], 0
         return pieces
@@ -117,7 +117,7 @@ class PhotoForm(FormParts):
             raise invalid_request("The password is there twice.", field=PASSWORD, reason="twice")
         body = bytearray()
 
-        def take(data: bytes) -> None:
+        def take(data: Bytes) -> None:
             body.extend(data)
             self._field_bytes += len(data)
             if len(body) > FIELD_BYTES or self._field_bytes > FIELDS_BYTES:
@@ -135,11 +135,13 @@ class PhotoForm(FormParts):
     def _open_file(self, name: str, declared: str) -> None:
         head = b""
 
-        def take(data: bytes) -> None:
+        def take(data: Bytes) -> None:
             nonlocal head
-            head += data  # no copy of the first one, which most often is enough
-            if len(head) >= SNIFFED_BYTES:
+            missing = SNIFFED_BYTES - len(head)
+            head += data[:missing]
+            if len(data) >= missing:
                 self._decide(head, name, declared)
+                self._take(data[missing:])
 
         def close() -> None:
             if not head:
@@ -169,14 +171,14 @@ class PhotoForm(FormParts):
             self._take = self._skip
         self._take(head)
 
-    def _gather(self, data: bytes) -> None:
+    def _gather(self, data: Bytes) -> None:
         self.size_bytes += len(data)
         if self.size_bytes > self.max_bytes:
             raise too_large(self.max_bytes, self.size_bytes)
         self.pending.append(data)
         self.pending_bytes += len(data)
 
-    def _skip(self, data: bytes) -> None:
+    def _skip(self, data: Bytes) -> None:
         self._skipped += len(data)
         if self.media_type is None and self._skipped > SKIPPED_BYTES:
             raise self._refusal or invalid_request(

@@ -15,6 +15,7 @@ from typing import IO, Any
 import anyio
 
 from makeready.threads import in_thread
+from makeready_http.form_parts import Bytes
 from makeready_http.photo_form import PhotoForm
 from makeready_http.problems import Problem, retry_after
 
@@ -76,12 +77,12 @@ class PhotoSpool:
         """Writes and hashes what is left; blocks."""
         self._write(self._batch())
 
-    def _batch(self) -> list[bytes]:
+    def _batch(self) -> list[Bytes]:
         if not self._written and _SHA1.fullmatch(self.form.fields.get("hash", "")):
             self._sha1 = hashlib.sha1(usedforsecurity=False)
         return self.form.taken()
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: list[Bytes]) -> None:
         batch = b"".join(pieces)  # each call that works without the GIL has to get it back
         self.file.write(batch)
         self.sha256.update(batch)

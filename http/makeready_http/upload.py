@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from makeready.shapes import cut
 from makeready_http.bodies import BodyChunks
-from makeready_http.form_parts import FormParts, boundary_of, utf8
+from makeready_http.form_parts import Bytes, FormParts, boundary_of, utf8
 from makeready_http.problems import Problem, invalid_request
 
 FIELD_BYTES = 64 << 10
@@ -141,7 +141,7 @@ class _Reader(FormParts):
             raise invalid_request(f"{cut(name)} is there twice.", field=cut(name), reason="twice")
         body = bytearray()
 
-        def take(data: bytes) -> None:
+        def take(data: Bytes) -> None:
             body.extend(data)
             _refuse_above(FIELD_BYTES, len(body), name)
 
@@ -159,7 +159,7 @@ class _Reader(FormParts):
         entry = self._entry = self._archive.open(zipfile.ZipInfo(path, _LONG_AGO), "w")
         count = 0
 
-        def take(data: bytes) -> None:
+        def take(data: Bytes) -> None:
             nonlocal count
             count += len(data)
             _refuse_above(most, count, path)
