@@ -215,3 +215,25 @@ async def test_the_place_is_taken_before_the_job_exists(core: Core, settings: Se
 
     assert ended is not None
     assert ended.job_id == job
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_who_is_told_of_an_end_needs_no_look(core: Core, settings: Settings) -> None:
+    """All who wait for it, those who have gone excepted; what is told first stays."""
+    row = await core.running()
+    end = Ended(queue="free", job_id=row["id"], state="done", result={"pages": 3})
+    async with waiting_room(settings) as waiting:
+        peeks = waiting.statistics().peeks
+        with (
+            waiting.expect("free", row["id"]) as first,
+            waiting.expect("free", row["id"]) as second,
+            waiting.expect("free", uuid4()) as other,
+        ):
+            with waiting.expect("free", row["id"]):
+                pass
+            waiting.tell(end)
+            waiting.tell(replace(end, state="cancelled", result=None))
+            assert [await each.wait(5) for each in (first, second)] == [end, end]
+            assert await other.wait(0.01) is None
+        waiting.tell(end)  # nobody waits any more
+        assert waiting.statistics().peeks == peeks

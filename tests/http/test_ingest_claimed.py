@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,9 +13,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from makeready import ingest
+from makeready import ingest, jobs
 from makeready.config import Settings
 from makeready.ingest import Admitted, Begun
+from makeready.jobs import Ended
+from makeready.waiting import Waiting
 from makeready_workers import strays
 from makeready_workers.loop import Worker
 from tests.support.booth import (
@@ -111,6 +114,38 @@ async def test_a_photo_for_an_idle_service_is_claimed_with_its_admission(
     assert answer.status == 200
     job = UUID(answer.headers["x-job-id"])
     assert await ids(db, WITH_ITS_ADMISSION) == [job] == studio.begun
+
+
+async def test_who_waits_where_the_worker_is_is_told_without_a_look(
+    settings: Settings, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is told is what any other process reads."""
+    told: list[Ended] = []
+    peek, tell = jobs.peek, Waiting.tell
+
+    async def never(*_: object) -> list[Ended]:
+        await asyncio.Event().wait()
+        return []
+
+    def heard(waiting: Waiting, ended: Ended) -> None:
+        told.append(ended)
+        tell(waiting, ended)
+
+    monkeypatch.setattr(jobs, "peek", never)
+    monkeypatch.setattr(Waiting, "tell", heard)
+    async with serving(settings) as service:
+        answer = await post(service.url)
+
+    assert (answer.status, answer.body) == (200, photo())
+    (ended,) = told
+    (read,) = await peek(db, ingest.QUEUE, [ended.job_id])
+    assert (read.queue, read.job_id, read.state) == (ended.queue, ended.job_id, ended.state)
+    assert read.result is not None
+    assert ended.result is not None
+    assert read.result["stored"] == ended.result["stored"]
+    assert all(
+        json.loads(json.dumps(ended.result))[key] == read.result[key] for key in read.result
+    )
 
 
 async def test_twelve_at_once_are_all_answered_four_at_a_time_in_their_order(

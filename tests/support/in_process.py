@@ -17,6 +17,7 @@ from makeready.jobs import Done, Job
 from makeready.listening import Listener
 from makeready.upkeep import Upkeep
 from makeready_workers.attempt import HeldLease
+from makeready_workers.ending import OnEnd, unheard
 from makeready_workers.loop import Worker
 from tests.support.waiting import until
 
@@ -65,13 +66,17 @@ class Shop:
 
 
 @asynccontextmanager
-async def working(settings: Settings, *handlers: Any, **changes: Any) -> AsyncIterator[Shop]:
+async def working(
+    settings: Settings, *handlers: Any, on_end: OnEnd = unheard, **changes: Any
+) -> AsyncIterator[Shop]:
     """Runs a worker for the time of the block, then stops it gracefully (0.2 s of grace)."""
     settings = replace(settings, **({"drain_grace_s": 0.2} | changes))
     async with pool_opened(settings, "makeready_worker", size=settings.tasks + 3) as pool:
         control = Control(settings, "makeready_worker")
         listener = Listener(settings, "makeready_worker") if settings.listen else None
-        worker = Worker(settings, pool, handlers, control=control, listener=listener)
+        worker = Worker(
+            settings, pool, handlers, control=control, listener=listener, on_end=on_end
+        )
         upkeep = Upkeep(pool, Control(settings, "makeready_worker", part="upkeep"))
         shop = Shop(worker=worker, pool=pool, control=control, listener=listener, upkeep=upkeep)
         ended = asyncio.Event()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import asyncpg
 import pytest
 
-from makeready import jobs
+from makeready import jobs, leases
 from makeready.config import Settings
 from makeready.db import Connection
 from makeready.errors import MakereadyError, Rejected
-from makeready.jobs import Done, Job, JobFailed
+from makeready.jobs import Done, Ended, Job, JobFailed
 from makeready_workers.attempt import HeldLease
 from makeready_workers.loop import POLL_HEARING_S, POLL_S, Worker
 from tests.support.core import Core, plain, seconds
@@ -325,3 +326,44 @@ async def test_waiting_callers_are_told_of_an_end(settings: Settings, core: Core
         job = await core.enqueue(wake=True)
         await until(lambda: f"end free {job}" in told)
     await core.db.remove_listener("makeready", hear)
+
+
+async def test_its_own_process_is_told_how_a_job_ended_where_that_is_known(
+    settings: Settings, core: Core
+) -> None:
+    """After the commit; of an end that only the database knows it hears that there is one."""
+    heard: dict[UUID, Ended | None] = {}
+
+    async def run(job: Job, lease: HeldLease) -> Done:
+        async def commit(connection: Connection, _: Job) -> str:
+            return await leases.finish(connection, lease, {"by": "commit"})
+
+        if job.payload["do"] == "fail":
+            raise JobFailed("fatal", "internal_error", "so")
+        if job.payload["do"] == "lose":
+            await core.give_up("free", job.id)
+        result = {"n": 1} if "result" in job.payload["do"] else None
+        return Done(result=result, commit=commit if "commit" in job.payload["do"] else None)
+
+    async def state(job: UUID) -> object:
+        return (await core.job(job))["state"]
+
+    def on_end(_: str, job: UUID, end: Ended | None) -> None:
+        heard[job] = end
+
+    ways = ("plain", "result", "commit", "commit result", "fail", "lose")
+    async with working(settings, Scripted(run=run), on_end=on_end) as shop:
+        made = {way: await core.enqueue(body={"do": way}, wake=True) for way in ways}
+        await shop.until_ends(len(ways))
+
+    results = {"plain": None, "result": {"n": 1}, "commit result": {"n": 1}}
+    told = {
+        made[way]: Ended(queue="free", job_id=made[way], state="done", result=result)
+        for way, result in results.items()
+    }
+    assert heard == told | {made["commit"]: None, made["fail"]: None}
+    assert [await state(made[way]) for way in ("commit", "fail", "lose")] == [
+        "done",
+        "dead",
+        "expired",
+    ]
