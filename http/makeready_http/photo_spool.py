@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import anyio
 
+from makeready.media import MediaStore, NoRoom
 from makeready.threads import in_thread
 from makeready_http.form_parts import Bytes
 from makeready_http.photo_form import PhotoForm
@@ -31,17 +32,40 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 class PhotoSpool:
-    """One photo's; `idle` has to be waited for before the file is closed."""
+    """One photo's; `close` it. The file is begun with its first batch, or by `begin`."""
 
-    def __init__(self, file: IO[bytes], form: PhotoForm, min_free_bytes: int) -> None:
-        self.file = file
+    def __init__(self, store: MediaStore, form: PhotoForm, min_free_bytes: int) -> None:
         self.form = form
         self.sha256 = hashlib.sha256()
+        self._store = store
+        self._file: IO[bytes] | None = None
         self._min_free_bytes = min_free_bytes
         self._sha1: Any = None
         self._written = 0
         self._writing: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The file, which has begun."""
+        if self._file is None:
+            raise RuntimeError("nothing was written")
+        return self._file
+
+    async def begin(self, size: int) -> None:
+        """Refuses a body for which there is no room before any of it comes."""
+        await in_thread(self._begin, size)
+
+    async def close(self) -> None:
+        """Lets the file go; what nobody has named is gone then."""
+        await self.idle()
+        if self._file is None:
+            return
+        if self._written < BATCH_BYTES:
+            self._file.close()
+        else:
+            with anyio.CancelScope(shield=True):
+                await in_thread(self._file.close)  # its blocks take their time to be freed
 
     @property
     def hash_matches(self) -> bool | None:
@@ -82,7 +106,15 @@ class PhotoSpool:
             self._sha1 = hashlib.sha1(usedforsecurity=False)
         return self.form.taken()
 
+    def _begin(self, size: int) -> None:
+        try:
+            self._file = self._store.nameless(self._min_free_bytes + size)
+        except NoRoom:
+            raise no_room() from None
+
     def _write(self, pieces: list[Bytes]) -> None:
+        if self._file is None:
+            self._begin(self.form.pending_bytes)
         batch = b"".join(pieces)  # each call that works without the GIL has to get it back
         self.file.write(batch)
         self.sha256.update(batch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -16,7 +16,7 @@ import structlog
 from starlette.requests import Request
 
 from makeready.ingest import Limits
-from makeready.media import MediaStore, NoRoom
+from makeready.media import MediaStore
 from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, look
 from makeready.shapes import cut
 from makeready.threads import in_thread
@@ -24,7 +24,7 @@ from makeready_http.bodies import BodyChunks, Pace
 from makeready_http.form_parts import boundary_of
 from makeready_http.photo_form import FIELDS_BYTES, PASSWORD, PhotoForm, too_large
 from makeready_http.photo_places import Place, place
-from makeready_http.photo_spool import PhotoSpool, no_room
+from makeready_http.photo_spool import BATCH_BYTES, PhotoSpool
 from makeready_http.problems import Problem, invalid_request
 
 FILE_FIELDS = ("fileToUpload", "file")
@@ -85,19 +85,18 @@ async def received_photo(
     declared = _declared_length(request)
     if declared > most:
         raise too_large(limits.max_bytes, declared)
+    spool = PhotoSpool(store, form, limits.min_free_bytes)
     try:
-        with ExitStack() as uploading:
-            mine = uploading.enter_context(place())
+        with place() as mine:
             mine.is_known = check_password is None
-            async with store.spool(limits.min_free_bytes + declared) as file:
-                spool = PhotoSpool(file, form, limits.min_free_bytes)
-                with mine.scope:
-                    await _read(request, spool, mine, check_password, most)
-                mine.refuse_if_lost()
-                uploading.close()
-                yield await _looked_at(spool, limits.max_pixels)
-    except NoRoom:
-        raise no_room() from None
+            if not 0 < declared < BATCH_BYTES:
+                await spool.begin(declared)
+            with mine.scope:
+                await _read(request, spool, mine, check_password, most)
+            mine.refuse_if_lost()
+        yield await _looked_at(spool, limits.max_pixels)
+    finally:
+        await spool.close()
 
 
 async def _read(

@@ -30,7 +30,7 @@ from makeready_http.photo_services import Photos
 from makeready_http.problems import Problem, retry_after
 
 LAST_CALL_S = 0.25  # before the deadline, for the call that ends the photo
-LAST_CALL_SHARE = 0.5  # of what is left, where that is less
+LAST_CALL_SHARE = 0.03  # of what is left, where that is less
 END_TIMEOUT_S = 2.0  # of a call that ends a photo earlier
 CLIENT_GONE = 499
 WORKER_LOST = "lease_lost"

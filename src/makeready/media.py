@@ -80,11 +80,15 @@ class MediaStore(Protocol):
     def host(self) -> str:
         """What jobs about its files carry as `host`: '' when every process reaches them."""
 
-    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
-        """A file without a name for an upload, on the same disk as the folder; gone at the end.
+    def nameless(self, room: int = 0) -> IO[bytes]:
+        """A file without a name for an upload, on the same disk as the folder. Blocks.
 
-        Raises NoRoom when the disk has not so many bytes left.
+        It is gone when it is closed, unless it was published. Raises NoRoom when the disk has not
+        so many bytes left.
         """
+
+    def spool(self) -> AbstractAsyncContextManager[IO[bytes]]:
+        """The same as long as the block runs."""
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from makeready.media import Listed, StoredMedia
-from makeready.media_folder import checked_path, free_bytes, spooled
+from makeready.media_folder import checked_path, free_bytes, nameless, spooled
 from makeready.storage import Storage
 from makeready.storage_errors import ObjectMissing
 from makeready.storage_upload import put_file
@@ -46,9 +46,13 @@ class BucketStore:
         """Every process reaches the files."""
         return ""
 
-    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
+    def nameless(self, room: int = 0) -> IO[bytes]:
         """See `MediaStore`; a file of this machine."""
-        return spooled(self._spool, room)
+        return nameless(self._spool, room)
+
+    def spool(self) -> AbstractAsyncContextManager[IO[bytes]]:
+        """See `MediaStore`; a file of this machine."""
+        return spooled(self._spool)
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes

@@ -59,9 +59,13 @@ class FolderStore:
         """The same: jobs go to processes that reach this very folder."""
         return self._name
 
-    def spool(self, room: int = 0) -> AbstractAsyncContextManager[IO[bytes]]:
+    def nameless(self, room: int = 0) -> IO[bytes]:
         """See `MediaStore`."""
-        return spooled(self._spool, room)
+        return nameless(self._spool, room)
+
+    def spool(self) -> AbstractAsyncContextManager[IO[bytes]]:
+        """See `MediaStore`."""
+        return spooled(self._spool)
 
     async def publish(
         self, spooled: IO[bytes], path: str, *, media_type: str, size_bytes: int, sha256: bytes
@@ -252,18 +256,14 @@ async def made_spool(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def spooled(folder: Path, room: int) -> AsyncIterator[IO[bytes]]:
+async def spooled(folder: Path) -> AsyncIterator[IO[bytes]]:
     """See `MediaStore.spool`."""
-    file = await in_thread(_spooled, folder, room, untaken=_close)
+    file = await in_thread(nameless, folder, untaken=_close)
     try:
         yield file
     finally:
-        # What nobody has named takes its time to be freed, if it is large.
-        if file.tell() > PIECE_BYTES:
-            with anyio.CancelScope(shield=True):
-                await in_thread(file.close)
-        else:
-            file.close()
+        with anyio.CancelScope(shield=True):
+            await in_thread(file.close)  # what nobody has named takes its time to be freed
 
 
 def _close(file: IO[bytes]) -> None:
@@ -274,14 +274,10 @@ def _close_first(found: tuple[IO[bytes], bytes]) -> None:
     found[0].close()
 
 
-def _spooled(folder: Path, room: int) -> IO[bytes]:
+def nameless(folder: Path, room: int = 0) -> IO[bytes]:
+    """A new file without a name, on the disk of the folder; gone as soon as it is closed."""
     if room and free_bytes(folder) < room:
         raise NoRoom(errno.ENOSPC, "there is no room", str(folder))
-    return nameless(folder)
-
-
-def nameless(folder: Path) -> IO[bytes]:
-    """A new file without a name, on the disk of the folder; gone as soon as it is closed."""
     with contextlib.suppress(AttributeError):  # macOS has no such thing
         try:
             fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)

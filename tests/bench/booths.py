@@ -7,6 +7,7 @@ what it measures.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,15 +89,24 @@ class Booth:
             self._streams = None
 
 
-async def queue_up(url: str, whole: bytes, *, booths: int, photos: int) -> list[Answer]:
-    """So many booths post so many photos in all, each one after the other."""
+async def queue_up(
+    url: str, whole: bytes, *, booths: int, photos: int, pause_s: float = 0.0
+) -> list[Answer]:
+    """So many booths post so many photos in all, each one after the other.
+
+    `pause_s`: the mean of what a booth waits before each photo; without it all of them post at the
+    same moment, again and again.
+    """
     left = iter(range(photos))
     found: list[Answer] = []
+    chance = random.Random(7)
 
     async def work() -> None:
         booth = Booth(url)
         try:
-            found.extend([await booth.post(whole) for _ in left])
+            for _ in left:
+                await asyncio.sleep(chance.uniform(0, 2 * pause_s))
+                found.append(await booth.post(whole))
         finally:
             await booth.close()
 

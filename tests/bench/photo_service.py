@@ -26,6 +26,7 @@ from makeready.embedded.processes import free_ports
 from tests.bench.bench import Bench
 
 DRIVE_PROVIDER = Path(__file__).with_name("drive_provider.py")
+DRIVE_BARE = Path(__file__).with_name("drive_bare.py")
 PASSWORD = "booth-of-the-benchmark"
 SLOT = "slot-001"
 START_TIMEOUT_S = 60.0
@@ -80,10 +81,8 @@ async def photo_service(
             drain_grace_s=1.0,
         )
         await brought_up(settings.database_url or "", settings)
-        words = [str(DRIVE_PROVIDER), str(file), str(provider_s), str(sigma)]
-        async with _process(words, folder, stdout=subprocess.PIPE) as provider:
-            told = await to_thread.run_sync(provider.stdout.readline)  # type: ignore[union-attr]
-            await _set_up(settings, json.loads(told)["port"], refuses_late=refuses_late)
+        async with _provider(file, folder, provider_s, sigma) as provider:
+            await _set_up(settings, provider, refuses_late=refuses_late)
             env = os.environ | settings.to_env()
             async with _process(["-m", "makeready", "http"], folder, env=env) as process:
                 url = f"http://127.0.0.1:{port}"
@@ -91,12 +90,44 @@ async def photo_service(
                 yield PhotoService(url=url, pid=process.pid)
 
 
-async def _set_up(settings: Settings, port: int, *, refuses_late: bool) -> None:
+@asynccontextmanager
+async def bare_service(
+    bench: Bench, picture: bytes, *, provider_s: float
+) -> AsyncIterator[PhotoService]:
+    """The least that could be called one, with the same provider; see `drive_bare.py`."""
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name:
+        folder = Path(name)
+        file = folder / "picture.jpg"
+        file.write_bytes(picture)
+        database = await bench.cluster.fresh("bench_bare", with_makeready=False)
+        async with _provider(file, folder, provider_s, 0.0) as provider:
+            words = [str(DRIVE_BARE), str(folder), database, provider]
+            async with _process(words, folder, stdout=subprocess.PIPE) as process:
+                port = int(await _told(process))
+                yield PhotoService(url=f"http://127.0.0.1:{port}", pid=process.pid)
+
+
+@asynccontextmanager
+async def _provider(
+    picture: Path, folder: Path, median_s: float, sigma: float
+) -> AsyncIterator[str]:
+    """Where it takes photos."""
+    words = [str(DRIVE_PROVIDER), str(picture), str(median_s), str(sigma)]
+    async with _process(words, folder, stdout=subprocess.PIPE) as process:
+        yield f"http://127.0.0.1:{json.loads(await _told(process))['port']}/photos"
+
+
+async def _told(process: subprocess.Popen[str]) -> str:
+    """The first line that a process says."""
+    return await to_thread.run_sync(process.stdout.readline)  # type: ignore[union-attr]
+
+
+async def _set_up(settings: Settings, provider: str, *, refuses_late: bool) -> None:
     """As the owner of the database: the benchmark is its own operator."""
     connection = await asyncpg.connect(settings.database_url)
     try:
         options = {
-            "url": f"http://127.0.0.1:{port}/photos",
+            "url": provider,
             "body": {"kind": "raw"},
             "answer": {"kind": "image"},
             "allows_private": True,

@@ -6,8 +6,7 @@ import errno
 import hashlib
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import IO, Any
 
 import anyio
@@ -180,11 +179,9 @@ class SlowStore:
         self._store = store
         self.files: list[SlowFile] = []
 
-    @asynccontextmanager
-    async def spool(self, room: int) -> AsyncIterator[Any]:
-        async with self._store.spool(room) as real:
-            self.files.append(SlowFile(real))
-            yield self.files[-1]
+    def nameless(self, room: int) -> Any:
+        self.files.append(SlowFile(self._store.nameless(room)))
+        return self.files[-1]
 
     def is_stuck(self) -> bool:
         return bool(self.files) and self.files[0].stuck.is_set()
@@ -224,13 +221,15 @@ async def test_a_disk_that_fills_up_is_told(intake: Intake) -> None:
     class Full:
         """A folder without room."""
 
-        @asynccontextmanager
-        async def spool(self, _: int) -> AsyncIterator[Any]:
+        def nameless(self, _: int) -> Any:
             class File:
                 def write(self, _: bytes) -> int:
                     raise OSError(errno.ENOSPC, "No space left on device")
 
-            yield File()
+                def close(self) -> None:
+                    return
+
+            return File()
 
     intake.store = Full()  # type: ignore[assignment]
     answer = await posted(intake, form(RIGHT, file(photo() + bytes(2 << 20))))

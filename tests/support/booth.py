@@ -23,12 +23,12 @@ from makeready import ingest, passwords
 from makeready.config import Settings
 from makeready.db import Connection, Control, pool_opened
 from makeready.ingest import Begun
-from makeready.jobs import Done, Job, JobFailed
+from makeready.jobs import Done, Job
 from makeready.listening import Listener
 from makeready.media import MediaStore
-from makeready_workers.attempt import HeldLease, Stop
+from makeready_workers.attempt import HeldLease
 from makeready_workers.ending import OnEnd
-from makeready_workers.ingest import PhotoFailed
+from makeready_workers.ingest import FAILURES, MARGIN_SHARE, PhotoFailed
 from makeready_workers.loop import Worker
 
 PASSWORD = "a booth's password"
@@ -256,7 +256,8 @@ class Studio:
                     control=control,
                     listener=listener,
                     host=media.host,
-                    failures={Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "stopped")},
+                    failures=FAILURES,
+                    margin_share=MARGIN_SHARE,
                     on_end=on_end,
                     claim=ingest.claim,
                 )

@@ -85,6 +85,7 @@ class Attempt:
         *,
         asked_at: float,
         failures: Mapping[Stop, JobFailed] = AS_STOPPED,
+        margin_share: float = MARGIN_SHARE,
     ) -> None:
         self.job = claimed.job
         self.lease = claimed.lease
@@ -96,7 +97,7 @@ class Attempt:
         self._unreadable = claimed.unreadable
         self._pool = pool
         self._failures = failures
-        self._margin_s = min(claimed.limit_s * MARGIN_SHARE, LONGEST_MARGIN_S)
+        self._margin_s = min(claimed.limit_s * margin_share, LONGEST_MARGIN_S)
         self._scope = anyio.CancelScope()
         self._renew(asked_at)
 

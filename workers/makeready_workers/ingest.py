@@ -44,6 +44,7 @@ from makeready_workers.providers.wire import new_session
 
 TASKS = 4
 SPARE_CONNECTIONS = 2  # beside one a task: thumbnails, links, keys
+MARGIN_SHARE = 1 / 45  # of the window; as `ingest_admit` counts on it
 RESERVE_PART = 0.02  # of the time left, for storing what a provider brings
 RESERVE_S = 0.25
 
@@ -69,7 +70,7 @@ def _too_late(text: str, facts: Mapping[str, Any] = MappingProxyType({})) -> Job
     return PhotoFailed("snooze", "sync_timeout", text, facts, retry_after=3600)
 
 
-_FAILURES: Mapping[Stop, JobFailed] = MappingProxyType(
+FAILURES: Mapping[Stop, JobFailed] = MappingProxyType(
     {
         Stop.SHUTDOWN: JobFailed("cancelled", "cancelled", "the service was stopped"),
         Stop.LIMIT: _too_late("its files took too long"),  # the chain ends before that
@@ -201,9 +202,10 @@ async def open_photos(
             control=control,
             listener=listener,
             host=media.host,
-            failures=_FAILURES,
+            failures=FAILURES,
             on_end=on_end,
             claim=ingest.claim,
+            margin_share=MARGIN_SHARE,
             pings=ProviderPings(pool, around.session, around.providers, around.open_key),
         )
         _log.info("ingest_workers_started", worker=str(worker.id), tasks=TASKS, store=media.name)

@@ -32,7 +32,7 @@ from makeready.faults import Backoff, database_fault, note_fault
 from makeready.jobs import JobFailed, Lease
 from makeready.leases import Claimed, WorkerFacts
 from makeready.listening import Listener
-from makeready_workers.attempt import AS_STOPPED, Attempt, Stop
+from makeready_workers.attempt import AS_STOPPED, MARGIN_SHARE, Attempt, Stop
 from makeready_workers.ending import Endings, OnEnd, unheard
 from makeready_workers.handler import Handler
 from makeready_workers.heartbeat import Heartbeat, HeartbeatStatistics, Verdicts
@@ -76,7 +76,7 @@ class Worker:
     `host`: whose local jobs it takes, the machine's name unless given. `failures`: how attempts
     end that are stopped from outside, where that is not as usual. `on_end` is told of each end
     after its commit: in a process that waits for jobs of its own it saves them the notification.
-    `claim`: a queue's own way to claim.
+    `claim`: a queue's own way to claim. `margin_share`: of an attempt's limit, for its end.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Worker:
         failures: Mapping[Stop, JobFailed] = AS_STOPPED,
         on_end: OnEnd = unheard,
         claim: Claim = leases.claim,
+        margin_share: float = MARGIN_SHARE,
     ) -> None:
         self.id = uuid4()
         self._settings = settings
@@ -113,6 +114,7 @@ class Worker:
         self._claims_well = True
         self._failures = failures
         self._claim = claim
+        self._margin_share = margin_share
         self._reserved = 0
         """Free tasks for which somebody claims at this moment."""
         self._grace_s = settings.drain_grace_s
@@ -124,10 +126,13 @@ class Worker:
             settings, facts, held=lambda: self._held, on_verdicts=self._on_verdicts
         )
         if listener is not None:
-            listener.lock_for(self.id)
-            listener.on("wake", self._on_wake)
-            listener.on("cancel", self._on_cancel)
-            listener.on_sweep(self._kick.set)
+            self._hear(listener)
+
+    def _hear(self, listener: Listener) -> None:
+        listener.lock_for(self.id)
+        listener.on("wake", self._on_wake)
+        listener.on("cancel", self._on_cancel)
+        listener.on_sweep(self._kick.set)
 
     def _facts(self, host: str, *, locks_session: bool) -> WorkerFacts:
         return WorkerFacts(
@@ -288,7 +293,13 @@ class Worker:
     def _start(self, found: Sequence[Claimed], asked_at: float) -> None:
         self._counts["claimed"] += len(found)
         for claimed in found:
-            attempt = Attempt(claimed, self._pool, asked_at=asked_at, failures=self._failures)
+            attempt = Attempt(
+                claimed,
+                self._pool,
+                asked_at=asked_at,
+                failures=self._failures,
+                margin_share=self._margin_share,
+            )
             self._attempts[attempt.lease.token] = attempt
             self._todo.put_nowait(attempt)
             if self._is_over:

@@ -10,10 +10,11 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tests.bench.bench import Bench, Row
 from tests.bench.booths import Answer, arrive, queue_up, request
-from tests.bench.photo_service import PASSWORD, SLOT, jpeg, photo_service
+from tests.bench.photo_service import PASSWORD, SLOT, bare_service, jpeg, photo_service
 from tests.bench.report import Line, at_least, at_most, median, quantile
 
 OVERHEAD, OVERLOAD = "photo-overhead", "photo-overload"
@@ -25,27 +26,60 @@ MEDIAN_S, P95_S = 25.0, 45.0
 RATE = 0.25
 CROWD_S = 1200.0  # before it is scaled: twenty minutes
 WARM_UP = 8
+JUDGED = "up to 4 in flight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """How booths come."""
+
+    name: str
+    booths: int
+    pause_s: float = 0.0
+    """The mean; without one they come at the same moment."""
+
+
+CROWDS = (
+    Crowd(name="1 in flight", booths=1),
+    Crowd(name=JUDGED, booths=4, pause_s=0.25),
+    Crowd(name="4 at the same moment", booths=4),
+    Crowd(name="12 at the same moment", booths=12),
+)
 
 
 async def overhead(bench: Bench) -> Sequence[Line]:
-    """By size and photos in flight, with the split."""
+    """By size and photos in flight, with the split, beside the least that a service can cost."""
     lines: list[Line] = []
-    for name, size, worst in (
+    for name, size, goal in (
         ("200 kB", 200_000, (5, 15)),
         ("1 MB", 1_000_000, (5, 15)),
         ("5 MB", 5_000_000, (16, 40)),
     ):
         picture = jpeg(size)
         async with photo_service(bench, picture, provider_s=PROVIDER_S) as service:
-            whole = request(service.url, SLOT, PASSWORD, picture)
-            await queue_up(service.url, whole, booths=4, photos=WARM_UP)
-            for booths in (1, 4, 12):
-                photos = bench.scaled(60 * min(booths, 4), 4 * booths)
-                found = await queue_up(service.url, whole, booths=booths, photos=photos)
-                lines += _split(bench, f"{name}, {booths} in flight", found)
-                if booths == 4:
-                    lines += _judged(bench, name, found, worst)
+            ours = await _by_crowd(bench, service.url, picture)
+        async with bare_service(bench, picture, provider_s=PROVIDER_S) as service:
+            bare = await _by_crowd(bench, service.url, picture)
+        for crowd in CROWDS:
+            lines += _split(bench, f"{name}, {crowd.name}", ours[crowd.name])
+            lines += _compared(bench, f"{name}, {crowd.name}", ours[crowd.name], bare[crowd.name])
+        lines += _judged(bench, name, ours[JUDGED], goal)
     return lines
+
+
+async def _by_crowd(bench: Bench, url: str, picture: bytes) -> dict[str, list[Answer]]:
+    whole = request(url, SLOT, PASSWORD, picture)
+    await queue_up(url, whole, booths=4, photos=WARM_UP)
+    return {
+        crowd.name: await queue_up(
+            url,
+            whole,
+            booths=crowd.booths,
+            photos=bench.scaled(60 * min(crowd.booths, 4), 4 * crowd.booths),
+            pause_s=crowd.pause_s,
+        )
+        for crowd in CROWDS
+    }
 
 
 def own_ms(answer: Answer) -> float:
@@ -64,12 +98,22 @@ def _split(bench: Bench, what: str, answers: Sequence[Answer]) -> list[Line]:
     ]
 
 
+def _compared(
+    bench: Bench, what: str, ours: Sequence[Answer], bare: Sequence[Answer]
+) -> list[Line]:
+    _refuse_failures(bare)
+    least = [own_ms(answer) for answer in bare]
+    ratio = median([own_ms(answer) for answer in ours]) / median(least)
+    note = f"p99 {quantile(least, 0.99):.1f} ms; ours is {ratio:.1f} times its p50"
+    return [bench.figure(OVERHEAD, f"{what}: the least, p50", median(least), "ms", note)]
+
+
 def _judged(
     bench: Bench, name: str, answers: Sequence[Answer], goal: tuple[float, float]
 ) -> list[Line]:
     own = [own_ms(answer) for answer in answers]
     usual, worst = goal
-    what = f"{name}, 4 in flight"
+    what = f"{name}, {JUDGED}"
     return [
         at_most(OVERHEAD, bench.device, f"{what}: p50 ≤ {usual} ms", median(own), usual),
         at_most(OVERHEAD, bench.device, f"{what}: p99 ≤ {worst} ms", quantile(own, 0.99), worst),
@@ -130,6 +174,7 @@ async def _crowd(bench: Bench, *, refuses_late: bool) -> Counter[int]:
         refuses_late=refuses_late,
     ) as service:
         whole = request(service.url, SLOT, PASSWORD, picture)
+        await queue_up(service.url, whole, booths=4, photos=WARM_UP)  # its pace is known
         answers = await arrive(service.url, whole, moments)
     return Counter(answer.status for answer in answers)
 
