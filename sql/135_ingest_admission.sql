@@ -298,9 +298,9 @@ begin
     select * into v_outlook from makeready.ingest_outlook(v_lane, v_host, v_now);
     -- A worker stops a second before the deadline, or earlier where the whole window is short.
     if v_outlook.is_busy and v_outlook.known >= 5
-       and v_outlook.wait_s + v_outlook.p90_s > v_policy.sync_response_s - least(1, v_policy.sync_response_s / 45) then
+       and v_outlook.wait_s + v_outlook.p85_s > v_policy.sync_response_s - least(1, v_policy.sync_response_s / 45) then
       perform makeready.ingest_refuse(slot_key, 'deadline', 'all', v_open, (select q.max_open from makeready.queues q where q.queue = 'ingest'),
-                                      v_outlook.wait_s + v_outlook.p90_s - v_policy.sync_response_s);
+                                      v_outlook.wait_s + v_outlook.p85_s - v_policy.sync_response_s);
     end if;
   end if;
   v_until := v_now + make_interval(secs => v_policy.sync_response_s);

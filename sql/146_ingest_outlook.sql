@@ -25,8 +25,9 @@ $$;
 comment on function makeready.ingest_pace(text, timestamptz) is
   'Seconds that the last photos of a provider took from claim to end, at most 60 of one day; null: none.';
 
+drop function if exists makeready.ingest_outlook(text, text, timestamptz);
 create or replace function makeready.ingest_outlook(lane_name text, host_name text, moment timestamptz)
-  returns table (is_busy boolean, wait_s float8, p90_s float8, known integer)
+  returns table (is_busy boolean, wait_s float8, p85_s float8, known integer)
   language plpgsql
   stable
   security definer
@@ -90,10 +91,10 @@ begin
     select v_load >= v_tasks,
            greatest((select min(f) from unnest(v_free) f),
                     v_held[(select l.max_in_flight from makeready.lanes l where l.queue = 'ingest' and l.lane = lane_name)], 0),
-           (select percentile_cont(0.9) within group (order by d) from unnest(v_pace) d), coalesce(cardinality(v_pace), 0);
+           (select percentile_cont(0.85) within group (order by d) from unnest(v_pace) d), coalesce(cardinality(v_pace), 0);
 end
 $$;
 comment on function makeready.ingest_outlook(text, text, timestamptz) is
-  'What a photo that came now could expect: whether all tasks are busy, the seconds until one and a place with the provider are free, and what nine of ten of its photos take. known: of how many that is known.';
+  'What a photo that came now could expect: whether all tasks are busy, the seconds until one and a place with the provider are free, and what 85 of 100 of its photos take. known: of how many that is known.';
 
 grant execute on function makeready.ingest_outlook(text, text, timestamptz), makeready.ingest_pace(text, timestamptz) to makeready_ops;

@@ -68,7 +68,7 @@ def replayed(is_new: bool) -> dict[str, str]:
 
 
 def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC, with Z: how answers about photos tell times."""
+    """ISO 8601 in UTC, with Z: how answers tell times."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -76,5 +76,5 @@ def _as_text(value: object) -> str:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, datetime):
-        return value.isoformat()
+        return iso(value)
     raise TypeError(type(value).__name__)

@@ -299,7 +299,6 @@ class Photos:
 
 def settings_of_photos(settings: Settings) -> Settings:
     """The same settings, with the database of photos in place of the other."""
-    url = settings.ingest_database_url
-    if url is None or url == settings.database_url:
+    if settings.photos_apart is None:
         return settings
-    return replace(settings, database_url=url, database_direct_url=None)
+    return replace(settings, database_url=settings.photos_apart, database_direct_url=None)

@@ -253,6 +253,12 @@ class Settings(PhotoSettings):
         return self.ingest_database_url or self.database_url
 
     @property
+    def photos_apart(self) -> str | None:
+        """The database of photos, when it is another one than that of everything else."""
+        url = self.ingest_database_url
+        return None if url in {self.database_url, self.database_direct_url} else url
+
+    @property
     def media_folder(self) -> Path:
         """The folder of photos, and of uploads while they come in."""
         return self.media_root or self.data_dir / "media"

@@ -85,12 +85,12 @@ async def test_a_database_of_photos_that_is_away_is_named(dsn: str, given: Setti
 def test_the_same_database_by_two_names_is_one() -> None:
     url = "postgresql://u@host/db"
     one = Settings(ingest_database_url=url, database_url=url)
-    assert migrate.photos_apart(one) is None
+    assert one.photos_apart is None
     pooled = dataclasses.replace(
         one, database_url="postgresql://pooler/db", database_direct_url=url
     )
-    assert migrate.photos_apart(pooled) is None
-    assert migrate.photos_apart(Settings(database_url=url)) is None
+    assert pooled.photos_apart is None
+    assert Settings(database_url=url).photos_apart is None
 
 
 async def test_ing_085_doctor_tells_what_counts_no_more(dsn: str, given: Settings) -> None:

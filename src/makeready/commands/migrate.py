@@ -55,7 +55,7 @@ async def brought_up(url: str, settings: Settings) -> list[str]:
     The database of photos gets the schema too where it is another one. Returns the files applied.
     Raises SchemaError as `migrate` does.
     """
-    apart = photos_apart(settings)
+    apart = settings.photos_apart
     applied = await migrate(url)
     async with connected(url) as connection:
         await render.sync_types(connection, render.shipped_types())
@@ -69,12 +69,6 @@ async def brought_up(url: str, settings: Settings) -> list[str]:
             async with connected(apart) as connection:
                 await _seed_photos(connection, settings)
     return applied
-
-
-def photos_apart(settings: Settings) -> str | None:
-    """The database of photos, when it is another one than that of everything else."""
-    url = settings.ingest_database_url
-    return None if url in {settings.database_url, settings.database_direct_url} else url
 
 
 async def schema_state(url: str) -> SchemaState:
@@ -105,7 +99,7 @@ async def _seed_photos(connection: asyncpg.Connection, settings: Settings) -> No
 
 async def _checked(url: str, settings: Settings) -> int:
     found = _report(await schema_state(url))
-    apart = photos_apart(settings)
+    apart = settings.photos_apart
     if apart is None:
         return found
     print("\nphotos:")

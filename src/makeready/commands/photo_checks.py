@@ -6,7 +6,7 @@ import asyncpg
 
 from makeready import photo_policy, photo_providers
 from makeready.commands.checks import Finding, good, judged
-from makeready.commands.migrate import PHOTOS_SETTING, connected, photos_apart, schema_state
+from makeready.commands.migrate import PHOTOS_SETTING, connected, schema_state
 from makeready.config import Settings
 from makeready.media_opening import open_media
 from makeready.photo_policy import Policy
@@ -23,7 +23,7 @@ FILES_MEND = "make MEDIA_ROOT a folder that this user may write to, or see that 
 async def check_photos(settings: Settings) -> list[Finding]:
     """Settings, password and keys, as far as the database of photos has them."""
     found = []
-    apart = photos_apart(settings)
+    apart = settings.photos_apart
     if apart is not None:
         state = await schema_state(apart)
         text = "current" if state.is_current else f"{len(state.pending)} files behind"

@@ -24,7 +24,7 @@ SCALE = 20
 WINDOW_S = 48.0
 MEDIAN_S, P95_S = 25.0, 45.0
 RATE = 0.25
-CROWD_S = 1200.0  # before it is scaled: twenty minutes
+CROWD_S = 2400.0  # before it is scaled: forty minutes
 WARM_UP = 8
 JUDGED = "up to 4 in flight"
 
