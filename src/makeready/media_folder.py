@@ -36,7 +36,7 @@ _LASTING = ("templates/",)
 """What nobody can send again: it is on the disk before it counts as stored."""
 
 _GOOD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
-_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
@@ -169,7 +169,7 @@ class FolderStore:
             os.fsync(spooled.fileno())
         where = self._path(path)
         for is_last in (False, False, True):
-            where.parent.mkdir(parents=True, exist_ok=True)
+            self._make_way(where)
             try:
                 self._name_it(spooled, where)
                 break
@@ -178,6 +178,12 @@ class FolderStore:
                     raise
         if path.startswith(_LASTING):
             _sync_folder(where.parent)
+
+    def _make_way(self, where: Path) -> None:
+        """Makes the folders of a file; never that of the store, which would be an empty one."""
+        if not where.parent.exists():
+            for folder in reversed(where.relative_to(self._root).parents[:-1]):
+                (self._root / folder).mkdir(exist_ok=True)
 
     def _name_it(self, spooled: IO[bytes], where: Path) -> None:
         try:
@@ -285,7 +291,6 @@ def nameless(folder: Path, room: int = 0) -> IO[bytes]:
         except OSError as error:
             if error.errno not in _NO_NAMELESS:
                 raise
-    folder.mkdir(parents=True, exist_ok=True)
     return io.BufferedRandom(_Part(folder / f"{secrets.token_hex(8)}.part", "x+"))
 
 
