@@ -6,6 +6,7 @@ changes no status: slots of others work, and so does a chain that has another on
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -33,6 +34,7 @@ class PhotoHealth:
         self._until = self._providers_until = 0.0
         self._parts: dict[str, str] = {}
         self._providers: Mapping[str, str] = {}
+        self._look: asyncio.Task[None] | None = None
 
     async def checks(self, photos: Photos) -> tuple[dict[str, str], Mapping[str, str]]:
         """What database and store say, and what each provider says."""
@@ -40,7 +42,7 @@ class PhotoHealth:
             if time.monotonic() >= self._until:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._part, "database", lambda: _database(photos))
-                    group.start_soon(self._part, "storage", photos.media.check)
+                    group.start_soon(self._part, "storage", lambda: self._stored(photos))
                     if time.monotonic() >= self._providers_until:
                         group.start_soon(self._ping, photos)
                 self._until = time.monotonic() + KEEP_S
@@ -54,6 +56,15 @@ class PhotoHealth:
                 self._parts[name] = "ok"
             except Exception as error:  # noqa: BLE001 -- any fault of a part is an answer here
                 self._parts[name] = _word(error)
+
+    async def _stored(self, photos: Photos) -> None:
+        """A disk that hangs keeps the one look at it; nobody waits until that ends."""
+        look = self._look
+        if look is None or look.done():
+            look = self._look = asyncio.create_task(photos.media.check())
+            look.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        await asyncio.wait([look])
+        look.result()
 
     async def _ping(self, photos: Photos) -> None:
         with anyio.move_on_after(CHECK_S):

@@ -113,9 +113,9 @@ class PhotoSpool:
             raise no_room() from None
 
     def _write(self, pieces: list[Bytes]) -> None:
-        if self._file is None:
-            self._begin(self.form.pending_bytes)
         batch = b"".join(pieces)  # each call that works without the GIL has to get it back
+        if self._file is None:
+            self._begin(len(batch))
         self.file.write(batch)
         self.sha256.update(batch)
         if self._sha1 is not None:

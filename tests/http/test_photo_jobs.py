@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import asyncpg
 import httpx2
 import pytest
 
-from makeready import media_cleanup
+from makeready import media_cleanup, media_folder
 from makeready.config import Settings
-from makeready.media_folder import open_folder
+from makeready.media_folder import nameless, open_folder
 from makeready.schema import inspect
+from makeready_http import photo_health
 from makeready_http.photo_health import PhotoHealth
 from tests.support.album import Album
 from tests.support.service import Member, Service, error_code
@@ -188,6 +192,33 @@ async def test_ing_075_a_store_that_cannot_be_written_is_not_healthy(
     checks = answer.json()["error"]["details"]["checks"]
     assert (checks["database"], checks["storage"]) == ("ok", "OSError")
     assert str(settings.media_folder) not in answer.text
+
+
+async def test_ing_075_a_disk_that_hangs_is_told_within_the_second(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, looks = threading.Event(), []
+
+    def hang(folder: Path, room: int = 0) -> IO[bytes]:
+        looks.append(room)
+        assert go_on.wait(30)
+        return nameless(folder, room)
+
+    monkeypatch.setattr(media_folder, "nameless", hang)
+    monkeypatch.setattr(photo_health, "KEEP_S", 0.0)
+    try:
+        for _ in range(2):
+            answer = await asyncio.wait_for(service.client.get("/healthz"), 5)
+            assert (answer.status_code, error_code(answer)) == (503, "storage_unavailable")
+            assert answer.json()["error"]["details"]["checks"]["storage"] == "timeout"
+        assert len(looks) == 1  # each would hold a thread
+    finally:
+        go_on.set()
+
+    async def is_well() -> bool:
+        return (await service.client.get("/healthz")).status_code == 200
+
+    await until(is_well)
 
 
 class Ward:

@@ -14,6 +14,7 @@ import pytest
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from makeready import media_folder
 from makeready.media import MediaStore
 from makeready_http.photo_upload import received_photo
 from tests.support.intake import PASSWORD, RIGHT, Intake, booth, posted
@@ -214,6 +215,19 @@ async def test_the_file_stays_open_as_long_as_it_is_written(intake: Intake) -> N
     slow.files[0].go_on.set()
     await until(lambda: slow.files[0].real.closed, what="its end")
     assert intake.taken == []
+
+
+async def test_a_small_photo_leaves_the_room_that_is_kept(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake.limit(min_free_bytes=1 << 20)
+    body = form(RIGHT, file(photo()))
+    monkeypatch.setattr(media_folder, "free_bytes", lambda _: (1 << 20) + len(photo()) - 1)
+    refused = await posted(intake, body)
+    monkeypatch.setattr(media_folder, "free_bytes", lambda _: (1 << 20) + len(photo()))
+
+    assert (refused.status, refused.details) == (503, {"reason": "disk"})
+    assert (await posted(intake, body)).status == 200
 
 
 async def test_a_disk_that_fills_up_is_told(intake: Intake) -> None:
