@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -27,16 +28,22 @@ async def in_thread(
     """What the call returns or raises.
 
     Who is cancelled meanwhile leaves when the call has ended, so that nothing is closed or deleted
-    under it; one that has not begun is not made at all. `untaken` gets what it returned then: a
-    file, say, that somebody has to close.
+    under it; one that has not begun is not made at all. `untaken` gets what it returned then, in
+    the thread: a file, say, that somebody has to close.
     """
     work = _threads.submit(call, *arguments)
     try:
         return await asyncio.wrap_future(work)
     except asyncio.CancelledError:
         if not work.cancel():
+            if untaken is not None:
+                work.add_done_callback(partial(_give, untaken))
             with anyio.CancelScope(shield=True), suppress(Exception):
-                returned = await asyncio.wrap_future(work)
-                if untaken is not None:
-                    untaken(returned)
+                await asyncio.wrap_future(work)
         raise
+
+
+def _give(untaken: Callable[[T], object], ended: Future[T]) -> None:
+    """Also when the wait for the call was cut short: a process that ends cancels again."""
+    if ended.exception() is None:
+        untaken(ended.result())

@@ -52,6 +52,28 @@ async def test_who_is_cancelled_leaves_when_the_call_has_ended(by: str) -> None:
     assert untaken == ["file"]
 
 
+async def test_what_was_returned_is_given_back_to_who_was_cancelled_twice() -> None:
+    begun, go_on, given = threading.Event(), threading.Event(), threading.Event()
+
+    def call() -> str:
+        begun.set()
+        assert go_on.wait(30)
+        return "file"
+
+    def untaken(_: str) -> None:
+        given.set()
+
+    waiting = asyncio.create_task(in_thread(call, untaken=untaken))
+    await asyncio.to_thread(begun.wait, 30)
+    for _ in range(2):
+        waiting.cancel()
+        await asyncio.sleep(0.01)
+    assert waiting.cancelled()
+    go_on.set()
+
+    assert await asyncio.to_thread(given.wait, 10)
+
+
 async def test_a_call_that_has_not_begun_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     one = ThreadPoolExecutor(1)
     monkeypatch.setattr(threads, "_threads", one)
