@@ -39,8 +39,7 @@ class BodyChunks:
     """
 
     def __init__(self, request: Request, max_bytes: int, pace: Pace | None = None) -> None:
-        declared = request.headers.get("content-length", "0")
-        self._declared = int(declared) if declared.isdecimal() else 0
+        self._declared = declared_length(request)
         self._is_asked_first = request.headers.get("expect", "").lower() == "100-continue"
         self._receive = request.receive
         self._max_bytes = max_bytes
@@ -154,6 +153,12 @@ class _Patience:
                 self._set_alarm(left_s)
             else:
                 self.scope.cancel()
+
+
+def declared_length(request: Request) -> int:
+    """In bytes; 0 when the client does not say."""
+    stated = request.headers.get("content-length", "")
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _too_slow(received: int) -> Problem:

@@ -20,7 +20,7 @@ from makeready.media import MediaStore
 from makeready.pictures import MAX_SIDE, BadPicture, PictureFacts, TooLarge, look
 from makeready.shapes import cut
 from makeready.threads import in_thread
-from makeready_http.bodies import BodyChunks, Pace
+from makeready_http.bodies import BodyChunks, Pace, declared_length
 from makeready_http.form_parts import boundary_of
 from makeready_http.photo_form import FIELDS_BYTES, PASSWORD, PhotoForm, too_large
 from makeready_http.photo_places import Place, place
@@ -82,7 +82,7 @@ async def received_photo(
         max_bytes=limits.max_bytes,
     )
     most = limits.max_bytes + FORM_BYTES
-    declared = _declared_length(request)
+    declared = declared_length(request)
     if declared > most:
         raise too_large(limits.max_bytes, declared)
     spool = PhotoSpool(store, form, limits.min_free_bytes)
@@ -174,8 +174,3 @@ def _written_and_looked_at(spool: PhotoSpool, max_pixels: int) -> PictureFacts:
     if facts.frames > 1:
         raise form.unsupported(form.media_type, form.declared_type, "it is an animation")
     return facts
-
-
-def _declared_length(request: Request) -> int:
-    stated = request.headers.get("content-length", "")
-    return int(stated) if stated.isdecimal() else 0

@@ -1,6 +1,6 @@
 """Multipart bodies of files, read as they come and written into one archive in a temporary file.
 
-Memory holds one piece of the body at a time. The temporary file has no name: however the request
+Memory holds one batch of the body at a time. The temporary file has no name: however the request
 ends, nothing is left behind. What the client calls its files are paths inside the archive, and
 never paths of this machine.
 """
