@@ -7,7 +7,7 @@ just before it is let in, and what was sent is deleted when the answer is out, w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -129,16 +129,19 @@ async def _processed(visit: Visit) -> Response:
             raise wrong_password()
         check = partial(photos.password.check, photos.pool, door, client)
     with ExitStack() as waits:
-        async with received_photo(
-            visit.request,
-            store=photos.media,
-            limits=door,
-            check_password=check,
-            file_fields=errand.file_fields,
-        ) as photo:
+        async with AsyncExitStack() as files:
+            with anyio.CancelScope() as scope, photos.cuttable(scope):
+                coming = received_photo(
+                    visit.request,
+                    store=photos.media,
+                    limits=door,
+                    check_password=check,
+                    file_fields=errand.file_fields,
+                )
+                photo = await files.enter_async_context(coming)
+            _refuse_while_leaving(photos)  # also one that was cut while it came
             visit.timing.mark("upload")
             waits.enter_context(photos.awaited())
-            _refuse_while_leaving(photos)
             wait, payload = await _let_in(visit, photo, waits)
             visit.timing.mark("admit")
         return await _waited(visit, wait, payload)

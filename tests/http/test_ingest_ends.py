@@ -82,6 +82,27 @@ async def test_a_process_that_ends_lets_its_photos_end(settings: Settings, studi
     assert not payloads(settings.media_folder)
 
 
+async def test_a_photo_that_still_comes_when_the_grace_is_over_is_refused_ing_036(
+    settings: Settings, studio: Studio
+) -> None:
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(
+            serving(settings, photo_workers=studio.open, grace_s=0.2)
+        )
+        assert (await post(service.url)).status == 200  # it has begun
+        async with line_to(service.url) as slow:
+            await slow.head(len(form()))
+            await slow.send(form()[:300])
+            await asyncio.sleep(0.2)
+            ending = asyncio.create_task(stack.aclose())
+            answer = await slow.answer()
+        await ending
+
+    assert (answer.status, answer.code) == (503, "queue_unavailable")
+    assert answer.error["details"] == {"reason": "draining"}
+    assert not payloads(settings.media_folder)
+
+
 async def _refuses(service: Service) -> bool:
     """Whether no new connection is taken."""
     try:
