@@ -74,12 +74,11 @@ begin
   values (job, v_photo.slot_id, v_photo.provider_id, 'dispatched', v_now,
           jsonb_build_object('provider_id', v_photo.provider_id, 'queue_wait_ms', (extract(epoch from v_now - v_photo.created_at) * 1000)::integer));
   return jsonb_build_object('slot', v_photo.slot_id, 'chain', v_chain, 'payload', v_payload, 'templates', v_photo.templates,
-                            'seconds_left', extract(epoch from v_photo.expires_at - v_now), 'public_id', v_photo.public_id,
-                            'is_awaited', makeready.ingest_is_awaited(v_photo.waiters, v_now));
+                            'public_id', v_photo.public_id, 'is_awaited', makeready.ingest_is_awaited(v_photo.waiters, v_now));
 end
 $$;
 comment on function makeready.ingest_begin(uuid) is
-  'What the worker of a photo that was claimed in this transaction needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys: [{id, nonce, sealed, rests_s}]}], payload, templates, seconds_left, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that may be used before the deadline, in rests_s seconds; {} where there is no photo. Internal: ingest_claim calls it.';
+  'What the worker of a photo that was claimed in this transaction needs: {slot, chain: [{provider, kind, operation, settings, options, max_parallel, keys: [{id, nonce, sealed, rests_s}]}], payload, templates, is_awaited, public_id}; the chain as the photo was let in, without providers that are disabled by now, with keys that may be used before the deadline, in rests_s seconds; {} where there is no photo. Internal: ingest_claim calls it.';
 
 create or replace function makeready.ingest_claim(queue_names text[], worker uuid, max_jobs integer default 1)
   returns setof makeready.jobs

@@ -103,7 +103,6 @@ class Begun:
     payload: StoredMedia
     templates: Mapping[str, StoredMedia]
     """Template media of the slot by setting key."""
-    seconds_left: float
     is_awaited: bool
     """False: the process whose client waited is gone; nothing is asked of a provider."""
     public_id: UUID
@@ -117,7 +116,6 @@ class Begun:
             chain=tuple(_step(each) for each in payload["chain"]),
             payload=StoredMedia.of(payload["payload"]),
             templates={k: StoredMedia.of(each) for k, each in payload["templates"].items()},
-            seconds_left=payload["seconds_left"],
             is_awaited=payload["is_awaited"],
             public_id=UUID(payload["public_id"]),
         )
