@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import anyio
 
-AT_ONCE = 32  # a store that hangs holds some of them, never all that others need
+AT_ONCE = 32  # where a disk hangs it may hold all of them: photos wait then, other routes do not
 
 T = TypeVar("T")
 

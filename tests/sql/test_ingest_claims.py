@@ -13,7 +13,8 @@ from makeready import leases
 from makeready.errors import Busy
 from makeready.ingest import Admitted
 from makeready.leases import Claimed
-from tests.sql.interleave import BOTH, Open, begin, step
+from tests.sql.interleave import BOTH
+from tests.sql.two_darkrooms import Two
 from tests.support.clock import Clock
 from tests.support.core import Core
 from tests.support.database import Connect
@@ -215,18 +216,6 @@ async def test_who_is_refused_claims_nothing(dark: Darkroom) -> None:
     assert await begun(dark) == 0
 
 
-class Two:
-    """Two sessions of two processes and who watches them."""
-
-    def __init__(self, first: Core, second: Core, watcher: asyncpg.Connection) -> None:
-        self.first, self.second, self.watcher = first, second, watcher
-        self.one, self.two = Darkroom(first.db), Darkroom(second.db)
-
-    async def begin(self) -> Open:
-        """Opens a transaction of the first one."""
-        return await begin(self.first)
-
-
 @pytest.fixture
 async def two(connect: Connect) -> Two:
     two = Two(Core(await connect()), Core(await connect()), await connect())
@@ -239,7 +228,7 @@ async def two(connect: Connect) -> Two:
 async def test_two_who_come_at_once_take_one_each(two: Two, how: str) -> None:
     transaction = await two.begin()
     first = await eager(two.one)
-    second = await step(two.watcher, two.second, eager(two.two))
+    second = await two.step(eager(two.two))
     assert second.waits  # to be let in
     await transaction.end(how)
     found: Admitted = await second
@@ -253,7 +242,7 @@ async def test_two_who_come_at_once_do_not_take_the_same_older_one(two: Two, how
     transaction = await two.begin()
     first = await eager(two.one)
     assert taken(first).job.id == older
-    second = await step(two.watcher, two.second, eager(two.two))
+    second = await two.step(eager(two.two))
     await transaction.end(how)
     found: Admitted = await second
     assert taken(found).job.id == (first.job_id if how == "commit" else older)
@@ -271,7 +260,7 @@ async def test_a_claim_while_a_photo_is_let_in_and_claimed(
     older = (await two.one.admit()).job_id
     transaction = await two.begin()
     first = await eager(two.one)
-    claim = await step(two.watcher, two.second, two.two.claim(1))
+    claim = await two.step(two.two.claim(1))
     assert claim.waits == gated
     await transaction.end(how)
     found = [one.job.id for one in await claim]
@@ -292,7 +281,7 @@ async def test_who_claims_holds_up_nobody_who_is_let_in(
     older = (await two.one.admit()).job_id
     transaction = await two.begin()
     assert [one.job.id for one in await two.one.claim(1)] == [older]
-    second = await step(two.watcher, two.second, eager(two.two))
+    second = await two.step(eager(two.two))
     assert not second.waits
     admitted: Admitted = await second
     if gated:

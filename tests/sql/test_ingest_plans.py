@@ -41,7 +41,7 @@ READ = """
 CALLS = {
     "ingest_door": "select * from makeready.ingest_door($1, '::1')",
     "ingest_admit": "select * from makeready.ingest_admit(gen_random_uuid(), $1, $2, '{}', $3)",
-    "ingest_claim": "select * from makeready.ingest_claim(array['ingest'], $1)",
+    "ingest_begin": "select makeready.ingest_begin($1)",  # claim itself: test_plans.py
     "ingest_offer": "select makeready.ingest_offer($1, $2, $3)",
     "ingest_finish": "select makeready.ingest_finish($1, $2, $3)",
     "ingest_end": "select makeready.ingest_end($1, 'timeout')",
@@ -86,7 +86,7 @@ async def test_a_call_reads_its_photo_and_those_that_are_open(
     values: dict[str, tuple[Any, ...]] = {
         "ingest_door": (SLOT,),
         "ingest_admit": (SLOT, stored, waiter),
-        "ingest_claim": (waiter,),
+        "ingest_begin": (job,),
         "ingest_offer": (job, token, stored),
         "ingest_finish": (job, token, stored),
         "ingest_end": (job,),

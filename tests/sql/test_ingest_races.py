@@ -8,35 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from makeready import ingest
 from makeready.errors import Busy, LeaseLost
 from makeready.ingest import Admitted
 from makeready.leases import Claimed
-from tests.sql.interleave import BOTH, Open, begin, step
+from tests.sql.interleave import BOTH
+from tests.sql.two_darkrooms import Two
 from tests.support.core import Core
 from tests.support.database import Connect
 from tests.support.photographing import SLOT, Darkroom, a_file
 
 STATES = {"timeout": "expired", "cancelled": "cancelled"}
-
-
-class Two:
-    """Two sessions of one process and who watches them."""
-
-    def __init__(self, first: Core, second: Core, watcher: asyncpg.Connection) -> None:
-        self.first, self.second, self.watcher = first, second, watcher
-        self.one, self.two = Darkroom(first.db), Darkroom(second.db)
-
-    async def begin(self) -> Open:
-        """Opens a transaction of the first one."""
-        return await begin(self.first)
-
-    async def step(self, call: Any) -> Any:
-        """Starts a call of the second one."""
-        return await step(self.watcher, self.second, call)
 
 
 @pytest.fixture
