@@ -61,10 +61,12 @@ class Helper:
         """Others wait in the loop: in threads they would take those of everybody else."""
         atexit.register(self.stop)
 
-    async def ask(self, question: bytes, *, timeout_s: float) -> bytes:
+    async def ask(self, question: bytes, *, timeout_s: float, may_start: bool = True) -> bytes:
         """The answer; HelperLost when there is none, TimeoutError after `timeout_s` of its turn.
 
         The time of the questions before it, each of which has its own bound, does not count.
+        `may_start`: any helper can answer; else only the one that was asked before, HelperLost
+        when that is gone.
         """
         mine = _Turn()
         try:
@@ -73,6 +75,7 @@ class Helper:
                 mine,
                 question,
                 timeout_s,
+                may_start,
                 abandon_on_cancel=True,
                 limiter=self._askers,
             )
@@ -92,14 +95,14 @@ class Helper:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self.stop)
 
-    def _ask(self, mine: _Turn, question: bytes, timeout_s: float) -> bytes:
+    def _ask(self, mine: _Turn, question: bytes, timeout_s: float, may_start: bool) -> bytes:
         with self._turns:
             alarm = threading.Timer(timeout_s, self._end_turn, [mine])
             alarm.daemon = True
             alarm.start()
             is_sound = False
             try:
-                process = self._running(mine)
+                process = self._running(mine, may_start=may_start)
                 if process.stdin is None or process.stdout is None:
                     raise HelperLost
                 _send(process.stdin, question)
@@ -117,10 +120,12 @@ class Helper:
                     self.stop()
             return answer
 
-    def _running(self, mine: _Turn) -> subprocess.Popen[bytes]:
+    def _running(self, mine: _Turn, *, may_start: bool) -> subprocess.Popen[bytes]:
         """The helper, from now on with `mine`; TimeoutError when nobody waits for that now."""
         process = self._process
         if process is None or process.poll() is not None:
+            if not may_start:
+                raise HelperLost
             self.stop()
             process = subprocess.Popen(
                 [sys.executable, "-c", self._program],

@@ -283,7 +283,7 @@ class OpenPress:
         if not self._is_open:
             await self.open()
         self._is_open = False  # without an answer the helper is gone, and its press with it
-        answer = await _answer(self._helper, asked, [], LONG_TIMEOUT_S)
+        answer = await _answer(self._helper, asked, [], LONG_TIMEOUT_S, may_start=False)
         self._is_open = True
         return answer
 
@@ -331,10 +331,15 @@ async def _ask(
 
 
 async def _answer(
-    helper: Helper, head: Mapping[str, Any], files: Sequence[bytes], timeout_s: float
+    helper: Helper,
+    head: Mapping[str, Any],
+    files: Sequence[bytes],
+    timeout_s: float,
+    *,
+    may_start: bool = True,
 ) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        answer = await helper.ask(packed(head, files), timeout_s=timeout_s)
+        answer = await helper.ask(packed(head, files), timeout_s=timeout_s, may_start=may_start)
     except TimeoutError as error:
         raise StampingTimeout(f"{head['do']} took longer than {timeout_s:g} s") from error
     head, files = unpacked(answer)

@@ -156,11 +156,14 @@ async def test_only_what_follows_the_prefix_comes_from_a_press_psm_029() -> None
         assert card.evidence
 
 
-async def test_a_press_that_was_killed_is_opened_again_and_goes_on() -> None:
+@pytest.mark.parametrize("is_over", [True, False], ids=["seen dead", "seen dying"])
+async def test_a_press_that_was_killed_is_opened_again_and_goes_on(*, is_over: bool) -> None:
     async with stamping.press(order_for(light(), 4)) as press:
         first = await press.stamp(0, 2)
         assert press._helper._process is not None
         press._helper._process.kill()
+        if is_over:
+            press._helper._process.wait(10)
         assert (await press.stamp(0, 4))[:2] == first
         process = press._helper._process
         assert process.poll() is None
