@@ -19,7 +19,6 @@ from makeready.ingest import Admitted, Begun
 from makeready.jobs import Ended
 from makeready.waiting import Waiting
 from makeready_workers import strays
-from makeready_workers.loop import Worker
 from tests.support.booth import (
     Answer,
     Studio,
@@ -32,6 +31,7 @@ from tests.support.booth import (
     waits_for,
 )
 from tests.support.database import Connect
+from tests.support.in_process import without_polls
 from tests.support.photographing import Darkroom
 from tests.support.proxy import proxied
 from tests.support.service import Service, serving
@@ -62,15 +62,8 @@ async def _open(db: asyncpg.Connection) -> None:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """The loop does not poll; set each time when it has claimed and waits."""
-    waits = asyncio.Event()
-
-    def pause_s(_: Worker) -> float:
-        waits.set()
-        return 60.0
-
-    monkeypatch.setattr(Worker, "_poll_s", pause_s)
-    return waits
+    """See `without_polls`."""
+    return without_polls(monkeypatch)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import asyncpg
+import pytest
 
 from makeready.config import Settings
 from makeready.db import Control, pool_opened
@@ -103,3 +104,15 @@ async def working(
                     group.cancel_scope.cancel()
         finally:
             await control.close()
+
+
+def without_polls(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Workers do not poll; the event is set each time when one has claimed and waits."""
+    waits = asyncio.Event()
+
+    def pause_s(_: Worker) -> float:
+        waits.set()
+        return 60.0
+
+    monkeypatch.setattr(Worker, "_poll_s", pause_s)
+    return waits

@@ -16,9 +16,8 @@ from makeready.jobs import Done, Job
 from makeready.leases import Claimed
 from makeready_workers import strays
 from makeready_workers.attempt import HeldLease
-from makeready_workers.loop import Worker
 from tests.support.core import Core
-from tests.support.in_process import Scripted, Shop, working
+from tests.support.in_process import Scripted, Shop, without_polls, working
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.notified
@@ -51,15 +50,8 @@ async def _task_of(shop: Shop) -> AsyncIterator[Callable[[Claimed], None]]:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """No poll; set each time when the loop has claimed and waits."""
-    waits = asyncio.Event()
-
-    def pause_s(_: Worker) -> float:
-        waits.set()
-        return 60.0
-
-    monkeypatch.setattr(Worker, "_poll_s", pause_s)
-    return waits
+    """See `without_polls`."""
+    return without_polls(monkeypatch)
 
 
 async def _settled(shop: Shop, quiet: asyncio.Event) -> int:

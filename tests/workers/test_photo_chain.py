@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from makeready_workers.providers import chain
+from makeready_workers.providers import chain, tally
 from makeready_workers.providers.base import Call, Image, ProviderFailed
 from makeready_workers.providers.chain import OutOfTime
 from tests.support.photo_pictures import quarters, saved
@@ -53,13 +53,12 @@ async def test_an_image_that_is_too_large_does_not_count(monkeypatch: pytest.Mon
         assert (await it.failure(step())).reason == "invalid_response"
 
 
-async def test_ing_030_five_tries_and_no_more() -> None:
+async def test_ing_030_five_tries_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "_now", lambda: 0.0)  # a busy machine takes a millisecond
     async with rig(webhook=[again()]) as it:
         assert (await it.failure(step())).reason == "upstream"
     assert len(it.fakes["webhook"].calls) == 5
-    (counted,) = it.tally.calls()
-    assert counted["ms"] >= 0  # by the machine's clock, which this test does not move
-    assert [{**counted, "ms": 0}] == [
+    assert it.tally.calls() == [
         {"provider": "webhook", "calls": 5, "failures": 5, "ms": 0, "cost": 0.0}
     ]
 
