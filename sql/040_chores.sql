@@ -115,6 +115,20 @@ $$;
 comment on function makeready.tick() is
   'Every process calls it each second: reaps, and names the chores that are due. After more than 3 s without a tick (the database was away) no heartbeat is trusted for one full stale time, a minute at most.';
 
+create or replace function makeready.chore_batch(size integer, rows_done integer, ms float8)
+  returns integer
+  language sql
+  immutable
+  security definer
+  set search_path = ''
+as $$
+  select case when ms > 200 then greatest(size / 2, 100)
+              when rows_done >= size and ms < 50 then least(size * 2, 20000)
+              else size end
+$$;
+comment on function makeready.chore_batch(integer, integer, float8) is
+  'Rows of a chore''s next run, after one that dealt with this many in so many ms: doubled after a full and quick one, halved after a slow one, 100 to 20,000.';
+
 create or replace function makeready.chore_run(chore_name text)
   returns integer
   language plpgsql
@@ -143,8 +157,7 @@ begin
   v_ms := extract(epoch from clock_timestamp() - v_start) * 1000;
   update makeready.chores c
      set ran_at = v_now, last_rows = v_rows, last_ms = v_ms, last_error = null, failures = 0,
-         batch = case when v_ms > 200 then greatest(c.batch / 2, 100)
-                      when v_rows >= c.batch and v_ms < 50 then least(c.batch * 2, 20000) else c.batch end,
+         batch = makeready.chore_batch(c.batch, v_rows, v_ms),
          -- A full batch: go on at once. Otherwise the next time, but never a series to catch up with.
          due_at = case when v_rows >= c.batch then v_now
                        when c.due_at > v_now - c.every and c.due_at <= v_now then c.due_at + c.every else v_now + c.every end
