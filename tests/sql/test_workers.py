@@ -107,8 +107,7 @@ async def test_a_beat_moves_only_its_own_row_and_no_index(core: Core, clock: Clo
     await core.beat(mine)
     text = "select makeready.now() - beat_at as age, id from makeready.workers"
     ages = {row["id"]: row["age"] for row in await core.db.fetch(text)}
-    assert ages[mine].total_seconds() < 1
-    assert ages[other].total_seconds() > 2
+    assert (ages[other] - ages[mine]).total_seconds() >= 3
     for _ in range(20):
         await core.beat(mine)
     await core.db.execute("select pg_stat_force_next_flush()")
