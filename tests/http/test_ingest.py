@@ -249,12 +249,17 @@ async def test_what_takes_too_long_is_504_in_time_ing_032_ing_043(
 async def test_a_photo_that_waits_for_a_worker_times_out_as_well(
     service: Service, db: asyncpg.Connection, studio: Studio
 ) -> None:
+    ready = asyncio.Event()
+    studio.script = waits_for(ready)
+    busy = [asyncio.create_task(post(service.url, form(photo(60 + n)))) for n in range(4)]
+    await until(lambda: len(studio.begun) == 4)
     await opened(db, window_s=1.5)
-    studio.script = waits_for(asyncio.Event())
-    answers = await asyncio.gather(*(post(service.url, form(photo(60 + n))) for n in range(6)))
-
-    assert {answer.status for answer in answers} == {504}
-    assert studio.most_at_once == 4
+    late = await asyncio.gather(*(post(service.url, form(photo(70 + n))) for n in range(2)))
+    assert [answer.status for answer in late] == [504, 504]
+    assert len(studio.begun) == 4
+    ready.set()
+    assert [answer.status for answer in await asyncio.gather(*busy)] == [200] * 4
+    assert len(studio.begun) == 4
 
 
 async def test_a_defect_is_500_and_says_under_which_id_the_log_has_it_ing_044(
