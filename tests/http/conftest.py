@@ -10,6 +10,8 @@ operator        one with the role operator
 viewer          one with the role viewer
 press           a worker's view of the database: claims and publishes
 cardroom        the same of table cards, whose links then lead somewhere
+studio          workers of photos that do what the test says
+open_slots      the slots have their password, and booths wait for 20 s
 intake          the receiver of photos alone; proves that every request leaves nothing behind
 """
 
@@ -25,6 +27,7 @@ import pytest
 from makeready import render
 from makeready.config import Settings
 from makeready.storage import Storage, open_storage
+from tests.support.booth import Studio, opened
 from tests.support.cluster import Cluster
 from tests.support.database import cloned, template
 from tests.support.generating import Cardroom
@@ -115,6 +118,16 @@ async def storage(settings: Settings, s3: S3) -> AsyncIterator[Storage]:
     async with open_storage(settings) as opened:
         yield opened
         await opened.delete([facts.key async for facts in opened.listing()])
+
+
+@pytest.fixture
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture
+async def open_slots(db: asyncpg.Connection) -> None:
+    await opened(db)
 
 
 @pytest.fixture

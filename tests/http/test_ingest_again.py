@@ -33,11 +33,6 @@ pytestmark = pytest.mark.notified
 
 
 @pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture
 async def service(
     settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> AsyncIterator[Service]:

@@ -24,7 +24,6 @@ from tests.support.booth import (
     Studio,
     StudioWorker,
     form,
-    opened,
     payloads,
     photo,
     post,
@@ -37,7 +36,7 @@ from tests.support.proxy import proxied
 from tests.support.service import Service, serving
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.notified
+pytestmark = [pytest.mark.notified, pytest.mark.usefixtures("open_slots")]
 
 WITH_ITS_ADMISSION = """
 select a.job_id from makeready.processing_logs a join makeready.processing_logs b
@@ -48,16 +47,6 @@ AT_THE_GATE = """
 select count(*) from pg_stat_activity
  where datname = current_database() and wait_event_type = 'Lock'
    and query like '%makeready.ingest_admit(%'"""
-
-
-@pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture(autouse=True)
-async def _open(db: asyncpg.Connection) -> None:
-    await opened(db)
 
 
 @pytest.fixture

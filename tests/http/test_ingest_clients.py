@@ -21,11 +21,6 @@ EXPECT = {"Expect": "100-continue"}
 
 
 @pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture
 async def service(
     settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> AsyncIterator[Service]:

@@ -44,19 +44,9 @@ from tests.support.proxy import proxied
 from tests.support.service import Service, serving
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.notified
+pytestmark = [pytest.mark.notified, pytest.mark.usefixtures("open_slots")]
 
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture(autouse=True)
-async def _open(db: asyncpg.Connection) -> None:
-    await opened(db)
 
 
 async def test_a_process_that_ends_lets_its_photos_end(settings: Settings, studio: Studio) -> None:

@@ -290,11 +290,6 @@ async def service(
         yield running
 
 
-@pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
 async def test_each_refusal_is_as_the_table_says(
     service: Service, settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> None:

@@ -25,7 +25,6 @@ from tests.support.booth import (
     Answer,
     Studio,
     form,
-    opened,
     payloads,
     photo,
     post,
@@ -34,6 +33,8 @@ from tests.support.booth import (
 from tests.support.database import Connect
 from tests.support.service import serving
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("open_slots")
 
 TOUCHES = frozenset(
     {"open", "os.link", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
@@ -45,16 +46,6 @@ EVERYTHING = """
            || (select json_agg(l)::text from makeready.processing_logs l)
       from makeready.jobs j
 """
-
-
-@pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture(autouse=True)
-async def _open(db: asyncpg.Connection) -> None:
-    await opened(db)
 
 
 async def test_what_came_is_kept_with_its_photo_as_long_as_that_waits(

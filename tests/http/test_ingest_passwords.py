@@ -31,11 +31,6 @@ TRIES = "select coalesce(sum(cardinality(hits)), 0) from makeready.throttles"
 
 
 @pytest.fixture
-def studio() -> Studio:
-    return Studio()
-
-
-@pytest.fixture
 async def service(
     settings: Settings, db: asyncpg.Connection, studio: Studio
 ) -> AsyncIterator[Service]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import asyncpg
 import pytest
 
 from tests.support.core import Core
+from tests.support.database import Connect
 
 BOTH = pytest.mark.parametrize("how", ["commit", "rollback"])
 """How the first of two ends its transaction: what the second one sees depends on it."""
@@ -26,6 +27,7 @@ LOOK_S = 0.003
 WAITS = """
     select exists (select from pg_stat_activity a
                     where a.pid = $1 and a.state = 'active' and a.wait_event_type = 'Lock')"""
+Room = TypeVar("Room")
 
 
 class Step:
@@ -81,3 +83,26 @@ async def pair(session: Callable[[], Awaitable[Core]]) -> tuple[Core, Core]:
     first, second = await session(), await session()
     first.me, second.me = await first.worker(), await second.worker()
     return first, second
+
+
+class Two(Generic[Room]):
+    """Two sessions, each with its room, and who watches them."""
+
+    def __init__(
+        self, make: Callable[[asyncpg.Connection], Room], first: Core, second: Core, watcher: Core
+    ) -> None:
+        self.first, self.second, self._watcher = first, second, watcher
+        self.one, self.two = make(first.db), make(second.db)
+
+    async def begin(self) -> Open:
+        """Opens a transaction of the first one."""
+        return await begin(self.first)
+
+    async def step(self, call: Coroutine[Any, Any, Any]) -> Step:
+        """Starts a call of the second one."""
+        return await step(self._watcher.db, self.second, call)
+
+
+async def two_of(make: Callable[[asyncpg.Connection], Room], connect: Connect) -> Two[Room]:
+    """Two of these rooms."""
+    return Two(make, *[Core(await connect()) for _ in range(3)])

@@ -13,15 +13,10 @@ from makeready import leases
 from makeready.errors import Busy
 from makeready.ingest import Admitted
 from makeready.leases import Claimed
-from tests.sql.interleave import BOTH
-from tests.sql.two_darkrooms import Two
+from tests.sql.interleave import BOTH, Two, two_of
 from tests.support.clock import Clock
-from tests.support.core import Core
 from tests.support.database import Connect
 from tests.support.photographing import SLOT, Darkroom, told
-
-GATED = pytest.mark.parametrize("gated", [True, False], ids=["gated", "free"])
-"""As it is shipped some providers have limits, and every claim goes through the gate."""
 
 
 @pytest.fixture
@@ -47,6 +42,15 @@ async def limit(dark: Darkroom, *, lanes: int | None = None, most: int | None = 
     await dark.db.execute("select makeready.queue_gate('ingest')")
 
 
+@pytest.fixture(params=[True, False], ids=["gated", "free"])
+async def gated(request: pytest.FixtureRequest, dark: Darkroom) -> bool:
+    """As it is shipped some providers have limits, and every claim goes through the gate."""
+    if not request.param:
+        await limit(dark)
+    assert await is_gated(dark) == request.param
+    return bool(request.param)
+
+
 async def is_gated(dark: Darkroom) -> bool:
     query = "select is_gated from makeready.queues where queue = 'ingest'"
     return bool(await dark.db.fetchval(query))
@@ -67,13 +71,8 @@ async def is_left(dark: Darkroom, admitted: Admitted) -> None:
     assert claimed.job.id == admitted.job_id
 
 
-@GATED
-async def test_what_nobody_is_ahead_of_is_begun_as_it_comes(
-    dark: Darkroom, *, gated: bool
-) -> None:
-    if not gated:
-        await limit(dark)
-    assert await is_gated(dark) == gated
+@pytest.mark.usefixtures("gated")
+async def test_what_nobody_is_ahead_of_is_begun_as_it_comes(dark: Darkroom) -> None:
     admitted = await eager(dark, content=b"here")
     claimed = taken(admitted)
     assert (admitted.verdict, claimed.job.id) == ("created", admitted.job_id)
@@ -113,10 +112,8 @@ async def test_what_was_claimed_with_an_admission_ends_like_any_other(dark: Dark
     ]
 
 
-@GATED
-async def test_who_has_waited_longer_goes_first(dark: Darkroom, *, gated: bool) -> None:
-    if not gated:
-        await limit(dark)
+@pytest.mark.usefixtures("gated")
+async def test_who_has_waited_longer_goes_first(dark: Darkroom) -> None:
     first, second = await dark.admit(), await dark.admit()
     third = await eager(dark)
     assert taken(third).job.id == first.job_id
@@ -217,15 +214,15 @@ async def test_who_is_refused_claims_nothing(dark: Darkroom) -> None:
 
 
 @pytest.fixture
-async def two(connect: Connect) -> Two:
-    two = Two(Core(await connect()), Core(await connect()), await connect())
+async def two(connect: Connect) -> Two[Darkroom]:
+    two = await two_of(Darkroom, connect)
     await two.one.waiter()
     await two.two.waiter()
     return two
 
 
 @BOTH
-async def test_two_who_come_at_once_take_one_each(two: Two, how: str) -> None:
+async def test_two_who_come_at_once_take_one_each(two: Two[Darkroom], how: str) -> None:
     transaction = await two.begin()
     first = await eager(two.one)
     second = await two.step(eager(two.two))
@@ -237,7 +234,9 @@ async def test_two_who_come_at_once_take_one_each(two: Two, how: str) -> None:
 
 
 @BOTH
-async def test_two_who_come_at_once_do_not_take_the_same_older_one(two: Two, how: str) -> None:
+async def test_two_who_come_at_once_do_not_take_the_same_older_one(
+    two: Two[Darkroom], how: str
+) -> None:
     older = (await two.one.admit()).job_id
     transaction = await two.begin()
     first = await eager(two.one)
@@ -250,13 +249,10 @@ async def test_two_who_come_at_once_do_not_take_the_same_older_one(two: Two, how
 
 
 @BOTH
-@GATED
 async def test_a_claim_while_a_photo_is_let_in_and_claimed(
-    two: Two, how: str, *, gated: bool
+    two: Two[Darkroom], how: str, *, gated: bool
 ) -> None:
     """What one takes the other does not; behind the gate it waits, and takes the next."""
-    if not gated:
-        await limit(two.one)
     older = (await two.one.admit()).job_id
     transaction = await two.begin()
     first = await eager(two.one)
@@ -271,13 +267,10 @@ async def test_a_claim_while_a_photo_is_let_in_and_claimed(
 
 
 @BOTH
-@GATED
 async def test_who_claims_holds_up_nobody_who_is_let_in(
-    two: Two, how: str, *, gated: bool
+    two: Two[Darkroom], how: str, *, gated: bool
 ) -> None:
     """A claim that hangs, or a forgotten session: the photo is let in, and stays queued."""
-    if not gated:
-        await limit(two.one)
     older = (await two.one.admit()).job_id
     transaction = await two.begin()
     assert [one.job.id for one in await two.one.claim(1)] == [older]

@@ -14,9 +14,7 @@ from makeready import ingest
 from makeready.errors import Busy, LeaseLost
 from makeready.ingest import Admitted
 from makeready.leases import Claimed
-from tests.sql.interleave import BOTH
-from tests.sql.two_darkrooms import Two
-from tests.support.core import Core
+from tests.sql.interleave import BOTH, Two, two_of
 from tests.support.database import Connect
 from tests.support.photographing import SLOT, Darkroom, a_file
 
@@ -24,8 +22,8 @@ STATES = {"timeout": "expired", "cancelled": "cancelled"}
 
 
 @pytest.fixture
-async def two(connect: Connect) -> Two:
-    two = Two(Core(await connect()), Core(await connect()), await connect())
+async def two(connect: Connect) -> Two[Darkroom]:
+    two = await two_of(Darkroom, connect)
     two.two.me = await two.one.waiter()
     return two
 
@@ -51,7 +49,7 @@ async def once(dark: Darkroom, job: UUID, status: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("reason", ["timeout", "cancelled"])
-async def test_a_result_while_its_time_runs_out(two: Two, how: str, reason: str) -> None:
+async def test_a_result_while_its_time_runs_out(two: Two[Darkroom], how: str, reason: str) -> None:
     """ING-034: the end comes first; a result that waited for it is refused, or counts."""
     claimed = await taken(two.one)
     transaction = await two.begin()
@@ -72,7 +70,9 @@ async def test_a_result_while_its_time_runs_out(two: Two, how: str, reason: str)
 
 @BOTH
 @pytest.mark.parametrize("reason", ["timeout", "cancelled"])
-async def test_time_runs_out_while_a_result_comes(two: Two, how: str, reason: str) -> None:
+async def test_time_runs_out_while_a_result_comes(
+    two: Two[Darkroom], how: str, reason: str
+) -> None:
     """ING-034: the result comes first; who would say timeout waits, and sends it."""
     claimed = await taken(two.one)
     transaction = await two.begin()
@@ -90,7 +90,9 @@ OFFERED = "select count(*) from makeready.media_objects where kind = 'prepared' 
 
 @BOTH
 @pytest.mark.parametrize("reason", ["timeout", "cancelled"])
-async def test_an_image_is_offered_while_its_photo_ends(two: Two, how: str, reason: str) -> None:
+async def test_an_image_is_offered_while_its_photo_ends(
+    two: Two[Darkroom], how: str, reason: str
+) -> None:
     """ING-034: what comes too late is not shown to a provider."""
     claimed = await taken(two.one)
     transaction = await two.begin()
@@ -109,7 +111,9 @@ async def test_an_image_is_offered_while_its_photo_ends(two: Two, how: str, reas
 
 @BOTH
 @pytest.mark.parametrize("reason", ["timeout", "cancelled"])
-async def test_a_photo_ends_while_its_image_is_offered(two: Two, how: str, reason: str) -> None:
+async def test_a_photo_ends_while_its_image_is_offered(
+    two: Two[Darkroom], how: str, reason: str
+) -> None:
     """ING-046: the end waits, so that what is offered goes with the photo's other files."""
     claimed = await taken(two.one)
     transaction = await two.begin()
@@ -124,7 +128,7 @@ async def test_a_photo_ends_while_its_image_is_offered(two: Two, how: str, reaso
 
 
 @BOTH
-async def test_a_join_while_the_only_one_leaves(two: Two, how: str) -> None:
+async def test_a_join_while_the_only_one_leaves(two: Two[Darkroom], how: str) -> None:
     """ING-038, ING-083: who joins what is being cancelled gets a new photo."""
     await two.one.slot(joins_resent=True)
     first = await two.one.admit(content=b"same")
@@ -142,7 +146,7 @@ async def test_a_join_while_the_only_one_leaves(two: Two, how: str) -> None:
 
 
 @BOTH
-async def test_the_only_one_leaves_while_another_joins(two: Two, how: str) -> None:
+async def test_the_only_one_leaves_while_another_joins(two: Two[Darkroom], how: str) -> None:
     """ING-038, ING-083: who has joined keeps it."""
     await two.one.slot(joins_resent=True)
     first = await two.one.admit(content=b"same")
@@ -155,7 +159,7 @@ async def test_the_only_one_leaves_while_another_joins(two: Two, how: str) -> No
 
 
 @BOTH
-async def test_a_join_by_key_while_the_photo_ends(two: Two, how: str) -> None:
+async def test_a_join_by_key_while_the_photo_ends(two: Two[Darkroom], how: str) -> None:
     """ING-083: joined to what is over would be an answer that never comes."""
     first = await two.one.admit(content=b"same", key="k")
     transaction = await two.begin()
@@ -169,7 +173,7 @@ async def test_a_join_by_key_while_the_photo_ends(two: Two, how: str) -> None:
 
 
 @BOTH
-async def test_two_resent_images_at_once_are_one_photo(two: Two, how: str) -> None:
+async def test_two_resent_images_at_once_are_one_photo(two: Two[Darkroom], how: str) -> None:
     """ING-083: nobody asks the provider twice."""
     await two.one.slot(joins_resent=True)
     transaction = await two.begin()
@@ -183,7 +187,7 @@ async def test_two_resent_images_at_once_are_one_photo(two: Two, how: str) -> No
 
 
 @BOTH
-async def test_two_answers_at_once_leave_nobody(two: Two, how: str) -> None:
+async def test_two_answers_at_once_leave_nobody(two: Two[Darkroom], how: str) -> None:
     """ING-038, ING-046: whoever comes last cleans up."""
     await two.one.slot(joins_resent=True)
     job = (await two.one.admit(content=b"same")).job_id
@@ -197,7 +201,7 @@ async def test_two_answers_at_once_leave_nobody(two: Two, how: str) -> None:
     assert (await two.one.state(job))[0] == ("cancelled" if how == "commit" else "queued")
 
 
-async def test_the_last_place_is_given_once(two: Two) -> None:
+async def test_the_last_place_is_given_once(two: Two[Darkroom]) -> None:
     """ING-021: whoever waits at the gate counts who came before."""
     await two.one.db.execute("update makeready.queues set max_open = 1 where queue = 'ingest'")
     transaction = await two.begin()
@@ -209,7 +213,7 @@ async def test_the_last_place_is_given_once(two: Two) -> None:
         await second
 
 
-async def test_the_last_place_of_a_slot_is_given_once(two: Two) -> None:
+async def test_the_last_place_of_a_slot_is_given_once(two: Two[Darkroom]) -> None:
     """ING-022."""
     await two.one.slot(max_open=1)
     transaction = await two.begin()

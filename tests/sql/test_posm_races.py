@@ -6,33 +6,19 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from makeready import posm, posm_making, posm_templates
 from makeready.errors import Conflict, Gone, LeaseLost
 from makeready.leases import Claimed
-from tests.sql.interleave import BOTH, Open, begin, step
-from tests.support.core import Core
+from tests.sql.interleave import BOTH, Two, two_of
 from tests.support.database import Connect
 from tests.support.generating import STAMPER, Cardroom, an_object, unused
 
 
-class Two:
-    """Two sessions and who watches them."""
-
-    def __init__(self, first: Core, second: Core, watcher: asyncpg.Connection) -> None:
-        self.first, self.second, self.watcher = first, second, watcher
-        self.one, self.two = Cardroom(first.db), Cardroom(second.db)
-
-    async def begin(self) -> Open:
-        """Opens a transaction of the first one."""
-        return await begin(self.first)
-
-
 @pytest.fixture
-async def two(connect: Connect) -> Two:
-    return Two(Core(await connect()), Core(await connect()), await connect())
+async def two(connect: Connect) -> Two[Cardroom]:
+    return await two_of(Cardroom, connect)
 
 
 @pytest.fixture
@@ -57,13 +43,11 @@ async def taken(room: Cardroom, template: UUID, place: UUID) -> Claimed:
 @BOTH
 @pytest.mark.parametrize("key", ["same", "other"])
 async def test_a_press_waits_for_the_press_before_it_psm_013(
-    two: Two, place: UUID, template: UUID, how: str, key: str
+    two: Two[Cardroom], place: UUID, template: UUID, how: str, key: str
 ) -> None:
     transaction = await two.begin()
     first = await two.one.press(template, place, request_key="same", wake=False)
-    call = await step(
-        two.watcher, two.second, two.two.press(template, place, request_key=key, wake=False)
-    )
+    call = await two.step(two.two.press(template, place, request_key=key, wake=False))
     assert call.waits
     await transaction.end(how)
     if how == "rollback":
@@ -79,11 +63,11 @@ async def test_a_press_waits_for_the_press_before_it_psm_013(
 
 
 async def test_a_press_that_waited_takes_the_template_as_it_is_by_then_psm_008(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     transaction = await two.begin()
     await two.first.call("posm_pair_lock", template=template, restaurant=place, asked_by="x")
-    call = await step(two.watcher, two.second, two.two.press(template, place, wake=False))
+    call = await two.step(two.two.press(template, place, wake=False))
     assert call.waits
     stored = an_object(f"posm/templates/{uuid4()}.pdf", b"new")
     await posm_templates.change(room.db, template, {}, stored=stored, inspection={})
@@ -94,7 +78,7 @@ async def test_a_press_that_waited_takes_the_template_as_it_is_by_then_psm_008(
 
 
 async def test_presses_for_two_restaurants_share_a_template_and_its_assets(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     other = await room.restaurant()
     transaction = await two.begin()
@@ -106,12 +90,12 @@ async def test_presses_for_two_restaurants_share_a_template_and_its_assets(
 
 @BOTH
 async def test_a_pdf_that_is_let_go_during_a_press_stays_if_that_is_committed_psm_008(
-    two: Two, room: Cardroom, place: UUID, template: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID, how: str
 ) -> None:
     key = (await posm_templates.read(room.db, template)).key
     transaction = await two.begin()
     await two.one.press(template, place, wake=False)
-    call = await step(two.watcher, two.second, posm_templates.delete(two.two.db, template))
+    call = await two.step(posm_templates.delete(two.two.db, template))
     assert call.waits
     await transaction.end(how)
     await call
@@ -120,7 +104,7 @@ async def test_a_pdf_that_is_let_go_during_a_press_stays_if_that_is_committed_ps
 
 @BOTH
 async def test_a_press_during_the_end_of_one_is_refused_until_that_is_committed(
-    two: Two, room: Cardroom, place: UUID, template: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID, how: str
 ) -> None:
     claimed = await taken(room, template, place)
     transaction = await two.begin()
@@ -137,14 +121,14 @@ async def test_a_press_during_the_end_of_one_is_refused_until_that_is_committed(
 
 @BOTH
 async def test_admission_waits_for_the_admission_before_it_psm_024(
-    two: Two, room: Cardroom, place: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, how: str
 ) -> None:
     await posm_templates.set_policy(room.db, max_active=1)
     for name in "AB":
         await room.press(await room.template(name), place, wake=False)
     transaction = await two.begin()
     assert await posm.admit(two.one.db) == 1
-    call = await step(two.watcher, two.second, posm.admit(two.two.db))
+    call = await two.step(posm.admit(two.two.db))
     assert call.waits
     await transaction.end(how)
     assert await call == (0 if how == "commit" else 1)
@@ -153,14 +137,14 @@ async def test_admission_waits_for_the_admission_before_it_psm_024(
 
 
 async def test_a_place_that_a_failure_frees_is_given_once_psm_024(
-    two: Two, room: Cardroom, place: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID
 ) -> None:
     await posm_templates.set_policy(room.db, max_active=1)
     made = [(await room.press(await room.template(name), place)).id for name in "ABC"]
     claimed = await room.one()
     transaction = await two.begin()
     await two.one.fail(claimed)
-    call = await step(two.watcher, two.second, posm.admit(two.two.db))
+    call = await two.step(posm.admit(two.two.db))
     assert call.waits
     await transaction.end("commit")
     assert await call == 0
@@ -169,12 +153,12 @@ async def test_a_place_that_a_failure_frees_is_given_once_psm_024(
 
 @BOTH
 async def test_a_cancellation_after_the_end_changes_nothing(
-    two: Two, room: Cardroom, place: UUID, template: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID, how: str
 ) -> None:
     claimed = await taken(room, template, place)
     transaction = await two.begin()
     await posm_making.finish(two.one.db, claimed.lease, {})
-    call = await step(two.watcher, two.second, posm.cancel(two.two.db, claimed.job.id))
+    call = await two.step(posm.cancel(two.two.db, claimed.job.id))
     assert call.waits
     await transaction.end(how)
     if how == "commit":
@@ -195,14 +179,14 @@ async def test_an_end_after_the_worker_was_told_to_stop_counts(
 
 
 async def test_whoever_is_reaped_meanwhile_keeps_no_card_psm_019(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     await room.press(template, place)
     claimed = await room.one()
     await posm_making.begin(room.db, claimed.lease, STAMPER)
     transaction = await two.begin()
     await two.first.db.execute("select makeready.job_evict('posm', $1)", claimed.job.id)
-    call = await step(two.watcher, two.second, two.two.keep(claimed))
+    call = await two.step(two.two.keep(claimed))
     assert call.waits
     await transaction.end("commit")
     with pytest.raises(LeaseLost):
@@ -211,13 +195,13 @@ async def test_whoever_is_reaped_meanwhile_keeps_no_card_psm_019(
 
 
 async def test_whoever_is_reaped_meanwhile_begins_nothing_psm_019(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     claimed = await taken(room, template, place)
     transaction = await two.begin()
     await two.first.db.execute("select makeready.job_evict('posm', $1)", claimed.job.id)
     begun = posm_making.begin(two.two.db, claimed.lease, "another stamper")
-    call = await step(two.watcher, two.second, begun)
+    call = await two.step(begun)
     assert call.waits
     await transaction.end("commit")
     with pytest.raises(LeaseLost):
@@ -227,7 +211,7 @@ async def test_whoever_is_reaped_meanwhile_begins_nothing_psm_019(
 
 @BOTH
 async def test_a_retry_waits_for_retention_and_hears_that_it_is_gone_psm_039(
-    two: Two, room: Cardroom, place: UUID, template: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID, how: str
 ) -> None:
     made = await room.press(template, place)
     await room.fail(await room.one())
@@ -237,7 +221,7 @@ async def test_a_retry_waits_for_retention_and_hears_that_it_is_gone_psm_039(
     )
     transaction = await two.begin()
     assert await two.first.db.fetchval("select makeready.posm_retention(100)") > 0
-    call = await step(two.watcher, two.second, posm.retry(two.two.db, made.id))
+    call = await two.step(posm.retry(two.two.db, made.id))
     assert call.waits
     await transaction.end(how)
     if how == "commit":
@@ -250,7 +234,7 @@ async def test_a_retry_waits_for_retention_and_hears_that_it_is_gone_psm_039(
 
 @BOTH
 async def test_retention_waits_for_a_retry_and_leaves_it_alone_psm_039(
-    two: Two, room: Cardroom, place: UUID, template: UUID, how: str
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID, how: str
 ) -> None:
     made = await room.press(template, place)
     await room.fail(await room.one())
@@ -260,9 +244,7 @@ async def test_retention_waits_for_a_retry_and_leaves_it_alone_psm_039(
     )
     transaction = await two.begin()
     await posm.retry(two.one.db, made.id)
-    call = await step(
-        two.watcher, two.second, two.second.db.fetchval("select makeready.posm_retention(100)")
-    )
+    call = await two.step(two.second.db.fetchval("select makeready.posm_retention(100)"))
     assert call.waits
     await transaction.end(how)
     assert await call == (0 if how == "commit" else 4)
@@ -270,13 +252,13 @@ async def test_retention_waits_for_a_retry_and_leaves_it_alone_psm_039(
 
 
 async def test_a_press_and_a_retry_of_one_pair_make_one_active_psm_013(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     failed = await room.press(template, place)
     await room.fail(await room.one())
     transaction = await two.begin()
     newer = await two.one.press(template, place, wake=False)
-    call = await step(two.watcher, two.second, posm.retry(two.two.db, failed.id))
+    call = await two.step(posm.retry(two.two.db, failed.id))
     assert call.waits
     await transaction.end("commit")
     with pytest.raises(Conflict) as raised:
@@ -286,7 +268,7 @@ async def test_a_press_and_a_retry_of_one_pair_make_one_active_psm_013(
     await posm.cancel(room.db, newer.id)
     transaction = await two.begin()
     await two.first.db.execute("select makeready.retry('posm', $1)", failed.id)
-    call = await step(two.watcher, two.second, two.two.press(template, place, wake=False))
+    call = await two.step(two.two.press(template, place, wake=False))
     assert call.waits
     await transaction.end("commit")
     with pytest.raises(Conflict) as raised:
@@ -295,7 +277,7 @@ async def test_a_press_and_a_retry_of_one_pair_make_one_active_psm_013(
 
 
 async def test_a_caller_s_long_transaction_holds_up_nobody_s_admission_psm_018(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     transaction = await two.begin()
     await two.one.press(template, place, wake=False)
@@ -306,7 +288,7 @@ async def test_a_caller_s_long_transaction_holds_up_nobody_s_admission_psm_018(
 
 
 async def test_work_ends_also_while_somebody_keeps_the_gate_psm_018(
-    two: Two, room: Cardroom, place: UUID, template: UUID
+    two: Two[Cardroom], room: Cardroom, place: UUID, template: UUID
 ) -> None:
     claimed = await taken(room, template, place)
     failing = await room.press(await room.template("B"), place)

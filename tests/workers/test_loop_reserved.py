@@ -76,6 +76,12 @@ async def _fails(shop: Shop, error: BaseException, core: Core | None = None) -> 
         raise error
 
 
+async def _standing(core: Core, job: UUID) -> tuple[str, int, int]:
+    """Its state, how many attempts it used up, and how often it was lost."""
+    row = await core.job(job)
+    return row["state"], row["attempt"], row["lost"]
+
+
 async def test_what_the_block_claims_runs_without_another_claim(
     settings: Settings, core: Core, quiet: asyncio.Event
 ) -> None:
@@ -193,8 +199,7 @@ async def test_a_job_whose_claim_was_not_heard_of_runs_within_seconds(
         assert await shop.until_ends(timeout_s=20) == {"done": 1}
 
     assert await db.fetchval(LOST) == 1
-    row = await core.job(handler.jobs[0].id)
-    assert (row["state"], row["attempt"], row["lost"]) == ("done", 1, 0)
+    assert await _standing(core, handler.jobs[0].id) == ("done", 1, 0)
 
 
 async def test_a_job_whose_claim_was_cancelled_too_late_runs_within_seconds(
@@ -288,8 +293,7 @@ async def test_a_worker_that_stops_waits_for_who_claims_for_it(
             take(claimed)
         assert await shop.until_ends() == {"queued": 1}
 
-    row = await core.job(job)
-    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
+    assert await _standing(core, job) == ("queued", 0, 0)
 
 
 async def test_a_worker_that_stops_gives_back_what_it_never_heard_of(
@@ -307,8 +311,7 @@ async def test_a_worker_that_stops_gives_back_what_it_never_heard_of(
             pass
 
     assert await db.fetchval(LOST) == 1
-    row = await core.job(job)
-    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
+    assert await _standing(core, job) == ("queued", 0, 0)
 
 
 async def test_a_worker_that_stops_does_not_put_the_second_look_off(
@@ -322,5 +325,4 @@ async def test_a_worker_that_stops_does_not_put_the_second_look_off(
             job = await core.enqueue()
             assert await leases.claim(db, ["free"], shop.worker.id, 1)
 
-    row = await core.job(job)
-    assert (row["state"], row["attempt"], row["lost"]) == ("queued", 0, 0)
+    assert await _standing(core, job) == ("queued", 0, 0)
