@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -261,6 +262,22 @@ async def test_what_was_sent_and_shown_goes_after_the_last_answer(dark: Darkroom
     assert await dark.db.fetchval(due) == 0
     with pytest.raises(LeaseLost):
         await ingest.offer(dark.db, claimed.job.id, claimed.lease.token, shown)
+
+
+async def test_who_lost_a_photo_or_its_time_shows_nothing_of_it(
+    dark: Darkroom, clock: Clock
+) -> None:
+    """ING-034: neither with another's lease, nor in the moment before the deadline is acted on."""
+    admitted = await dark.admit()
+    claimed = await dark.one()
+    shown = a_file(f"payloads/{admitted.job_id}/prepared.jpg", b"prepared")
+    with pytest.raises(LeaseLost):
+        await ingest.offer(dark.db, claimed.job.id, uuid4(), shown)
+    await clock.advance(admitted.seconds_left + 1)
+    with pytest.raises(LeaseLost):
+        await ingest.offer(dark.db, claimed.job.id, claimed.lease.token, shown)
+    kinds = await dark.db.fetch("select kind from makeready.media_objects")
+    assert [row["kind"] for row in kinds] == ["payload"]
 
 
 async def test_what_is_in_use_is_not_forgotten(dark: Darkroom) -> None:

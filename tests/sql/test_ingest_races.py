@@ -28,9 +28,9 @@ async def two(connect: Connect) -> Two[Darkroom]:
     return two
 
 
-async def taken(dark: Darkroom) -> Claimed:
+async def taken(dark: Darkroom, **options: Any) -> Claimed:
     """A photo that is being processed."""
-    await dark.admit()
+    await dark.admit(**options)
     return await dark.one()
 
 
@@ -199,6 +199,26 @@ async def test_two_answers_at_once_leave_nobody(two: Two[Darkroom], how: str) ->
     await transaction.end(how)
     assert len(await second) == (1 if how == "commit" else 0)
     assert (await two.one.state(job))[0] == ("cancelled" if how == "commit" else "queued")
+
+
+@BOTH
+async def test_two_answers_at_once_of_what_has_ended_leave_nobody(
+    two: Two[Darkroom], how: str
+) -> None:
+    """ING-046: no job is there any more to lock; the photo itself makes them take turns."""
+    await two.one.slot(joins_resent=True)
+    claimed = await taken(two.one, content=b"same")
+    job = claimed.job.id
+    await two.one.admit(content=b"same")
+    await two.one.finish(claimed)
+    transaction = await two.begin()
+    assert await ingest.answered(two.first.db, job, 200) == []
+    second = await two.step(ingest.answered(two.second.db, job, 200))
+    assert second.waits
+    await transaction.end(how)
+    assert len(await second) == (1 if how == "commit" else 0)
+    photo = await two.one.photo(job)
+    assert len(photo["waiters"]) == (0 if how == "commit" else 1)
 
 
 async def test_the_last_place_is_given_once(two: Two[Darkroom]) -> None:

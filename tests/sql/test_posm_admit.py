@@ -205,15 +205,16 @@ async def test_admission_needs_read_committed(room: Cardroom) -> None:
 async def test_one_that_is_cancelled_while_it_waits_holds_up_nobody(
     room: Cardroom, connect: Connect
 ) -> None:
-    made = await pressed(room, 3, wake=True)
+    made = await pressed(room, 4, wake=True)
     other = await connect()
     async with room.db.transaction():
         await room.db.execute(
             "select from makeready.jobs where queue = 'posm' and id = $1 for update", made[2]
         )
         await posm_templates.set_policy(other, max_active=3)  # does not wait for that job
-    assert await room.status(made[2]) == "created"
-    assert await posm.admit(room.db) == 1
+    assert await states(room, made) == ["scheduled"] * 2 + ["created", "scheduled"]
+    await posm_templates.set_policy(other, max_active=4)
+    assert await states(room, made) == ["scheduled"] * 4
 
 
 async def test_a_press_that_is_refused_leaves_the_gate_open(
